@@ -1,0 +1,57 @@
+# Python 3.11 and make are all that must be there; the rest installs itself.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench torture soak docs pictures lock format
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+run: $(VENV)/run ## Start the gateway; with a sandbox behind it if no upstream is set
+	@exec $(BIN)/python -m app run
+
+test: $(VENV)/dev ## Run the tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
+
+check: $(VENV)/dev ## Lint, types and the rules of the house
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/dev ## Measure the gateway beside the bare upstream and a plain nginx
+	$(BIN)/python -m bench
+
+torture: $(VENV)/dev ## 1,000 times kill -9 under load: no answer without a record
+	VX11_KILLS=1000 $(BIN)/python -m pytest tests/system/test_kill.py -k no_answer --timeout 3600
+
+docs: $(VENV)/dev ## Write the pages that are made from the code
+	$(BIN)/python -m docs.generate
+
+pictures: $(VENV)/dev ## Take the pictures of the console anew, for docs/pictures
+	$(BIN)/python -m tests.pictures
+
+soak: $(VENV)/dev ## An hour of random faults and callers: nothing grows
+	VX11_SOAK=3600 $(BIN)/python -m pytest -m slow tests/system/test_soak.py --timeout 4500 -s
+
+format: $(VENV)/dev ## Format and mend what can be mended by a tool
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(VENV)/dev ## Compile the lock files anew from requirements*.in
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" requirements.in -o requirements.txt
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" requirements-dev.in -o requirements-dev.txt
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run: $(VENV)/bin/python requirements.txt
+	$(PIP) install --require-hashes --no-deps -r requirements.txt
+	@touch $@
+
+$(VENV)/dev: $(VENV)/run requirements-dev.txt
+	$(PIP) install --require-hashes --no-deps -r requirements-dev.txt
+	@touch $@

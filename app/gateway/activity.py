@@ -1,0 +1,60 @@
+"""Activity: the gateway's recent past in numbers, for those who look after it.
+
+It holds no text and no id, so it may be shown where records may not be read.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+# Degraded answers at most so many seconds apart belong to one window: an outage is
+# one event for whoever reads about it, also when nobody asks for a while.
+GAP = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One chat as a point in a picture.
+
+    `opened_at` is Unix time and `duration` in seconds. While the chat is under way
+    all but `opened_at` is None.
+    """
+
+    opened_at: float
+    duration: float | None
+    outcome: str | None
+    provider: str | None
+    degraded_by: str | None
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of time in which somebody else than the first choice answered.
+
+    From the first degraded answer's beginning to the last one's end, in Unix time.
+    `causes` counts the answers by reason, in the order in which the reasons appeared:
+    the first one is what began it.
+    """
+
+    began: float
+    ended: float
+    chats: int
+    causes: tuple[tuple[str, int], ...]
+
+
+class Activity(Protocol):
+    """Looks back. Threads may share it; it never disturbs who writes the records."""
+
+    def recent(self, since: float, limit: int) -> tuple[Moment, ...]:
+        """Return the newest chats begun since then, at most `limit`, newest first.
+
+        Raises AuditUnavailable when the records can't be read.
+        """
+        ...
+
+    def windows(self, since: float, limit: int) -> tuple[Window, ...]:
+        """Return the newest windows begun since then, at most `limit`, newest first.
+
+        Raises AuditUnavailable when the records can't be read.
+        """
+        ...

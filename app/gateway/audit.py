@@ -1,0 +1,175 @@
+"""The audit trail as the core sees it: its values and its port.
+
+A chat is on record twice: its intent when it is accepted, its closing when it
+ends. Nothing here knows how or where the rows are kept.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A chat that was accepted and has yet to end.
+
+    `id` is 32 hex digits that sort by time (see `new_audit_id`), `opened_at` is
+    Unix time in seconds, `request` is JSON text that is already redacted or
+    digested. `caller` is the name of the token, never the token.
+    """
+
+    id: str
+    correlation_id: str
+    session_id: str
+    caller: str
+    route: str
+    opened_at: float
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How a chat ended.
+
+    `outcome` is completed, failed, cancelled, interrupted or refused; `code` is
+    the error code that the caller saw, `status` the HTTP status, `duration` is in
+    seconds, `closed_at` Unix time in seconds. `reply` and `attempts` are JSON
+    text, already redacted.
+    """
+
+    outcome: str
+    status: int
+    duration: float
+    closed_at: float
+    code: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    degraded_by: str | None = None
+    reply: str = "{}"
+    attempts: str = "[]"
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class Trail(Protocol):
+    """Where records go. Threads may share it."""
+
+    def check(self) -> None:
+        """Return if records can be written, as far as is known; never wait.
+
+        Raises AuditUnavailable with the reason's class. Cheap enough to be asked
+        for every request.
+        """
+        ...
+
+    def begin(self, intent: Intent) -> None:
+        """Queue an intent without waiting.
+
+        Raises AuditUnavailable at once when the trail is known to be unwritable.
+        """
+        ...
+
+    def finish(self, intent: Intent, closing: Closing, timeout: float) -> float:
+        """Wait until the whole record is committed; return the seconds waited.
+
+        Raises AuditUnavailable, at most `timeout` seconds later, when it is not.
+        The reply must then not be delivered.
+        """
+        ...
+
+    def note(self, intent: Intent, closing: Closing) -> None:
+        """Queue a record that nobody waits for; nothing is raised.
+
+        For refusals, and for endings where an answer is delivered in any case: it
+        is written as it is, while what `finish` gave up is recorded as undelivered.
+        """
+        ...
+
+
+def new_audit_id(now: float) -> str:
+    """Return 32 hex digits that sort by time: a UUIDv7 (RFC 9562, section 5.7).
+
+    `now` is Unix time in seconds.
+    """
+    stamp = int(now * 1000).to_bytes(6, "big")
+    noise = bytearray(os.urandom(10))
+    noise[0] = 0x70 | noise[0] & 0x0F
+    noise[2] = 0x80 | noise[2] & 0x3F
+    return (stamp + noise).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as it is kept; see Intent and Closing for most fields.
+
+    `seq` and `digest` are None, and so is all that an ending sets, while the chat
+    is under way. `corrects` names the record whose reply did not go out after all.
+    `clock_step` says by how many seconds the wall clock was seen to jump.
+    """
+
+    id: str
+    correlation_id: str
+    session_id: str
+    caller: str
+    route: str
+    opened_at: float
+    request: str
+    worker: str
+    outcome: str | None
+    code: str | None
+    provider: str | None
+    model: str | None
+    degraded_by: str | None
+    status: int | None
+    reply: str | None
+    attempts: str | None
+    duration: float | None
+    input_tokens: int | None
+    output_tokens: int | None
+    closed_at: float | None
+    corrects: str | None
+    clock_step: float | None
+    seq: int | None
+    digest: bytes | None
+
+    @property
+    def key(self) -> tuple[float, str]:
+        """Its place in a search's order; hand it to the next one as `before`."""
+        return self.opened_at, self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to search for; None means any.
+
+    `text` is looked for in request and reply; `since` (included) and `until`
+    (excluded) are Unix times of the beginning; `outcome` may also be `open`.
+    """
+
+    text: str | None = None
+    correlation_id: str | None = None
+    session_id: str | None = None
+    provider: str | None = None
+    outcome: str | None = None
+    since: float | None = None
+    until: float | None = None
+    limit: int = 50
+    before: tuple[float, str] | None = None
+
+
+class Records(Protocol):
+    """Finds records. Threads may share it; it never disturbs who writes them."""
+
+    def get(self, any_id: str) -> Record | None:
+        """Return the record of that id, else the newest of that correlation id.
+
+        Raises AuditUnavailable when the records can't be read.
+        """
+        ...
+
+    def search(self, query: Query) -> tuple[Record, ...]:
+        """Return matching records, newest first, at most 500 at once.
+
+        Raises AuditUnavailable when the records can't be read.
+        """
+        ...

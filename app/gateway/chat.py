@@ -1,0 +1,157 @@
+"""The values of a chat: what is asked, what comes back, how it went.
+
+All are frozen, so threads may share them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import Any
+
+NOTHING: Mapping[str, Any] = {}
+
+# What a request may need that not every upstream can (`ChatRequest.needs`).
+TOOLS = "tools"
+IMAGES = "images"
+MULTIPLE = "multiple"  # more than one choice: `n` above 1
+
+
+class Priority(IntEnum):
+    """Who is served first when not all can be; a smaller number is better."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
+
+
+class StreamMode(Enum):
+    """What a streamed reply does when its upstream breaks (design, section 8).
+
+    LIVE hands on each delta as it comes, and goes on with another upstream only
+    where that one says the same. VERIFIED holds all text back until it is whole.
+    """
+
+    LIVE = "live"
+    VERIFIED = "verified"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation; role is system, user, assistant or tool.
+
+    `content` is its text. `raw` is the whole message as an OpenAI caller sent it
+    (content parts, tool calls, names); upstreams that speak OpenAI are sent that,
+    untouched, and the others the text.
+    """
+
+    role: str
+    content: str
+    raw: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What a caller asks, already validated by the door it came through.
+
+    `caller` is the name of the token that was shown, never the token. `metadata`
+    is everything the caller sent; adapters forward only what is allow-listed.
+    `stream` says that the reply is wanted piece by piece as it comes. `model` is
+    what the caller named, None for no wish. `extra` are the fields of an OpenAI
+    request that are nobody's business here (temperature, tools, stop, ...): passed
+    on untouched to upstreams that speak it, ignored for the others. `needs` are the
+    abilities (TOOLS, IMAGES, MULTIPLE) that an upstream must have to be asked.
+    `route` names the door it came through, for the record.
+    """
+
+    messages: tuple[Message, ...]
+    session_id: str
+    correlation_id: str
+    caller: str = "anonymous"
+    context: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    metadata: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    priority: Priority = Priority.NORMAL
+    stream: bool = False
+    stream_mode: StreamMode = StreamMode.LIVE
+    model: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    needs: frozenset[str] = frozenset()
+    route: str = "chat"
+
+    @property
+    def last_user_message(self) -> str:
+        """The text that an upstream without a conversation is asked."""
+        users = (m.content for m in reversed(self.messages) if m.role == "user")
+        return next(users, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens spent, as counted by the upstream that answered."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of a reply, in order. A whole reply is one delta.
+
+    `text` may be empty. `choices` is empty for plain text; else it is the `choices`
+    of the chunk as an OpenAI upstream sent it (tool calls, several choices,
+    reasoning), except that `finish_reason` is null: that is told by the reply.
+    """
+
+    text: str
+    choices: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One upstream's part in a request.
+
+    `fault` is None for the attempt that answered, else its fault class (see
+    `errors`); `duration` is in seconds; `received` counts body bytes; `status` is
+    the HTTP status, if there was one; `span` is its id in the trace, "" if the
+    upstream was never asked.
+    """
+
+    upstream: str
+    fault: str | None
+    duration: float
+    received: int = 0
+    status: int | None = None
+    span: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatReply:
+    """A reply, whole or as far as it got.
+
+    `upstream` is the name of the one who answered. `degraded_by` is None when the
+    first choice answered, else the reason why it did not. `audit_id` names the
+    record and `audit_seconds` is how long its commit was waited for;
+    `queue_seconds` is how long it waited for a slot.
+
+    `model`, `usage`, `finish_reason` and `choices` of a streamed reply are known
+    once it is over. `finish_reason` is that of the first choice. `choices` is
+    empty where text and finish reason say it all; else what an OpenAI upstream
+    sent: of a whole reply its choices untouched (with `message`), of a streamed
+    one `index` and `finish_reason` of each, since the deltas had the rest.
+    """
+
+    text: str
+    upstream: str
+    model: str
+    usage: Usage = Usage()
+    finish_reason: str = "stop"
+    degraded_by: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    audit_id: str = ""
+    audit_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    choices: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether the caller got less than the first choice would have given."""
+        return self.degraded_by is not None

@@ -1,0 +1,213 @@
+"""What can go wrong, and what follows from it.
+
+    GatewayError
+    ├── UpstreamError          one upstream did not answer; `fault` says how
+    │   ├── NeverSent          circuit open, unhealthy, resting, no slot
+    │   ├── ConnectFailed      refused, DNS, TLS, connect timeout
+    │   ├── Refused            429, 5xx, our own credentials rejected
+    │   │   └── Unfit          it cannot do this very request; another one may
+    │   │       ├── ContextTooLong
+    │   │       └── UnknownModel
+    │   ├── BadReply           an answer that is none
+    │   ├── NoAnswer           sent, and nothing whole came in time
+    │   ├── CallerFault        the request itself was rejected
+    │   │   └── ContentFiltered
+    │   └── Interrupted        broke after the first delta
+    ├── NobodyAnswered         every upstream was tried or passed over
+    ├── Unsupported            no upstream has the ability that it needs
+    ├── CallerGone             the caller hung up
+    ├── Overloaded             our own admission refused
+    ├── ShuttingDown           the gateway stops before the answer can be had
+    └── AuditUnavailable       the record cannot be written
+
+The texts of these exceptions are written by us: they name a fault class and hold
+no URL, no host, no token and nothing an upstream sent.
+"""
+
+from dataclasses import dataclass
+
+from app.gateway.chat import Attempt
+
+
+class GatewayError(Exception):
+    """Base of all failures that the gateway itself knows.
+
+    `code` is the stable, machine-readable word that callers and records see.
+    """
+
+    code = "internal_error"
+
+    def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(detail or self.code)
+        self.retry_after = retry_after
+        self.attempts: tuple[Attempt, ...] = ()
+
+
+class UpstreamError(GatewayError):
+    """One upstream did not answer. `received` counts body bytes read so far."""
+
+    code = "upstream_unavailable"
+
+    def __init__(
+        self,
+        fault: str,
+        *,
+        status: int | None = None,
+        received: int = 0,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(fault, retry_after=retry_after)
+        self.fault = fault
+        self.status = status
+        self.received = received
+
+
+class NeverSent(UpstreamError):
+    """The upstream was passed over; it never saw the request."""
+
+
+class ConnectFailed(UpstreamError):
+    """No connection was made; the upstream never saw the request."""
+
+
+class Refused(UpstreamError):
+    """The upstream answered that it will not do it, for a reason of its own."""
+
+
+class Unfit(Refused):
+    """The upstream cannot do this very request, and is none the worse for it."""
+
+    code = "unsupported"
+
+
+class ContextTooLong(Unfit):
+    """The conversation is longer than that model can read."""
+
+    code = "context_length_exceeded"
+
+
+class UnknownModel(Unfit):
+    """The upstream does not serve the model that the caller named."""
+
+    code = "model_not_found"
+
+
+class BadReply(UpstreamError):
+    """Something came back that is not an answer."""
+
+
+class NoAnswer(UpstreamError):
+    """The request was sent, and no whole answer came in time."""
+
+
+class CallerFault(UpstreamError):
+    """The upstream rejected the request itself; another one would do the same."""
+
+    code = "upstream_rejected"
+
+
+class ContentFiltered(CallerFault):
+    """The upstream's policy forbids what is asked; nobody else is asked instead."""
+
+    code = "content_filter"
+
+
+class Interrupted(UpstreamError):
+    """The answer broke after its first delta."""
+
+    code = "reply_interrupted"
+
+
+class NobodyAnswered(GatewayError):
+    """Every upstream failed or was passed over."""
+
+    code = "upstream_unavailable"
+
+
+class Unsupported(GatewayError):
+    """The request needs an ability that none of its upstreams has."""
+
+    code = "unsupported"
+
+
+class CallerGone(GatewayError):
+    """The caller hung up; there is nobody to answer."""
+
+    code = "client_gone"
+
+
+class Overloaded(GatewayError):
+    """Our own admission refused, at once, so that others can be served."""
+
+    code = "overloaded"
+
+
+class ShuttingDown(GatewayError):
+    """The gateway stops, and the answer did not come within the grace."""
+
+    code = "shutting_down"
+
+
+class AuditUnavailable(GatewayError):
+    """The record cannot be committed, so no answer may leave."""
+
+    code = "audit_unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Consequence:
+    """What follows from a class of failure.
+
+    `fails_over`: the next upstream may be tried. `counts`: it is held against the
+    upstream. `status`: what the caller sees when nobody else answers.
+    """
+
+    fails_over: bool
+    counts: bool
+    status: int
+
+
+# Where design and contract differ on the status, the contract wins: when every
+# upstream failed the caller always sees 503 (docs/decisions/0003).
+CONSEQUENCES: dict[type[GatewayError], Consequence] = {
+    NeverSent: Consequence(fails_over=True, counts=False, status=503),
+    ConnectFailed: Consequence(fails_over=True, counts=True, status=503),
+    Refused: Consequence(fails_over=True, counts=True, status=503),
+    Unfit: Consequence(fails_over=True, counts=False, status=400),
+    ContextTooLong: Consequence(fails_over=True, counts=False, status=400),
+    UnknownModel: Consequence(fails_over=True, counts=False, status=404),
+    BadReply: Consequence(fails_over=True, counts=True, status=503),
+    NoAnswer: Consequence(fails_over=True, counts=True, status=503),
+    CallerFault: Consequence(fails_over=False, counts=False, status=502),
+    ContentFiltered: Consequence(fails_over=False, counts=False, status=400),
+    Interrupted: Consequence(fails_over=False, counts=True, status=502),
+    NobodyAnswered: Consequence(fails_over=False, counts=False, status=503),
+    Unsupported: Consequence(fails_over=False, counts=False, status=400),
+    CallerGone: Consequence(fails_over=False, counts=False, status=499),
+    Overloaded: Consequence(fails_over=False, counts=False, status=503),
+    ShuttingDown: Consequence(fails_over=False, counts=False, status=503),
+    AuditUnavailable: Consequence(fails_over=False, counts=False, status=503),
+}
+
+# A full upstream is alive, and a rejected key of ours is an alarm, not an outage.
+SIGNS_OF_LIFE = frozenset({"rate_limited", "upstream_auth"})
+
+
+def consequence(error: GatewayError) -> Consequence:
+    """Look up what follows from an error, by its most specific known class."""
+    for kind in type(error).__mro__:
+        if kind in CONSEQUENCES:
+            return CONSEQUENCES[kind]
+    return Consequence(fails_over=False, counts=False, status=500)
+
+
+def may_fail_over(error: GatewayError) -> bool:
+    """Whether the next upstream may be tried after this error."""
+    return consequence(error).fails_over
+
+
+def counts_against(error: GatewayError) -> bool:
+    """Whether this error is held against the upstream that caused it."""
+    if isinstance(error, UpstreamError) and error.fault in SIGNS_OF_LIFE:
+        return False
+    return consequence(error).counts

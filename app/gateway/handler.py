@@ -1,0 +1,161 @@
+"""The verb and its ending: `ChatHandler.open` and `ReplyStream`.
+
+An upstream is a handler, the router is a handler made of handlers, and every
+policy is a handler around a handler. What must happen when a reply is over hangs
+on the stream's ending, innermost policy first.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from enum import Enum
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from app.gateway.budget import Budget
+from app.gateway.chat import ChatReply, ChatRequest, Delta
+from app.gateway.errors import CallerGone, GatewayError
+
+log = logging.getLogger(__name__)
+
+
+class Outcome(Enum):
+    """How a reply ended. There is no fourth way."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class ReplyStream(Iterator[Delta]):
+    """A reply that has begun: an iterator of deltas that ends exactly once.
+
+    It belongs to one thread. `reply` is what is known of it so far; `outcome` and
+    `error` are set at the ending, before the observers are called. Observers run
+    in the order in which they were added. One that breaks is logged and does no
+    harm, except that a GatewayError is a veto: it is raised to the reader after
+    all have run, and the reply must then not be delivered as complete. `veto` tells
+    the observers that come later.
+    """
+
+    def __init__(
+        self,
+        deltas: Iterator[Delta],
+        reply: ChatReply,
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._deltas = deltas
+        self._close_source = close
+        self._texts: list[str] = []
+        self._observers: list[Observer] = []
+        self._reply = reply
+        self._facts: dict[str, Any] = {}  # about the reply, not yet put into it
+        self.outcome: Outcome | None = None
+        self.error: BaseException | None = None
+        self.veto: GatewayError | None = None
+        self.pieces: list[Mapping[str, Any]] = []  # of deltas that were not just text
+        self.received = 0  # body bytes that came from the upstream
+        self.status: int | None = None  # the upstream's HTTP status
+
+    @classmethod
+    def whole(cls, reply: ChatReply) -> Self:
+        """Wrap a reply that is already complete as a stream of one delta."""
+        return cls(iter((Delta(reply.text),)), reply)
+
+    @property
+    def reply(self) -> ChatReply:
+        """What is known of the reply; its text is whole once it has ended."""
+        if self._facts:
+            self._reply = replace(self._reply, **self._facts)
+            self._facts = {}
+        return self._reply
+
+    def on_end(self, observer: "Observer") -> None:
+        """Call the observer once, when the reply is over, however it ends."""
+        self._observers.append(observer)
+
+    def annotate(self, **facts: Any) -> None:
+        """Set fields of the reply that only an outer handler knows."""
+        self._facts.update(facts)  # several handlers do, and a copy has its price
+
+    def __next__(self) -> Delta:
+        try:
+            delta = next(self._deltas)
+        except StopIteration:
+            self._end(Outcome.COMPLETED)
+            raise
+        except CallerGone as gone:
+            self._end(Outcome.CANCELLED, gone)
+            raise
+        except BaseException as error:
+            self._end(Outcome.FAILED, error)
+            raise
+        self._texts.append(delta.text)
+        self.pieces += delta.choices
+        return delta
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next delta is known to be in hand; waits for nothing.
+
+        A reader that has fallen behind may take several deltas at once.
+        """
+        return bool(getattr(self._deltas, "is_ready", False))
+
+    def collect(self) -> ChatReply:
+        """Read to the end and return the whole reply, or raise what broke it."""
+        with self:
+            for _ in self:
+                pass
+        return self.reply
+
+    def close(self) -> None:
+        """End the reply now. One that was not over counts as cancelled."""
+        with suppress(GatewayError):  # nobody is left to hear a veto
+            self._end(Outcome.CANCELLED)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _end(self, outcome: Outcome, error: BaseException | None = None) -> None:
+        if self.outcome is not None:
+            return
+        self.outcome, self.error = outcome, error
+        self._close_source()
+        self.annotate(text="".join(self._texts))
+        for observer in self._observers:
+            self._tell(observer)
+        if self.veto is not None:
+            raise self.veto
+
+    def _tell(self, observer: "Observer") -> None:
+        try:
+            observer(self)
+        except GatewayError as veto:
+            self.veto = self.veto or veto
+        except Exception:
+            log.exception("An observer of a reply's ending broke")
+
+
+Observer = Callable[[ReplyStream], None]
+
+
+class ChatHandler(Protocol):
+    """Anything that can answer a chat: an upstream, the router, a policy."""
+
+    def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
+        """Return once the reply has begun (its first delta is in hand).
+
+        Raises a GatewayError if it never began; before that moment the next
+        upstream may be tried. Threads may call it at the same time.
+        """
+        ...

@@ -1,0 +1,118 @@
+"""Health: what is known of each upstream, by all workers of the host together.
+
+Readers take the verdict that lies there; they never probe and never wait.
+"""
+
+import logging
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+
+from cachetools import TTLCache
+
+from app.gateway.shared import SharedState
+
+log = logging.getLogger(__name__)
+
+TTL = 30.0  # seconds that a verdict is believed (seed)
+# A sign of life is no news if the last one is not older than so many seconds.
+NEWS = 3.0
+
+_VERDICT = struct.Struct("<?dd")
+
+Listener = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was last learned of an upstream.
+
+    `since` is when it turned out so, `noted` when it was last confirmed, both on the
+    shared clock.
+    """
+
+    is_healthy: bool
+    reason: str
+    since: float
+    noted: float
+
+    def encode(self) -> bytes:
+        """The same as bytes."""
+        head = _VERDICT.pack(self.is_healthy, self.since, self.noted)
+        return head + self.reason.encode()[:100]
+
+    @classmethod
+    def decode(cls, raw: bytes) -> "Verdict":
+        """What `encode` made."""
+        is_healthy, since, noted = _VERDICT.unpack_from(raw)
+        reason = raw[_VERDICT.size :].decode(errors="replace")
+        return cls(is_healthy, reason, since, noted)
+
+
+class HealthBoard:
+    """The latest verdicts. Threads and, by `shared`, processes share it.
+
+    TTLCache corrupts for good when used without a lock (cachetools 8, measured),
+    so this class is the only way to it.
+    """
+
+    def __init__(self, shared: SharedState, ttl: float = TTL) -> None:
+        self._shared = shared
+        self._ttl = ttl
+        self._read: TTLCache[str, tuple[bytes, Verdict]] = TTLCache(
+            4096, ttl, timer=shared.now
+        )
+        self._lock = Lock()  # guards what was read
+        self._on_failure: list[Listener] = []
+        self._on_recovery: list[Listener] = []
+
+    def on_failure(self, listener: Listener) -> None:
+        """Call the listener with the name of each upstream that turns unhealthy."""
+        self._on_failure.append(listener)
+
+    def on_recovery(self, listener: Listener) -> None:
+        """Call the listener with the name of each that is healthy after all."""
+        self._on_recovery.append(listener)
+
+    def verdict(self, upstream: str) -> Verdict | None:
+        """Return the verdict, or None if nothing is known or it has expired."""
+        raw = self._shared.read(_key(upstream))
+        if raw is None:
+            return None
+        with self._lock:
+            known = self._read.get(upstream)
+            if known is None or known[0] != raw:
+                known = self._read[upstream] = raw, Verdict.decode(raw)
+        return known[1]
+
+    def note(self, upstream: str, reason: str | None) -> None:
+        """Record a sign of life (`reason` None) or that the upstream is out."""
+        now = self._shared.now()
+        known = self.verdict(upstream)
+        is_old = known is None or now - known.noted > NEWS
+        if not is_old and reason is None and known and known.is_healthy:
+            return
+
+        def change(raw: bytes | None) -> tuple[bytes, Verdict | None]:
+            before = Verdict.decode(raw) if raw else None
+            same = before is not None and before.is_healthy == (reason is None)
+            since = before.since if before and same else now
+            return Verdict(reason is None, reason or "ok", since, now).encode(), before
+
+        self._tell(
+            upstream, self._shared.update(_key(upstream), change, self._ttl), reason
+        )
+
+    def _tell(self, upstream: str, before: Verdict | None, reason: str | None) -> None:
+        """Say so if the verdict has changed; that all is well at first is no news."""
+        was_healthy = before is None or before.is_healthy
+        if was_healthy == (reason is None):
+            return
+        log.warning("Upstream %s is now %s", upstream, reason or "healthy")
+        for listener in self._on_failure if reason else self._on_recovery:
+            listener(upstream)
+
+
+def _key(upstream: str) -> str:
+    return f"health:{upstream}"

@@ -1,0 +1,87 @@
+"""Routes: which upstreams a request may be answered by, and in which order."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import translate
+from typing import Generic, Protocol, TypeVar
+
+from app.gateway.chat import ChatRequest
+from app.gateway.errors import Unsupported
+
+NONE: frozenset[str] = frozenset()
+UNDECLARED: Mapping[str, frozenset[str]] = {}
+
+
+class Named(Protocol):
+    """Anything with a name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=Named)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`model` is a name, or a glob of names; `upstreams` are asked in that order."""
+
+    model: str
+    upstreams: tuple[str, ...]
+
+
+class RouteTable(Generic[N]):
+    """Finds the upstreams of a request. Threads may share it.
+
+    `abilities` says what each upstream can, by name; one that is not in it can
+    none of what a request may need.
+    """
+
+    def __init__(
+        self,
+        upstreams: Sequence[N],
+        routes: Iterable[Route] = (),
+        abilities: Mapping[str, frozenset[str]] = UNDECLARED,
+    ) -> None:
+        self._all = tuple(upstreams)
+        self._abilities = abilities
+        self._globs: list[tuple[re.Pattern[str], tuple[N, ...]]] = []
+        self._exact: dict[str, tuple[N, ...]] = {}
+        by_name = {u.name: u for u in self._all}
+        for route in routes:
+            chosen = tuple(by_name[name] for name in route.upstreams)
+            if is_glob(route.model):
+                self._globs.append((re.compile(translate(route.model)), chosen))
+            else:
+                self._exact.setdefault(route.model, chosen)
+        for one in self._all:
+            others = tuple(u for u in self._all if u is not one)
+            self._exact.setdefault(one.name, (one, *others))
+
+    def upstreams_for(self, request: ChatRequest) -> tuple[N, ...]:
+        """Return the upstreams to ask, in order, at least one.
+
+        The route of exactly that model comes first, then the upstream of that name
+        (and the others behind it), then the first glob that fits, then everybody.
+        Raises Unsupported if none of them can what the request needs.
+        """
+        routed = self._routed(request.model or "")
+        if not request.needs:
+            return routed
+        able = self._abilities
+        fit = tuple(u for u in routed if request.needs <= able.get(u.name, NONE))
+        if not fit:
+            raise Unsupported(", ".join(sorted(request.needs)))
+        return fit
+
+    def _routed(self, model: str) -> tuple[N, ...]:
+        if model in self._exact:
+            return self._exact[model]
+        fitting = (chosen for glob, chosen in self._globs if glob.match(model))
+        return next(fitting, self._all)
+
+
+def is_glob(model: str) -> bool:
+    """Whether a route's model stands for more than the one name."""
+    return any(sign in model for sign in "*?[")

@@ -1,0 +1,87 @@
+"""Services: the frozen bundle that the doors are handed, one per process."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Generic, TypeVar
+
+from app.gateway.activity import Activity
+from app.gateway.audit import Records, Trail
+from app.gateway.breaker import CircuitBreaker
+from app.gateway.chat import StreamMode
+from app.gateway.drain import Drain
+from app.gateway.fault_panel import FaultPanel
+from app.gateway.gate import Gate
+from app.gateway.health import HealthBoard
+from app.gateway.metered import RecordedChat
+from app.gateway.rate_limits import FailedAuth, RateLimits, Unlimited
+from app.gateway.tokens import Keyring
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a door may use. Threads may share it; processes may not.
+
+    `keyring` is None when authentication is off. `upstreams` are the names, in
+    the order of asking; `deadline` is in seconds, `max_body` in bytes. `stream_mode`
+    is for callers who choose none; `models` are the names, beside the upstreams',
+    that the configuration gives to routes. `trusted_proxies` are addresses,
+    networks or `unix` that may say whom they speak for. `fault_panel` is there only
+    where `run` started the sandbox. `gate` and `breakers` are for looking at.
+    `metrics_page` is None where nothing can be measured; `metrics_bind` is the
+    address that serves it without a token. `traces` says whether requests that no
+    caller traces are to be traced all the same.
+    """
+
+    chat: RecordedChat
+    trail: Trail
+    records: Records
+    activity: Activity
+    health: HealthBoard
+    keyring: Keyring | None
+    upstreams: tuple[str, ...]
+    deadline: float
+    max_body: int
+    close: Callable[[], None]
+    stream_mode: StreamMode = StreamMode.LIVE
+    models: tuple[str, ...] = ()
+    drain: Drain = field(default_factory=Drain)
+    rate_limits: RateLimits = field(default_factory=Unlimited)
+    failed_auth: FailedAuth = field(default_factory=lambda: FailedAuth(Unlimited()))
+    trusted_proxies: tuple[str, ...] = ()
+    fault_panel: FaultPanel | None = None
+    gate: Gate | None = None
+    breakers: Mapping[str, CircuitBreaker] = field(default_factory=dict)
+    metrics_page: Callable[[], bytes] | None = None
+    metrics_bind: str | None = None
+    traces: bool = False
+
+
+class PerProcess(Generic[T]):
+    """A value that each process builds for itself, at first use.
+
+    A connection, thread or lock that crosses a fork gives one user another's
+    answer (measured: 41 of 120), so a forked child forgets what it inherited.
+    Threads may share it.
+    """
+
+    def __init__(self, build: Callable[[], T]) -> None:
+        self._build = build
+        self._value: T | None = None
+        self._lock = Lock()  # guards the building
+        os.register_at_fork(after_in_child=self._forget)
+
+    def __call__(self) -> T:
+        """Return this process's value; build it if this is the first call."""
+        if self._value is None:
+            with self._lock:
+                if self._value is None:
+                    self._value = self._build()
+        return self._value
+
+    def _forget(self) -> None:
+        self._value = None
+        self._lock = Lock()  # whoever held the old one did not survive the fork

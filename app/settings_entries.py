@@ -1,0 +1,112 @@
+"""Entries of the settings: what `[[upstreams]]` and `[[routes]]` may hold."""
+
+import os
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+# Calls at once that the workers can count together; 0 is no limit.
+Concurrency = Annotated[int, Field(ge=0, le=100)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+BIND = r"^(unix:.+|[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})$"
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
+
+FOR_OPENAI = {
+    "abilities",
+    "api_key_env",
+    "first_token_timeout",
+    "idle_timeout",
+    "model",
+    "retries",
+}
+
+LoopbackUrl = Annotated[str, Field(pattern=r"^http://127\.0\.0\.1:\d{1,5}$")]
+
+
+class UpstreamSettings(BaseModel):
+    """One entry of `[[upstreams]]`; their order is the order of asking."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name = Field(description="What it is called, here and in answers.")
+    kind: Literal["switch", "madre", "openai"] = Field(
+        description="What it speaks; `openai` is any server with chat completions."
+    )
+    url: Url = Field(description="Its base URL; for `openai` it ends in /v1.")
+    timeout: Seconds = Field(
+        default=30.0, description="Longest a call may take, in seconds."
+    )
+    concurrency: Concurrency = Field(
+        default=0,
+        description="Calls it gets at once from this host; 0: any number.",
+    )
+    slow_call: Annotated[float, Field(ge=0, le=3600)] | None = Field(
+        default=None, description="Replaces VX11_BREAKER_SLOW_CALL for it."
+    )
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = Field(
+        default="",
+        description="openai: name of the variable that holds its key; the key itself "
+        "is never in the file.",
+    )
+    api_key: SecretStr = Field(default=SecretStr(""), exclude=True)
+    model: Annotated[str, Field(max_length=200)] = Field(
+        default="", description="openai: asked for whatever the caller named."
+    )
+    first_token_timeout: Seconds = Field(
+        default=10.0,
+        description="openai: longest until the first words of a stream, in seconds.",
+    )
+    idle_timeout: Seconds = Field(
+        default=10.0,
+        description="openai: longest between words of a stream, in seconds; "
+        "heartbeats are no words.",
+    )
+    retries: Annotated[int, Field(ge=0, le=2)] = Field(
+        default=1,
+        description="openai: most times that one chat is asked again of it, after a "
+        "429, a passing 5xx or a reset.",
+    )
+    abilities: tuple[Literal["tools", "images", "multiple"], ...] = Field(
+        default=("tools", "images", "multiple"),
+        description="openai: what it can; chats that need more pass it over.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            _refuse_foreign(given)
+            return {**given, **_api_key(given.get("api_key_env"))}
+        return given
+
+
+def _refuse_foreign(given: dict[str, Any]) -> None:
+    if "api_key" in given:
+        raise ValueError("api_key: keep it in a variable, named by api_key_env")
+    foreign = sorted(FOR_OPENAI & given.keys())
+    if foreign and given.get("kind") != "openai":
+        raise ValueError(f"{', '.join(foreign)}: only for kind openai")
+
+
+def _api_key(variable: Any) -> dict[str, str]:
+    if not isinstance(variable, str):
+        return {}
+    key = os.environ.get(variable, "")
+    if not (key and key.isascii() and key.isprintable()):
+        raise ValueError(f"{variable}: is unset, or cannot be a key")
+    return {"api_key": key}
+
+
+class RouteSettings(BaseModel):
+    """One entry of `[[routes]]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+        description="The model that callers name, or a glob (`*`, `?`, `[...]`) of "
+        "such names. Exact names go before globs."
+    )
+    upstreams: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
+        description="The upstreams to ask for it, in order."
+    )

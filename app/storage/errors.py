@@ -1,0 +1,30 @@
+"""What a store reports, whatever backend it is.
+
+StoreFailed            writing does not work now; `reason` says why
+└── UnusableDatabase   nor will it, until an operator does something
+RowRefused             this very row can't be written; others can
+"""
+
+
+class StoreFailed(Exception):
+    """Writing does not work at the moment.
+
+    `reason` is one word that callers may see: locked, disk_full, read_only,
+    corrupt, deleted, replaced, no_key, wrong_key, unreadable, io_error or
+    internal_error. The text is for logs and names files.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+class UnusableDatabase(StoreFailed):
+    """The file must not be written to; its text tells an operator what to do.
+
+    The file is left exactly as it was found.
+    """
+
+
+class RowRefused(Exception):
+    """The database refused a row for what it holds or because it is sealed."""

@@ -1,0 +1,80 @@
+"""Reading the trail: one record, or a search, without disturbing the writers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.gateway.audit import Query, Record
+from app.gateway.errors import AuditUnavailable
+from app.storage.schema import records
+
+LIMIT_MAX = 500
+
+
+class AuditReader:
+    """Read records in short read-only transactions; threads may share it."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def get(self, any_id: str) -> Record | None:
+        """Return the record of that id, else the newest of that correlation id."""
+        query = (
+            sa.select(records)
+            .where(sa.or_(records.c.id == any_id, records.c.correlation_id == any_id))
+            .order_by(records.c.id != any_id, records.c.route == "correction")
+            .order_by(records.c.opened_at.desc())
+            .limit(1)
+        )
+        return next(iter(self._read(query)), None)
+
+    def search(self, query: Query) -> tuple[Record, ...]:
+        """Return matching records, newest first, at most 500 at once."""
+        statement = (
+            sa.select(records)
+            .where(*_conditions(query))
+            .order_by(records.c.opened_at.desc(), records.c.id.desc())
+            .limit(max(1, min(query.limit, LIMIT_MAX)))
+        )
+        return self._read(statement)
+
+    def _read(self, query: sa.Select[Any]) -> tuple[Record, ...]:
+        return tuple(Record(*row) for row in fetch(self._engine, query))
+
+
+def fetch(engine: sa.Engine, query: sa.Select[Any]) -> Sequence[Any]:
+    """Run a query on a connection of its own. Raises AuditUnavailable."""
+    try:
+        with engine.connect() as connection:
+            return connection.execute(query).all()
+    except sa.exc.SQLAlchemyError as error:
+        raise AuditUnavailable("unreadable") from error
+
+
+def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
+    conditions = [
+        records.c[name] == value
+        for name in ("correlation_id", "session_id", "provider")
+        if (value := getattr(query, name)) is not None
+    ]
+    if query.outcome is not None:
+        wanted = None if query.outcome == "open" else query.outcome
+        conditions.append(records.c.outcome.is_not_distinct_from(wanted))
+    if query.since is not None:
+        conditions.append(records.c.opened_at >= query.since)
+    if query.until is not None:
+        conditions.append(records.c.opened_at < query.until)
+    if query.before is not None:
+        place = sa.tuple_(records.c.opened_at, records.c.id)
+        conditions.append(place < sa.tuple_(*query.before))
+    if query.text:
+        conditions.append(_contains(query.text))
+    return conditions
+
+
+def _contains(text: str) -> sa.ColumnElement[bool]:
+    return sa.or_(
+        records.c.request.contains(text, autoescape=True),
+        records.c.reply.contains(text, autoescape=True),
+    )

@@ -1,0 +1,64 @@
+"""The tables of the audit trail, in portable SQLAlchemy Core.
+
+The migrations make them; a test holds that both say the same.
+"""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+_DEGRADED = sa.text("degraded_by IS NOT NULL")
+
+# One row per chat. It is inserted at the intent and updated once, at its ending,
+# which seals it: `seq`, `digest` and `clock_step` belong to the chain.
+records = sa.Table(
+    "records",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("correlation_id", sa.Text, nullable=False, index=True),
+    sa.Column("session_id", sa.Text, nullable=False, index=True),
+    sa.Column("caller", sa.Text, nullable=False),
+    sa.Column("route", sa.Text, nullable=False),
+    sa.Column("opened_at", sa.Double, nullable=False, index=True),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("worker", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text),
+    sa.Column("code", sa.Text),
+    sa.Column("provider", sa.Text),
+    sa.Column("model", sa.Text),
+    sa.Column("degraded_by", sa.Text),
+    sa.Column("status", sa.Integer),
+    sa.Column("reply", sa.Text),
+    sa.Column("attempts", sa.Text),
+    sa.Column("duration", sa.Double),
+    sa.Column("input_tokens", sa.BigInteger),
+    sa.Column("output_tokens", sa.BigInteger),
+    sa.Column("closed_at", sa.Double),
+    sa.Column("corrects", sa.String(32)),
+    sa.Column("clock_step", sa.Double),
+    sa.Column("seq", sa.BigInteger, unique=True),
+    sa.Column("digest", sa.LargeBinary(32)),
+    sa.Index("ix_records_outcome", "outcome", "opened_at"),
+    sa.Index(
+        "ix_records_degraded",  # holds all that `activity` asks of degraded answers
+        "opened_at",
+        "closed_at",
+        "degraded_by",
+        "corrects",
+        sqlite_where=_DEGRADED,
+        postgresql_where=_DEGRADED,
+    ),
+)
+
+# The head of the chain: a single row that says where the trail must end.
+chain = sa.Table(
+    "chain",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.LargeBinary(32), nullable=False),
+    sa.Column("sealed_at", sa.Double, nullable=False),
+    sa.Column("mac", sa.LargeBinary(32), nullable=False),
+)
+
+COLUMNS = tuple(column.name for column in records.columns)

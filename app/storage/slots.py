@@ -1,0 +1,127 @@
+"""Slots: a table of small values in a piece of memory that processes share.
+
+It is made of buckets of one page. A key may lie in any slot of its bucket and nowhere
+else, so looking for it is bounded, and changing it needs the lock of that bucket
+only. Every slot carries a checksum: one that a killed process left half written is
+empty.
+"""
+
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from math import inf
+from mmap import mmap
+from typing import NamedTuple
+from zlib import crc32
+
+SLOT = 512  # bytes, of which the head takes 32
+BUCKET = 8 * SLOT
+BUCKETS = 512  # so 4096 slots in 2 MiB
+
+_HEAD = struct.Struct("<I16sId")  # checksum, digest of the key, length, expiry
+_SIGNED_AT = 4
+ROOM = SLOT - _HEAD.size
+EMPTY = bytes(SLOT)
+# A reader takes no lock, so it may look while a slot is being written: some 50 ns.
+LOOKS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a key belongs: its digest, its bucket, and the slots of that.
+
+    Of each slot: the offset, and those between which the digest lies.
+    """
+
+    digest: bytes
+    bucket: int
+    slots: tuple[tuple[int, int, int], ...]
+
+
+class _Slot(NamedTuple):
+    digest: bytes
+    expires_at: float
+    value: bytes
+
+
+@lru_cache(maxsize=8192)
+def place_of(key: str) -> Place:
+    """Find the place of a key."""
+    digest = blake2b(key.encode(), digest_size=16).digest()
+    bucket = int.from_bytes(digest[:4], "little") % BUCKETS
+    begins = range(bucket * BUCKET, (bucket + 1) * BUCKET, SLOT)
+    return Place(digest, bucket, tuple((at, at + 4, at + 20) for at in begins))
+
+
+class SlotTable:
+    """The table at the beginning of `memory`.
+
+    `load` may be called at any time; `store` only under the lock of the bucket.
+    """
+
+    SIZE = BUCKETS * BUCKET
+
+    def __init__(self, memory: mmap) -> None:
+        self._memory = memory
+
+    def load(self, place: Place, now: float) -> bytes | None:
+        """Return the value, or None if there is none or it has expired."""
+        at = self._find(place)
+        slot = None if at is None else self._slot(at)
+        if slot is None or slot.digest != place.digest or slot.expires_at <= now:
+            return None
+        return slot.value
+
+    def store(
+        self, place: Place, value: bytes | None, now: float, ttl: float | None
+    ) -> bool:
+        """Put a value in place, or None in order to remove it.
+
+        Returns False if every slot of the bucket holds something that must be kept.
+        """
+        at = self._find(place)
+        if value is None:
+            if at is not None:
+                self._memory[at : at + SLOT] = EMPTY
+            return True
+        if at is None:
+            at = self._room(place, now)
+        if at is not None:
+            expires_at = inf if ttl is None else now + ttl
+            self._write(at, place.digest, expires_at, value)
+        return at is not None
+
+    def _find(self, place: Place) -> int | None:
+        memory, digest = self._memory, place.digest
+        for at, begin, end in place.slots:
+            if memory[begin:end] == digest:
+                return at
+        return None
+
+    def _slot(self, at: int) -> _Slot | None:
+        """What the slot holds, or None if that is nothing whole."""
+        for _ in range(LOOKS):
+            raw = self._memory[at : at + SLOT]
+            checksum, digest, length, expires_at = _HEAD.unpack_from(raw)
+            end = _HEAD.size + length
+            if end <= SLOT and checksum == crc32(raw[_SIGNED_AT:end]):
+                return _Slot(digest, expires_at, raw[_HEAD.size : end])
+        return None
+
+    def _room(self, place: Place, now: float) -> int | None:
+        """A slot to use: a free one, else the one that would expire first."""
+        best, soonest = None, inf
+        for at, _, _ in place.slots:
+            slot = self._slot(at)
+            if slot is None or slot.expires_at <= now:
+                return at
+            if slot.expires_at < soonest:
+                best, soonest = at, slot.expires_at
+        return best
+
+    def _write(self, at: int, digest: bytes, expires_at: float, value: bytes) -> None:
+        head = _HEAD.pack(0, digest, len(value), expires_at)
+        signed = head[_SIGNED_AT:] + value
+        checksum = crc32(signed).to_bytes(_SIGNED_AT, "little")
+        self._memory[at : at + len(signed) + _SIGNED_AT] = checksum + signed

@@ -1,0 +1,246 @@
+"""SqliteStore: the trail in one SQLite file that all workers of a host share.
+
+Every write transaction and every checkpoint happens under one flock, so workers
+queue in the kernel instead of polling, and SQLite before 3.51.3 never meets the
+moment in which it could corrupt the log (two connections resetting it at once).
+"""
+
+import json
+import logging
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from time import time
+
+from app.storage.chain import ClockWatch, head_mac, seal
+from app.storage.errors import RowRefused, StoreFailed
+from app.storage.files import AuditFiles, FileLock
+from app.storage.preparation import prepare
+from app.storage.records import Draft, closed_draft, interrupted
+from app.storage.sqlite import (
+    WAL_LIMIT,
+    checkpoint,
+    connect_writer,
+    read_head,
+    translated,
+    write_head,
+    write_rows,
+)
+from app.storage.store import Compose
+from app.storage.workers import Roster
+
+log = logging.getLogger(__name__)
+
+# Below this much free space new chats are refused; it is what those in flight
+# have left to be put on record (pitfalls, matrix row 73).
+RESERVE = 4 * 1024 * 1024
+WAL_ALARM = 64 * 1024 * 1024
+ORPHANS_AT_ONCE = 500
+
+_ORPHANS = (
+    "SELECT id, correlation_id, session_id, caller, route, opened_at, request, worker"
+    " FROM records WHERE seq IS NULL"
+    " AND worker NOT IN (SELECT value FROM json_each(?)) LIMIT ?"
+)
+
+
+class SqliteStore:
+    """Fulfils `Store`; one thread's. `key` None means the key file.
+
+    `reserve` is in bytes.
+    """
+
+    def __init__(
+        self,
+        files: AuditFiles,
+        key: bytes | None = None,
+        *,
+        reserve: int = RESERVE,
+        watch: ClockWatch | None = None,
+    ) -> None:
+        self._files, self._given_key, self._reserve = files, key, reserve
+        self._watch = watch or ClockWatch()
+        self._lock = FileLock(files.lock)
+        self._roster = Roster(files.workers)
+        self._connection: sqlite3.Connection | None = None
+        self._key = b""
+        self._inodes: tuple[int, int] | None = None  # of the database and its log
+        self._size = 0
+        self._wal_size = 0
+        self._checkpoint_above = WAL_LIMIT
+        self._is_alarmed = self._is_dirty = self._was_dirty = False
+
+    @property
+    def instance(self) -> str:
+        """Name of this worker in the records that it is responsible for."""
+        return self._roster.instance
+
+    def open(self) -> None:
+        """Connect afresh, after looking at the database as closely as at start."""
+        with translated():
+            known, self._inodes = self._inodes, None
+            self._disconnect()
+            self._files.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock.open()
+            with self._lock.held():
+                is_known = known is not None and known[0] == self._inode()
+                self._key = prepare(
+                    self._files, self._lock, self._given_key, is_known=is_known
+                )
+                self._connection = connect_writer(self._files.database)
+                read_head(self._connection)  # makes the log appear
+                self._roster.join()
+                self._inodes = (self._inode(), self._files.wal.stat().st_ino)
+                self._size = 0
+
+    def write(self, compose: Compose) -> None:
+        """Append rows and move the chain's head, in one durable transaction."""
+        with translated():
+            with self._transaction() as connection:
+                self._append(connection, compose())
+            self._is_dirty = True
+            # A deleted file takes writes as before, and they lead nowhere.
+            self._check_in_place()
+
+    def probe(self) -> str | None:
+        """Look at the file, the free space and the write lock."""
+        with translated():
+            self._check_in_place()
+            self._check_writable()
+            with self._transaction():
+                pass
+            self._check_point_when_idle()
+            return self._shortage()
+
+    def sweep(self) -> int:
+        """Seal what dead workers left open; living ones' rows are not touched."""
+        with translated(), self._transaction() as connection:
+            living = json.dumps(sorted(self._roster.living()))
+            orphans = connection.execute(_ORPHANS, (living, ORPHANS_AT_ONCE)).fetchall()
+            ending = interrupted(time())
+            if orphans:
+                drafts = [closed_draft(tuple(row), ending) for row in orphans]
+                self._append(connection, drafts)
+                log.warning("Audit: %d interrupted chats put on record", len(orphans))
+            return len(orphans)
+
+    def maintain(self) -> None:
+        """Bring the log into the database once it has grown by 4 MB."""
+        if self._wal_size > self._checkpoint_above:
+            with translated(), self._lock.held():
+                self._check_point()
+
+    def close(self) -> None:
+        """Empty the log, leave the roster and let go of all files."""
+        with suppress(StoreFailed, RowRefused), translated():
+            self._disconnect(for_good=True)
+        self._lock.close()
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: close our copies of the locks, and nothing else."""
+        self._lock.close()
+        self._roster.leave_to_parent()
+
+    # ---- the transaction
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        if self._connection is None:
+            raise StoreFailed("unreadable", "not connected")
+        with self._lock.held():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # SQLite may have done so itself
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def _append(self, connection: sqlite3.Connection, drafts: Sequence[Draft]) -> None:
+        found = read_head(connection)
+        if found is None:
+            raise StoreFailed("corrupt", "the chain has no head")
+        head, mac = found
+        now, step = self._watch.read(head.sealed_at)
+        rows, new_head = seal(drafts, head, self._key, now=now, clock_step=step)
+        write_rows(connection, rows)
+        if new_head != head:
+            self._watch.marked()
+            mac = head_mac(self._key, new_head)
+        write_head(connection, new_head, mac)
+
+    # ---- the file
+
+    def _inode(self) -> int:
+        with suppress(FileNotFoundError):
+            return self._files.database.stat().st_ino
+        return -1
+
+    def _check_in_place(self) -> None:
+        try:
+            database, wal = os.stat(self._files.database), os.stat(self._files.wal)
+        except FileNotFoundError as error:
+            raise StoreFailed("deleted", str(error)) from error
+        if (database.st_ino, wal.st_ino) != self._inodes:
+            raise StoreFailed("replaced", str(self._files.database))
+        if database.st_size < self._size:
+            raise StoreFailed("replaced", f"{self._files.database} was cut short")
+        self._size, self._wal_size = database.st_size, wal.st_size
+
+    def _check_writable(self) -> None:
+        # Root could write all the same, but whoever took the bit away means it.
+        mode = os.stat(self._files.database).st_mode
+        is_read_only = os.statvfs(self._files.database).f_flag & os.ST_RDONLY
+        if is_read_only or not mode & stat.S_IWUSR:
+            raise StoreFailed("read_only", str(self._files.database))
+        if not self._lock.is_in_place():
+            raise StoreFailed("replaced", str(self._files.lock))
+
+    def _shortage(self) -> str | None:
+        disk = os.statvfs(self._files.database)
+        return "disk_full" if disk.f_bavail * disk.f_frsize < self._reserve else None
+
+    # ---- the log
+
+    def _check_point_when_idle(self) -> None:
+        if self._was_dirty and not self._is_dirty:
+            with self._lock.held():
+                self._check_point()
+        self._was_dirty, self._is_dirty = self._is_dirty, False
+
+    def _check_point(self) -> None:
+        """Checkpoint; one that fails is no fault, the log holds all there is."""
+        if self._connection is None:
+            return
+        mode = "TRUNCATE" if self._wal_size > WAL_ALARM else "PASSIVE"
+        try:
+            is_done = checkpoint(self._connection, mode)
+        except sqlite3.Error as error:
+            log.warning("Audit checkpoint failed: %s", error)
+            is_done = False
+        self._wal_size = os.stat(self._files.wal).st_size
+        self._checkpoint_above = WAL_LIMIT + (0 if is_done else self._wal_size)
+        self._alarm(self._wal_size > WAL_ALARM)
+
+    def _alarm(self, is_large: bool) -> None:
+        if is_large and not self._is_alarmed:
+            log.error(
+                "Audit log %s is over 64 MB: a reader holds an old transaction open",
+                self._files.wal,
+            )
+        self._is_alarmed = is_large
+
+    def _disconnect(self, *, for_good: bool = False) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        # Closing may checkpoint, so it needs the lock as well.
+        with self._lock.held():
+            if for_good:
+                with suppress(sqlite3.Error):
+                    checkpoint(connection, "TRUNCATE")
+                self._roster.leave()
+            connection.close()

@@ -1,0 +1,6 @@
+"""The network: how the gateway talks to the services that answer chats.
+
+Rule of this room: it is the only one that imports requests and urllib3, and of the
+house it imports only the gateway. Exceptions of other people's libraries do not
+leave it: `faults` turns each into one of ours. A new dialect is a new file.
+"""

@@ -1,0 +1,241 @@
+"""A streamed answer of an OpenAI-speaking upstream, as it comes in.
+
+What keeps it alive are words: heartbeats, roles and empty deltas do not count. What
+makes it complete is a finish reason for each choice, or `[DONE]`; one that ends with
+neither was cut.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+
+from pydantic_core import from_json
+
+from app.gateway.budget import Budget
+from app.gateway.chat import Delta, Usage
+from app.gateway.errors import (
+    BadReply,
+    CallerFault,
+    Interrupted,
+    NoAnswer,
+    UpstreamError,
+)
+from app.gateway.handler import ReplyStream
+from app.upstreams import openai_chunks as chunks
+from app.upstreams.openai_errors import failure
+from app.upstreams.sse import Event, EventParser
+from app.upstreams.transport import Exchange
+
+DONE = b"[DONE]"
+
+TAIL = 2.0  # seconds that usage and `[DONE]` may take after the last finish reason
+SETTLE = 0.05  # seconds for the end of the body, so that the connection can be kept
+
+# The transport's words for being late; which limit it was, only we know.
+TIMEOUTS = frozenset({"read_timeout", "write_timeout", "deadline"})
+
+# A malformed event is skipped if it cannot have held words of the answer. It can if
+# one of these is in it, or if it begins as the stream's own events do.
+SIGNS_OF_WORDS = (b"choices", b"delta", b"content", b"chat.completion", b"chatcmpl")
+BEGINNING = 8  # bytes: `{"id":"c`, say
+
+
+class StreamedReply(Iterator[Delta]):
+    """The deltas of a streamed answer. It belongs to one thread.
+
+    `budget` bounds all of it. `words_by` is the time by which the first words must
+    have come, as a budget; `idle_limit` is in seconds. `expected` choices must
+    finish.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        budget: Budget,
+        words_by: Budget,
+        idle_limit: float,
+        expected: int,
+    ) -> None:
+        self._exchange = exchange
+        self._pieces = exchange.pieces()
+        self._parser = EventParser()
+        self._budget = budget
+        self._idle_limit = idle_limit
+        self._expected = expected
+        self._ready: deque[Delta] = deque()
+        self._finishes: dict[int, str | None] = {}
+        self._usage = Usage()
+        self._has_begun = False
+        self._answered = self._thought = False
+        self._is_done = self._is_over = False
+        self._broken_by: UpstreamError | None = None
+        self._is_plain = True
+        self._likeness = b""  # how the stream's own events begin, once one came
+        self.model = ""
+        exchange.rearm(words_by)
+
+    def begin(self) -> None:
+        """Return once words are in hand, or all of an answer that needs none.
+
+        Raises an UpstreamError if it never came to that.
+        """
+        while not (self._answered or self._thought or self._is_over):
+            self._advance()
+        if self._is_over:
+            self._require_whole()
+        self._has_begun = True
+
+    def __next__(self) -> Delta:
+        while not self._ready:
+            if self._is_over:
+                self._require_whole()
+                self._settle()
+                raise StopIteration
+            self._advance()
+        return self._ready.popleft()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next delta has come in already; see ReplyStream."""
+        while not (self._ready or self._is_over) and self._exchange.holds_more():
+            self._advance()
+        return bool(self._ready)
+
+    def report(self, stream: ReplyStream) -> None:
+        """Tell at the reply's ending what is known only then."""
+        stream.received = self._exchange.received
+        first = self._finishes.get(0)
+        stream.annotate(usage=self._usage, finish_reason=first or "stop")
+        if not self._is_plain:
+            told = [
+                {"index": index, "finish_reason": reason or "stop"}
+                for index, reason in sorted(self._finishes.items())
+            ]
+            stream.annotate(choices=tuple(told))
+
+    @property
+    def _is_finished(self) -> bool:
+        reasons = self._finishes.values()
+        return len(reasons) >= self._expected and all(reasons)
+
+    def _require_whole(self) -> None:
+        """Raise why this is not a whole answer, unless it is one."""
+        broken = self._broken_by
+        if broken is None and not (self._is_done or self._is_finished):
+            broken = BadReply("truncated")
+        if broken is None and not chunks.is_complete(
+            self._finishes.values(), answered=self._answered, thought=self._thought
+        ):
+            broken = BadReply("schema")
+        if broken is not None:
+            raise self._meaning(broken)
+
+    def _advance(self) -> None:
+        """Take in the next piece. If it breaks, what came before it still counts."""
+        try:
+            piece = next(self._pieces, None)
+            self._is_over = piece is None
+            self._take_events(piece)
+        except UpstreamError as error:
+            self._is_over = True
+            if not self._is_finished:
+                self._broken_by = error
+
+    def _take_events(self, piece: bytes | None) -> None:
+        events = self._parser.end() if piece is None else self._parser.feed(piece)
+        for event in events:
+            if event.data.strip() == DONE:
+                self._is_done = self._is_over = True
+                return
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        chunk = _parsed(event.data)
+        if event.kind == b"error":
+            raise failure(chunk, self._exchange.status)
+        if not isinstance(chunk, dict):
+            self._require_no_loss(event.data)
+            return
+        self._likeness = event.data[:BEGINNING]
+        if chunk.get("error"):
+            raise failure(chunk, self._exchange.status)
+        self.model = self.model or chunks.model_of(chunk)
+        self._usage = chunks.usage_of(chunk) or self._usage
+        choices = chunks.choices_of(chunk)
+        if text := chunks.words_of(choices):
+            self._take_words(text)
+        elif choices:
+            self._take_choices(choices)
+
+    def _require_no_loss(self, malformed: bytes) -> None:
+        beginning = malformed[:BEGINNING]
+        own = self._likeness or beginning
+        is_alike = beginning.startswith(b"{") and own.startswith(beginning)
+        if is_alike or any(sign in malformed for sign in SIGNS_OF_WORDS):
+            raise BadReply("protocol")
+
+    def _take_words(self, text: str) -> None:
+        self._ready.append(Delta(text))
+        self._finishes.setdefault(0, None)
+        if not text.isspace():
+            self._answered = True
+            self._go_on()
+
+    def _take_choices(self, choices: tuple[chunks.Choice, ...]) -> None:
+        delta = chunks.delta_of(choices)
+        if delta.text or delta.choices:
+            self._ready.append(delta)
+        self._is_plain = self._is_plain and not delta.choices
+        was_finished = self._is_finished
+        self._note_words(choices)
+        for choice in choices:
+            index = choice.get("index", 0)
+            reason = chunks.finish_of(choice)
+            self._finishes[index] = reason or self._finishes.get(index)
+        if self._is_finished and not was_finished:
+            self._exchange.rearm(self._budget.within(TAIL))
+
+    def _note_words(self, choices: tuple[chunks.Choice, ...]) -> None:
+        parts = [chunks.part_of(choice, "delta") for choice in choices]
+        answers = any(chunks.is_answer(part) for part in parts)
+        thinks = any(chunks.has_any(part, chunks.THOUGHT) for part in parts)
+        self._answered = self._answered or answers
+        self._thought = self._thought or thinks
+        if answers or thinks:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Words came: those that follow have the whole time again."""
+        if not self._is_finished:
+            self._exchange.rearm(self._budget.within(self._idle_limit))
+
+    def _settle(self) -> None:
+        """Read to the end of the body, if it is as good as there."""
+        if not self._is_done:
+            return
+        self._exchange.rearm(self._budget.within(SETTLE))
+        with suppress(UpstreamError):
+            for _ in self._pieces:
+                pass
+
+    def _meaning(self, error: UpstreamError) -> UpstreamError:
+        """What an error is to whoever reads: one of the beginning, or a break."""
+        limit = "stream_idle" if self._has_begun else "first_token"
+        error = named(error, limit, self._budget)
+        if self._has_begun and not isinstance(error, CallerFault):
+            error = Interrupted(error.fault)
+        error.status, error.received = self._exchange.status, self._exchange.received
+        return error
+
+
+def named(error: UpstreamError, limit: str, budget: Budget) -> UpstreamError:
+    """An error under the name of the limit that it met before the budget's end."""
+    is_late = isinstance(error, NoAnswer) and error.fault in TIMEOUTS
+    return NoAnswer(limit) if is_late and budget.remaining() > 0 else error
+
+
+def _parsed(data: bytes) -> object:
+    try:
+        return from_json(data)
+    except ValueError:
+        return None

@@ -1,0 +1,199 @@
+"""openai: any server that speaks OpenAI's chat completions (contracts, the same)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from app.gateway.budget import Budget
+from app.gateway.chat import ChatReply, ChatRequest, Delta, Message
+from app.gateway.errors import UpstreamError
+from app.gateway.handler import ReplyStream
+from app.upstreams import openai_chunks as chunks
+from app.upstreams.openai_errors import REJECTIONS, failure, rejection
+from app.upstreams.openai_stream import StreamedReply, named
+from app.upstreams.replies import marked, parse, whole
+from app.upstreams.service import Service
+from app.upstreams.transport import JSON, Answer, Exchange, Transport
+
+PATH = "/chat/completions"
+HEALTH_PATH = "/models"
+EVENTS = "text/event-stream"
+
+MAX_STREAM = 16 * 1024 * 1024  # bytes; some 200 for each token of 80,000
+
+# Fields of a request that are not the caller's to pass through.
+OURS = frozenset({"messages", "model", "stream", "stream_options"})
+
+OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds: for a call in all; of a streamed one, to the first words and between."""
+
+    total: float = 30.0
+    first_token: float = 10.0
+    idle: float = 10.0
+
+
+class OpenAIUpstream:
+    """Asks an OpenAI-speaking server, whole or streamed. Threads may share it.
+
+    `url` ends in /v1 or the like. `api_key` is ours, empty for none. `model` is
+    asked for whatever the caller named; empty passes on the caller's.
+    """
+
+    repeatable = True  # a completion does nothing but answer
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        url: str,
+        limits: Limits,
+        transport: Transport,
+        api_key: str = "",
+        model: str = "",
+    ) -> None:
+        self.name = name
+        self.timeout = limits.total
+        self._limits = limits
+        self._model = model
+        self._service = Service(url, transport, bearer=api_key)
+
+    def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
+        """Ask once; return the whole reply, or a streamed one whose words come.
+
+        Raises an UpstreamError, or whatever the budget's checks raise.
+        """
+        return (self._streamed if request.stream else self._whole)(request, budget)
+
+    def ping(self, budget: Budget) -> None:
+        """Return if the server shows a sign of life; else raise an UpstreamError."""
+        self._service.ping(budget, HEALTH_PATH)
+
+    def _whole(self, request: ChatRequest, budget: Budget) -> ReplyStream:
+        payload = self._payload(request)
+        with self._service.open(
+            PATH, payload, request, budget, accept=JSON
+        ) as exchange:
+            answer = _accepted(exchange).require(JSON).whole()
+        return whole(self._reply(answer, request), answer)
+
+    def _streamed(self, request: ChatRequest, budget: Budget) -> ReplyStream:
+        words_by = budget.within(self._limits.first_token)
+        try:
+            exchange = self._service.open(
+                PATH,
+                {**self._payload(request), **_streaming(request)},
+                request,
+                words_by,
+                accept=EVENTS,
+                max_body=MAX_STREAM,
+            )
+        except UpstreamError as error:
+            raise named(error, "first_token", budget) from None
+        try:
+            return self._begun(exchange, request, budget, words_by)
+        except BaseException:
+            exchange.close()
+            raise
+
+    def _begun(
+        self,
+        exchange: Exchange,
+        request: ChatRequest,
+        budget: Budget,
+        words_by: Budget,
+    ) -> ReplyStream:
+        if _accepted(exchange).media_type == JSON:
+            answer = exchange.require(JSON).whole()  # it does not stream
+            return _at_once(self._reply(answer, request), answer)
+        reply = StreamedReply(
+            exchange.require(EVENTS),
+            budget,
+            words_by,
+            self._limits.idle,
+            expected=_choices_wanted(request),
+        )
+        reply.begin()
+        facts = ChatReply("", self.name, reply.model or self._asked_for(request))
+        stream = ReplyStream(reply, facts, exchange.close)
+        stream.received, stream.status = exchange.received, exchange.status
+        stream.on_end(reply.report)
+        return stream
+
+    def _reply(self, answer: Answer, request: ChatRequest) -> ChatReply:
+        value = parse(answer, OBJECT)
+        try:
+            if value.get("error"):
+                raise failure(value, answer.status)
+            return chunks.whole_reply(value, self.name, self._asked_for(request))
+        except UpstreamError as error:
+            raise marked(error, answer) from None
+
+    def _asked_for(self, request: ChatRequest) -> str:
+        return self._model or request.model or self.name
+
+    def _payload(self, request: ChatRequest) -> dict[str, Any]:
+        payload = {
+            **{k: v for k, v in request.extra.items() if k not in OURS},
+            "messages": [_message(message) for message in request.messages],
+        }
+        if model := self._model or request.model:
+            payload["model"] = model
+        return payload
+
+
+def _message(message: Message) -> Mapping[str, Any]:
+    if message.raw is not None:
+        return message.raw
+    return {"role": message.role, "content": message.content}
+
+
+def _streaming(request: ChatRequest) -> dict[str, Any]:
+    """Have usage told, whatever else the caller wants of a stream."""
+    options = request.extra.get("stream_options")
+    wanted = options if isinstance(options, Mapping) else {}
+    return {"stream": True, "stream_options": {**wanted, "include_usage": True}}
+
+
+def _choices_wanted(request: ChatRequest) -> int:
+    wanted = request.extra.get("n")
+    return wanted if isinstance(wanted, int) and wanted > 1 else 1
+
+
+def _accepted(exchange: Exchange) -> Exchange:
+    """Return the exchange, unless its status and body say what is wrong with us."""
+    if exchange.status in REJECTIONS:
+        try:
+            body = exchange.read()
+        except UpstreamError:
+            body = b""
+        if meant := rejection(exchange.status, body):
+            meant.received = exchange.received
+            raise meant
+    return exchange
+
+
+def _at_once(reply: ChatReply, answer: Answer) -> ReplyStream:
+    """A whole reply as a stream of one delta."""
+    if not reply.choices:
+        return whole(reply, answer)
+    delta = Delta(reply.text, tuple(_as_delta(c) for c in reply.choices))
+    ends = [(c.get("index", 0), c.get("finish_reason")) for c in reply.choices]
+    told = tuple({"index": i, "finish_reason": reason} for i, reason in ends)
+    stream = ReplyStream(iter((delta,)), replace(reply, text="", choices=told))
+    stream.received, stream.status = answer.received, answer.status
+    return stream
+
+
+def _as_delta(choice: chunks.Choice) -> chunks.Choice:
+    """A whole choice in the shape of a chunk's, where tool calls are numbered."""
+    message = dict(chunks.part_of(choice, "message"))
+    if calls := message.get("tool_calls"):
+        message["tool_calls"] = [{"index": i, **c} for i, c in enumerate(calls)]
+    rest = {k: v for k, v in choice.items() if k != "message"}
+    return {**rest, "delta": message, "finish_reason": None}

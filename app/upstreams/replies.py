@@ -1,0 +1,65 @@
+"""Replies: from an answer's bytes to a model, or to the fault that it is."""
+
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from app.gateway.chat import ChatReply
+from app.gateway.errors import BadReply, UpstreamError
+from app.gateway.handler import ReplyStream
+from app.upstreams.transport import Answer
+
+T = TypeVar("T")
+
+_NOT_AN_OBJECT = frozenset({"model_type", "model_attributes_type", "dict_type"})
+
+
+def parse(answer: Answer, shape: TypeAdapter[T]) -> T:
+    """Return the body as that shape.
+
+    Raises BadReply: `bad_encoding` if it is not UTF-8 throughout, `bad_json` if it
+    is no JSON object, `schema` if it is one of another shape. Depth and the size of
+    numbers are limited by pydantic.
+    """
+    _require_utf8(answer)
+    try:
+        return shape.validate_json(answer.body)
+    except ValidationError as error:
+        raise marked(BadReply(_fault(error)), answer) from None
+
+
+def whole(reply: ChatReply, answer: Answer) -> ReplyStream:
+    """Wrap a complete reply as a stream that knows what came over the wire."""
+    stream = ReplyStream.whole(reply)
+    stream.received, stream.status = answer.received, answer.status
+    return stream
+
+
+def marked(error: UpstreamError, answer: Answer) -> UpstreamError:
+    """Note on an error which answer it is about."""
+    error.status, error.received = answer.status, answer.received
+    return error
+
+
+def _require_utf8(answer: Answer) -> None:
+    """UTF-16 without a mark is valid UTF-8 full of NULs, which no JSON text holds."""
+    body = answer.body
+    if body.startswith(b"\xef\xbb\xbf") or b"\0" in body or not _decodes(body):
+        raise marked(BadReply("bad_encoding"), answer)
+
+
+def _decodes(body: bytes) -> bool:
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        # All that the parser says about half of a surrogate pair.
+        return "bad_encoding" if "hex escape" in first["msg"] else "bad_json"
+    is_whole = not first["loc"]
+    return "bad_json" if is_whole and first["type"] in _NOT_AN_OBJECT else "schema"

@@ -1,0 +1,85 @@
+"""Service: the base URL of an upstream, asked in JSON."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from app.gateway import tracing
+from app.gateway.budget import Budget
+from app.gateway.chat import ChatRequest
+from app.gateway.errors import Refused
+from app.upstreams.transport import Answer, Exchange, Transport
+
+TOKEN_HEADER = "X-VX11-Token"  # noqa: S105  # a name, not a token
+
+
+class Service:
+    """One upstream service. Threads may share it.
+
+    `url` is its base URL. `token` is ours, shown with each chat in the header of
+    that name, or as a Bearer token; empty for a service that wants none.
+    """
+
+    def __init__(
+        self, url: str, transport: Transport, token: str = "", bearer: str = ""
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._transport = transport
+        self._credentials = {TOKEN_HEADER: token} if token else {}
+        if bearer:
+            self._credentials["Authorization"] = f"Bearer {bearer}"
+
+    def ask(
+        self,
+        path: str,
+        payload: Mapping[str, Any],
+        request: ChatRequest,
+        budget: Budget,
+    ) -> Answer:
+        """Post a chat's payload and return the 200 that answers it."""
+        headers = self._headers(request, budget)
+        return self._transport.post(self._url + path, _encode(payload), headers, budget)
+
+    def open(
+        self,
+        path: str,
+        payload: Mapping[str, Any],
+        request: ChatRequest,
+        budget: Budget,
+        *,
+        accept: str,
+        max_body: int | None = None,
+    ) -> Exchange:
+        """Post a chat's payload; return once the head of whatever answers is in."""
+        headers = {**self._headers(request, budget), "Accept": accept}
+        url, body = self._url + path, _encode(payload)
+        return self._transport.open("POST", url, body, headers, budget, max_body)
+
+    def command(self, path: str, budget: Budget) -> Answer:
+        """Post an empty object outside any chat; return the 200 that answers it."""
+        return self._transport.post(self._url + path, b"{}", self._credentials, budget)
+
+    def ping(self, budget: Budget, path: str = "/health") -> None:
+        """GET the path; any answer below 500 is a sign of life.
+
+        /health is asked for without credentials. Raises an UpstreamError if there
+        is no sign of life.
+        """
+        headers = {} if path == "/health" else self._credentials
+        url = self._url + path
+        with self._transport.open("GET", url, None, headers, budget) as exchange:
+            if exchange.status >= 500:
+                raise Refused("http_5xx", status=exchange.status)
+
+    def _headers(self, request: ChatRequest, budget: Budget) -> dict[str, str]:
+        remaining = int(budget.remaining() * 1000)
+        return {
+            **self._credentials,
+            "X-Correlation-ID": request.correlation_id,
+            "X-Gateway-Deadline-Remaining-Ms": str(remaining),
+            **tracing.outgoing(),
+        }
+
+
+def _encode(payload: Mapping[str, Any]) -> bytes:
+    return json.dumps(payload, separators=(",", ":")).encode()

@@ -1,0 +1,95 @@
+"""switch: the primary chat service (contracts, "switch")."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from app.gateway.budget import Budget
+from app.gateway.chat import ChatReply, ChatRequest
+from app.gateway.errors import BadReply
+from app.gateway.handler import ReplyStream
+from app.upstreams.replies import marked, parse, whole
+from app.upstreams.service import Service
+from app.upstreams.transport import Transport
+
+PATH = "/switch/chat"
+
+
+class _Reply(BaseModel):
+    """A 200 of switch that says of itself that it is an answer."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    status: Literal["ok"]
+    reply: str = ""
+    content: str | None = None
+    engine_used: str | None = None
+    provider: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The reply, or the content where there is no reply at all."""
+        has_reply = "reply" in self.model_fields_set
+        return self.reply if has_reply else self.content or ""
+
+
+class _Failure(BaseModel):
+    """A 200 of switch whose text is an error's."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    status: Literal["error", "partial"]
+
+
+SHAPE: TypeAdapter[_Reply | _Failure] = TypeAdapter(
+    Annotated[_Reply | _Failure, Field(discriminator="status")]
+)
+
+
+class SwitchUpstream:
+    """Asks switch. Threads may share it.
+
+    `timeout` is in seconds. Of a request's metadata, which steers switch, only the
+    keys in `metadata_allowed` are forwarded.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        url: str,
+        timeout: float,
+        token: str,
+        metadata_allowed: frozenset[str],
+        transport: Transport,
+    ) -> None:
+        self.name = name
+        self.timeout = timeout
+        self._metadata_allowed = metadata_allowed
+        self._service = Service(url, transport, token)
+
+    def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
+        """Ask once and return the whole reply as one delta."""
+        answer = self._service.ask(PATH, self._payload(request), request, budget)
+        said = parse(answer, SHAPE)
+        if isinstance(said, _Failure):
+            raise marked(BadReply("upstream_error"), answer)
+        if not said.text.strip():
+            raise marked(BadReply("schema"), answer)
+        model = said.engine_used or said.provider or self.name
+        return whole(ChatReply(said.text, self.name, model), answer)
+
+    def ping(self, budget: Budget) -> None:
+        """Return if switch shows a sign of life; else raise an UpstreamError."""
+        self._service.ping(budget)
+
+    def _payload(self, request: ChatRequest) -> dict[str, Any]:
+        allowed = self._metadata_allowed
+        return {
+            "messages": [
+                {"role": m.role, "content": m.content} for m in request.messages
+            ],
+            "session_id": request.session_id,
+            "correlation_id": request.correlation_id,
+            "metadata": {k: v for k, v in request.metadata.items() if k in allowed},
+        }

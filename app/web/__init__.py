@@ -1,0 +1,41 @@
+"""The doors: how callers come in and answers go out.
+
+Rule of this room: it is the only one that imports Flask or gunicorn. It parses,
+calls the core once, and writes; it decides nothing about chat.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask
+
+from app.services import PerProcess, Services
+from app.web import audit, chat, console, metrics, openai, ops, sandbox_panel
+from app.web.context import EXTENSION, register_context
+from app.web.errors import register_errors
+from app.web.sse import register_streams
+from app.web.traces import register_traces
+
+
+class Doors(Flask):
+    """Flask without its test, at every call, of whether a function is a coroutine."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function as it is: all of ours are synchronous."""
+        return func
+
+
+def make_app(services: PerProcess[Services]) -> Flask:
+    """Put all doors into one WSGI app; the services are asked for when needed."""
+    app = Doors(__name__, static_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.extensions[EXTENSION] = services
+    register_traces(app)
+    metrics.register_metrics(app)
+    register_context(app)
+    register_errors(app)
+    register_streams(app)
+    pages = (console.bp, audit.bp, sandbox_panel.bp)
+    for blueprint in (chat.bp, openai.bp, ops.bp, metrics.bp, *pages):
+        app.register_blueprint(blueprint)
+    return app

@@ -1,0 +1,85 @@
+"""What all doors to the chat share: facts about answers, records of refusals."""
+
+import logging
+
+from flask import Response, g, request
+
+from app.gateway import chat, correlation
+from app.gateway.chat import StreamMode
+from app.web.caller import waited
+from app.web.context import services
+from app.web.errors import InvalidBody
+
+log = logging.getLogger(__name__)
+
+STREAM_MODE = "X-Gateway-Stream-Mode"
+
+
+def stream_mode() -> StreamMode:
+    """How this request's stream is to be handled: its header, else the setting."""
+    shown = request.headers.get(STREAM_MODE)
+    if shown is None:
+        return services().stream_mode
+    try:
+        return StreamMode(shown.strip().lower())
+    except ValueError:
+        raise InvalidBody({STREAM_MODE: "must be live or verified"}) from None
+
+
+def log_answer(reply: chat.ChatReply, seconds: float) -> None:
+    """The line that the seed promises for each answer; `seconds` in all."""
+    log.info(
+        "Chat response sent [provider=%s, degraded=%s, latency_ms=%.1f]",
+        reply.upstream,
+        reply.is_degraded,
+        seconds * 1000,
+    )
+
+
+def who_answers(reply: chat.ChatReply) -> dict[str, str]:
+    """Headers that say who answers, why them, and where the time went so far."""
+    headers = {
+        "X-Gateway-Provider": reply.upstream,
+        "X-Gateway-Degraded": "true" if reply.is_degraded else "false",
+        "X-Gateway-Attempts": str(_attempts_so_far(reply)),
+        "X-Gateway-Audit-Id": reply.audit_id,
+        "Server-Timing": server_timing(reply),
+    }
+    if reply.degraded_by:
+        headers["X-Gateway-Fallback-Reason"] = reply.degraded_by
+    return headers
+
+
+def _attempts_so_far(reply: chat.ChatReply) -> int:
+    """Attempts made, with the one that is still going on if there is one."""
+    is_over = any(attempt.fault is None for attempt in reply.attempts)
+    return len(reply.attempts) + (not is_over)
+
+
+def server_timing(reply: chat.ChatReply) -> str:
+    """https://www.w3.org/TR/server-timing/; durations in milliseconds."""
+    queued = waited(request) + reply.queue_seconds
+    parts = [f"queue;dur={queued * 1000:.1f}"]
+    for attempt in reply.attempts:
+        fault = f';desc="{attempt.fault}"' if attempt.fault else ""
+        parts.append(f"{attempt.upstream};dur={attempt.duration * 1000:.1f}{fault}")
+    if reply.audit_seconds:
+        parts.append(f"audit;dur={reply.audit_seconds * 1000:.1f}")
+    return ", ".join(parts)
+
+
+def record_refusal(response: Response) -> Response:
+    """Leave a record of a known caller's request that never reached the core.
+
+    Each door registers it, after its own requests; the route is the door's name.
+    """
+    if "caller" in g and response.status_code >= 400 and "is_on_record" not in g:
+        turned_away = chat.ChatRequest(
+            messages=(),
+            session_id="",
+            correlation_id=correlation.current.get(),
+            caller=g.caller.name,
+            route=request.blueprint or "chat",
+        )
+        services().chat.refuse(turned_away, g.error_code, response.status_code)
+    return response

@@ -1,0 +1,47 @@
+"""Board: what gunicorn's master and its workers tell each other, in shared memory."""
+
+import mmap
+
+STOPPING = 0  # the first cell; the others are the workers' places
+MOST = 0xFFFF
+
+
+class Board:
+    """Who is how busy, and whether all of us stop. Made by the master, before forks.
+
+    A place belongs to one worker; its cell holds what it has under way, and one more,
+    so that 0 means nobody. Each cell has one writer at a time, so no lock is needed.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._cells = memoryview(mmap.mmap(-1, 2 * (places + 1))).cast("H")
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the gateway as a whole stops, and not just a worker."""
+        return self._cells[STOPPING] == 1
+
+    def stop(self) -> None:
+        """Say so, for good."""
+        self._cells[STOPPING] = 1
+
+    def take_place(self) -> int | None:
+        """Return a free place, None if there is none. For the master."""
+        for place in range(1, len(self._cells)):
+            if self._cells[place] == 0:
+                self._cells[place] = 1
+                return place
+        return None
+
+    def leave_place(self, place: int | None) -> None:
+        """Give a place back; its worker has ended or takes nothing on any more."""
+        if place is not None:
+            self._cells[place] = 0
+
+    def tell(self, place: int, busy: int) -> None:
+        """Say how many requests a worker has under way."""
+        self._cells[place] = min(busy + 1, MOST)
+
+    def least_busy(self) -> int:
+        """How many the worker has that has the fewest."""
+        return min(filter(None, self._cells[1:]), default=1) - 1

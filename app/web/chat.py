@@ -1,0 +1,141 @@
+"""The native chat endpoint: one body in, one reply out, whole or streamed."""
+
+from dataclasses import asdict, replace
+from time import monotonic
+from typing import Any
+
+from flask import Blueprint, Response, g, request
+from flask.typing import ResponseReturnValue
+
+from app.gateway import correlation
+from app.gateway.chat import Attempt, ChatReply, ChatRequest, Delta
+from app.web import schemas
+from app.web.answers import log_answer, record_refusal, stream_mode, who_answers
+from app.web.auth import token_required
+from app.web.body import read_json
+from app.web.caller import budget_of, priority_of, waited
+from app.web.context import services
+from app.web.errors import Report
+from app.web.sse import TextEvents, event, stream_answer
+
+bp = Blueprint("chat", __name__, url_prefix="/operator/api")
+bp.after_request(record_refusal)
+
+
+@bp.post("/chat")
+@token_required("chat")
+def post_chat() -> ResponseReturnValue:
+    """Answer one chat request by its deadline, on record."""
+    started = monotonic()
+    budget = budget_of(request, services().deadline, services().drain)
+    body = schemas.ChatRequest.parse(read_json(request, services().max_body))
+    asked = body.to_request(
+        g.caller.name,
+        _correlation_id(body),
+        stream=_wants_events() if body.stream is None else body.stream,
+        mode=stream_mode(),
+    )
+    asked = replace(asked, priority=priority_of(request, g.caller))
+    g.is_on_record = True
+    if asked.stream:
+        return stream_answer(asked, budget, NativeEvents(asked, started))
+    reply = services().chat.open(asked, budget).collect()
+    took = monotonic() - started + waited(request)
+    log_answer(reply, took)
+    answer = schemas.ChatResponse.of(reply, asked, took)
+    response = Response(answer.model_dump_json(), mimetype="application/json")
+    response.headers.update(who_answers(reply))
+    return response
+
+
+def _correlation_id(body: schemas.ChatRequest) -> str:
+    """The body's id if it may be echoed; else the one that is already current."""
+    if body.correlation_id and correlation.is_well_formed(body.correlation_id):
+        correlation.current.set(body.correlation_id)
+    return correlation.current.get()
+
+
+def _wants_events() -> bool:
+    """Whether Accept names event streams, and JSON less or not at all."""
+    shown = request.accept_mimetypes
+    if "text/event-stream" not in shown.values():
+        return False
+    return shown["text/event-stream"] > shown["application/json"]
+
+
+_delta = TextEvents({"text": TextEvents.HERE}, "delta")
+
+
+class NativeEvents:
+    """The events of the native stream: meta, delta, then done or error.
+
+    `started` is when the request was taken up, on the monotonic clock.
+    """
+
+    def __init__(self, asked: ChatRequest, started: float) -> None:
+        self._asked = asked
+        self._started = started - waited(request)
+        self._first = 0.0
+
+    def opening(self, reply: ChatReply) -> bytes:
+        """Who answers, and under which ids all of it is found."""
+        self._first = monotonic()
+        meta = {
+            "correlation_id": self._asked.correlation_id,
+            "session_id": self._asked.session_id,
+            "audit_id": reply.audit_id,
+            "provider": reply.upstream,
+            "model": reply.model,
+            "degraded": reply.is_degraded,
+            "fallback_reason": reply.degraded_by,
+        }
+        return event(meta, "meta")
+
+    def delta(self, delta: Delta, reply: ChatReply) -> bytes:  # noqa: ARG002  # a port
+        """Some more text."""
+        return _delta(delta.text) if delta.text else b""
+
+    def done(self, reply: ChatReply) -> bytes:
+        """All that a whole answer says besides its text, and how it went."""
+        took = monotonic() - self._started
+        log_answer(reply, took)
+        answer = schemas.ChatResponse.of(reply, self._asked, took)
+        facts = {
+            "finish_reason": reply.finish_reason,
+            "fallback_reason": reply.degraded_by,
+            "usage": asdict(reply.usage),
+            "timings": self._timings(reply, took),
+            "attempts": [_drawn(attempt) for attempt in reply.attempts],
+            "audit_id": reply.audit_id,
+        }
+        return event(answer.model_dump(exclude={"response"}) | facts, "done")
+
+    def error(self, report: Report) -> bytes:
+        """Why there is no more; what came so far is not an answer."""
+        body = {
+            "code": report.code,
+            "detail": report.detail,
+            "correlation_id": self._asked.correlation_id,
+            "retry_after": report.retry_after,
+        }
+        return event(body, "error")
+
+    def _timings(self, reply: ChatReply, took: float) -> dict[str, float]:
+        return {
+            "queue_ms": _milliseconds(waited(request)),
+            "first_delta_ms": _milliseconds(self._first - self._started),
+            "audit_ms": _milliseconds(reply.audit_seconds),
+            "total_ms": _milliseconds(took),
+        }
+
+
+def _drawn(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "upstream": attempt.upstream,
+        "fault": attempt.fault,
+        "duration_ms": _milliseconds(attempt.duration),
+    }
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 1)

@@ -1,0 +1,76 @@
+"""What surrounds every request: services, correlation id, headers of every answer."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, current_app, request
+from werkzeug.exceptions import RequestURITooLarge
+from werkzeug.wsgi import ClosingIterator
+
+from app.gateway import correlation
+from app.services import PerProcess, Services
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+Header = tuple[str, str]
+
+EXTENSION = "gateway"
+ON_ALL = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
+MAX_TARGET = 4096  # bytes of path and query; longer ones are answered 414
+
+
+def services() -> Services:
+    """Return this process's services."""
+    provider: PerProcess[Services] = current_app.extensions[EXTENSION]
+    return provider()
+
+
+def single_value(header: str) -> str:
+    """Collapse a repeated header whose values are all equal; "" if they differ."""
+    values = {part.strip() for part in header.split(",")}
+    return values.pop() if len(values) == 1 else ""
+
+
+class Correlated:
+    """WSGI middleware: the request's correlation id is current until its last byte.
+
+    An id that is missing or malformed is replaced, never reflected. gthread
+    threads keep their context, so it is always reset. The headers of every answer
+    are added here, where they cost next to nothing.
+    """
+
+    def __init__(self, app: "WSGIApplication") -> None:
+        self._app = app
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        shown = single_value(environ.get("HTTP_X_CORRELATION_ID", ""))
+        known = correlation.is_well_formed(shown)
+        token = correlation.current.set(shown if known else correlation.new_id())
+
+        def reset() -> None:
+            correlation.current.reset(token)
+
+        def start(status: str, headers: list[Header], *rest: Any) -> Any:
+            headers += [("X-Correlation-ID", correlation.current.get()), *ON_ALL]
+            return start_response(status, headers, *rest)
+
+        try:
+            body = self._app(environ, start)
+        except BaseException:
+            reset()
+            raise
+        return ClosingIterator(body, reset)
+
+
+def register_context(app: Flask) -> None:
+    """Put the correlation id, and the headers of every answer, around all doors."""
+    app.before_request(_refuse_long_targets)
+    app.wsgi_app = Correlated(app.wsgi_app)  # type: ignore[method-assign]
+
+
+def _refuse_long_targets() -> None:
+    if len(request.environ.get("RAW_URI", request.full_path)) > MAX_TARGET:
+        raise RequestURITooLarge

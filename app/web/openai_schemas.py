@@ -1,0 +1,156 @@
+"""The wire models of OpenAI's chat completions: what is read of them, and no more.
+
+Everything that is not named here passes through untouched to upstreams that speak
+OpenAI.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.gateway import chat
+from app.web.errors import InvalidBody
+from app.web.schemas import reasons, texts
+
+# What only the gateway decides, so it is not passed on.
+_OURS = frozenset({"model", "messages", "stream", "stream_options"})
+
+
+class Message(BaseModel):
+    """One message of a conversation; unknown fields are kept."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[dict[str, Any]] | None = None
+    tool_calls: list[Any] | None = None
+
+    def to_message(self, raw: Mapping[str, Any]) -> chat.Message:
+        """Make the core's value of it; `raw` is the message as it came."""
+        role = "system" if self.role == "developer" else self.role
+        is_plain = isinstance(self.content, str) and set(raw) == {"role", "content"}
+        is_said_by_it = is_plain and role == self.role
+        return chat.Message(role, self.text, None if is_said_by_it else raw)
+
+    @property
+    def text(self) -> str:
+        """What is said in words, for upstreams that take nothing else."""
+        if isinstance(self.content, str):
+            return self.content
+        parts = (part.get("text") for part in self.content or ())
+        return "\n".join(part for part in parts if isinstance(part, str))
+
+    def needs(self) -> Iterator[str]:
+        """The abilities without which it cannot be understood."""
+        if self.tool_calls or self.role in {"tool", "function"}:
+            yield chat.TOOLS
+        if isinstance(self.content, list) and not all(map(_is_text, self.content)):
+            yield chat.IMAGES
+
+
+def _is_text(part: Mapping[str, Any]) -> bool:
+    return part.get("type") in {"text", "refusal"}
+
+
+class StreamOptions(BaseModel):
+    """How a stream is wanted."""
+
+    include_usage: bool | None = None
+
+
+class CompletionRequest(BaseModel):
+    """Body of `POST /v1/chat/completions`; unknown fields are kept."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    model: Annotated[str, Field(max_length=200)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    tools: list[Any] | None = None
+    functions: list[Any] | None = None
+    metadata: dict[str, Any] | None = None
+    user: str | None = None
+
+    @classmethod
+    def parse(cls, body: Any) -> Self:
+        """Validate a JSON value; raise InvalidBody naming every bad field."""
+        if not isinstance(body, dict):
+            raise InvalidBody({"body": "must be a JSON object"})
+        try:
+            parsed = cls.model_validate(body)
+        except ValidationError as error:
+            raise InvalidBody(reasons(error)) from None
+        for field, value in body.items():
+            if any("\x00" in text for text in texts(value)):
+                raise InvalidBody({field: "must not hold NUL"})
+        if not any(m.content or m.tool_calls for m in parsed.messages):
+            raise InvalidBody({"messages": "must not all be empty"})
+        return parsed
+
+    def to_request(
+        self,
+        body: Mapping[str, Any],
+        *,
+        session_id: str,
+        correlation_id: str,
+        caller: str,
+        mode: chat.StreamMode,
+    ) -> chat.ChatRequest:
+        """Make the core's value of it; `body` is what was parsed."""
+        pairs = zip(self.messages, body["messages"], strict=True)
+        return chat.ChatRequest(
+            messages=tuple(message.to_message(raw) for message, raw in pairs),
+            session_id=session_id,
+            correlation_id=correlation_id,
+            caller=caller,
+            metadata=self.metadata or chat.NOTHING,
+            stream=bool(self.stream),
+            stream_mode=mode,
+            model=self.model or None,
+            extra={k: v for k, v in body.items() if k not in _OURS},
+            needs=frozenset(self._needs()),
+            route="openai",
+        )
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream is to end with a chunk that tells the tokens spent."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def _needs(self) -> Iterator[str]:
+        if self.tools or self.functions:
+            yield chat.TOOLS
+        if (self.n or 1) > 1:
+            yield chat.MULTIPLE
+        for message in self.messages:
+            yield from message.needs()
+
+
+def usage(usage: chat.Usage) -> dict[str, int] | None:
+    """Tokens in OpenAI's words; None if the upstream did not count them."""
+    spent, made = usage.input_tokens, usage.output_tokens
+    if spent is None and made is None:
+        return None
+    return {
+        "prompt_tokens": spent or 0,
+        "completion_tokens": made or 0,
+        "total_tokens": (spent or 0) + (made or 0),
+    }
+
+
+def choices(reply: chat.ChatReply) -> list[Mapping[str, Any]]:
+    """The choices of a whole reply, untouched where an OpenAI upstream made them."""
+    if reply.choices:
+        return list(reply.choices)
+    message = {"role": "assistant", "content": reply.text, "refusal": None}
+    return [
+        {
+            "index": 0,
+            "message": message,
+            "logprobs": None,
+            "finish_reason": reply.finish_reason,
+        }
+    ]

@@ -1,0 +1,97 @@
+// The gateway's API, asked with the token that was signed in with.
+// The token is kept in this tab's sessionStorage and sent as a header, never in a URL.
+
+const TOKEN = "gateway-token";
+
+export class ApiError extends Error {
+  constructor(status, code, detail, correlationId, retryAfter) {
+    super(detail);
+    Object.assign(this, { status, code, correlationId, retryAfter });
+  }
+}
+
+export const token = {
+  get: () => sessionStorage.getItem(TOKEN) ?? "",
+  set: (value) => sessionStorage.setItem(TOKEN, value),
+  forget: () => sessionStorage.removeItem(TOKEN),
+};
+
+/** Take a token from behind the `#` of the address, and remove it from there. */
+export function takeTokenFromAddress() {
+  const shown = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (shown) {
+    token.set(shown);
+    history.replaceState(null, "", location.pathname + location.search);
+  }
+}
+
+/** Fetch; raise ApiError for whatever is not a success. */
+export async function call(path, { headers = {}, ...options } = {}) {
+  const shown = token.get();
+  const credentials = shown ? { "X-VX11-Token": shown } : {};
+  let response;
+  try {
+    response = await fetch(`/operator/api/${path}`, {
+      ...options,
+      headers: { ...credentials, ...headers },
+      credentials: "omit",
+      redirect: "error",
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, "unreachable", "The gateway can not be reached.");
+  }
+  if (!response.ok) throw await refusal(response);
+  return response;
+}
+
+export async function get(path) {
+  return (await call(path)).json();
+}
+
+export async function send(method, path, body) {
+  const options = { method };
+  if (body !== undefined) {
+    options.body = JSON.stringify(body);
+    options.headers = { "Content-Type": "application/json" };
+  }
+  return (await call(path, options)).json();
+}
+
+async function refusal(response) {
+  const body = await response.json().catch(() => ({}));
+  return new ApiError(
+    response.status,
+    body.code ?? `http_${response.status}`,
+    body.detail ?? "no reason was given",
+    body.correlation_id ?? response.headers.get("X-Correlation-ID"),
+    Number(response.headers.get("Retry-After")) || null,
+  );
+}
+
+/** The events of a stream, as they come: {name, data}. Comments are passed over. */
+export async function* events(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      text += value;
+      const blocks = text.split("\n\n");
+      text = blocks.pop();
+      yield* blocks.map(parse).filter(Boolean);
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
+
+function parse(block) {
+  const event = { name: "message", data: null };
+  for (const line of block.split("\n")) {
+    if (line.startsWith("event:")) event.name = line.slice(6).trim();
+    if (line.startsWith("data:")) event.data = JSON.parse(line.slice(5));
+  }
+  return event.data === null ? null : event;
+}

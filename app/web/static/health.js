@@ -1,0 +1,158 @@
+// Health: the upstreams, what is under way, and the recent past.
+
+import { get } from "./api.js";
+import { byId, h, replace } from "./dom.js";
+import { drawLatency, drawOutcomes } from "./plot.js";
+import { isSignedOut, poll, start } from "./shell.js";
+import { duration, faultWords, moment, percent, plural } from "./words.js";
+
+const STATUS_EVERY = 2000; // ms
+const PAST_EVERY = 3000;
+const WINDOWS_EVERY = 10000;
+const LIVE = 60; // seconds after its last answer in which a window may still go on
+
+let latest = null; // the activity that was drawn last
+
+start(({ caller }) => {
+  const may = (scope) => caller.scopes.includes(scope);
+  if (may("chat")) poll(STATUS_EVERY, () => tell(status));
+  if (may("audit")) {
+    poll(PAST_EVERY, () => tell(past)).then(() => poll(WINDOWS_EVERY, () => tell(windows)));
+    addEventListener("resize", () => latest && drawPast(latest));
+  } else {
+    note("Your token lacks the scope audit, which the past needs.");
+  }
+});
+
+async function tell(task) {
+  try {
+    await task();
+  } catch (error) {
+    if (!isSignedOut(error)) byId("as-of").textContent = `Not up to date: ${error.message}`;
+  }
+}
+
+async function status() {
+  const known = await get("status");
+  byId("as-of").textContent = `As of ${moment(Date.parse(known.timestamp) / 1000)}`;
+  const cards = known.policy.order.map((name) => card(name, known.core_services[name]));
+  replace(byId("upstreams"), ...cards);
+  replace(byId("tiles"), ...tiles(known));
+}
+
+const STATES = { up: ["good", "Up"], down: ["bad", "Down"], unknown: ["", "Not known yet"] };
+
+function card(name, service) {
+  const [kind, words] = STATES[service.status];
+  return h(
+    "li",
+    { class: `card upstream ${kind}` },
+    h("h3", {}, name),
+    h("p", { class: `state ${kind}` }, words),
+    service.status === "down" ? h("p", {}, `It ${faultWords(service.reason)}. `, h("code", {}, service.reason)) : null,
+    h("dl", { class: "pairs" }, ...particulars(service)),
+  );
+}
+
+/** Whatever else is known of an upstream. */
+function particulars({ status: _status, reason: _reason, ...others }) {
+  return Object.entries(others).flatMap(([name, value]) => pair(label(name), shown(value)));
+}
+
+function tiles({ policy, admission = {} }) {
+  const places = [
+    ["chats being answered", admission.busy, admission.slots],
+    ["waiting in the queue", admission.waiting, admission.queue],
+    ["streams", admission.streams, admission.stream_slots],
+  ];
+  return [
+    ...places.filter(([, taken]) => taken !== undefined).flatMap(([name, taken, all]) => pair(name, `${taken} of ${all}`)),
+    ...pair("deadline of a chat", duration(policy.deadline_s)),
+  ];
+}
+
+const pair = (name, value) => [h("div", {}, h("dt", {}, name), h("dd", {}, value))];
+const label = (name) => name.replaceAll("_", " ");
+
+function shown(value) {
+  if (value === null) return "–";
+  if (typeof value === "object") return Object.entries(value).map(([k, v]) => `${label(k)} ${v}`).join(", ");
+  return typeof value === "number" ? value.toLocaleString() : label(String(value));
+}
+
+async function past() {
+  const activity = await get("activity");
+  for (const chat of activity.chats) chat.kind = kindOf(chat);
+  latest = activity;
+  drawPast(activity);
+}
+
+/** Refusals and chats that the caller gave up say nothing about answers. */
+function kindOf(chat) {
+  if (chat.outcome === "completed") return chat.degraded_by ? "warn" : "good";
+  return ["failed", "interrupted", "refused"].includes(chat.outcome) ? "bad" : null;
+}
+
+function drawPast({ now, since, is_whole: isWhole, chats }) {
+  const oldest = isWhole ? since : chats.at(-1).opened_at;
+  const counted = chats.filter((chat) => chat.kind);
+  const span = { since: oldest, now, step: (now - oldest) / 30 };
+  note(isWhole ? "" : `So much is asked that the newest ${chats.length} chats fill the picture: ${duration(now - oldest)}.`);
+  const count = (kind) => counted.filter((chat) => chat.kind === kind).length;
+  const [good, warn, bad] = ["good", "warn", "bad"].map(count);
+  const took = counted.filter((chat) => chat.kind !== "bad").map((chat) => chat.duration).sort((a, b) => a - b);
+  const middle = took[Math.floor(took.length / 2)];
+  const slow = took[Math.floor(took.length * 0.95)];
+  byId("latency-caption").textContent = took.length
+    ? `How long answers took: half within ${duration(middle)}, 95 % within ${duration(slow)}`
+    : "How long answers took: nobody asked";
+  byId("errors-caption").textContent = counted.length
+    ? `How ${plural(counted.length, "chat")} ended: ${percent(warn, counted.length)} degraded, ${percent(bad, counted.length)} without an answer`
+    : "How chats ended: nobody asked";
+  drawLatency(byId("latency"), counted, { ...span, summary: byId("latency-caption").textContent });
+  drawOutcomes(byId("errors"), counted, { ...span, summary: `${good} by the first choice, ${warn} degraded, ${bad} without an answer` });
+}
+
+function note(words) {
+  byId("past-note").hidden = !words;
+  byId("past-note").textContent = words;
+}
+
+async function windows() {
+  const { now, windows: found } = await get("windows");
+  replace(byId("windows-box"), found.length ? table(found, now) : h("p", {}, "There was none."));
+}
+
+function table(found, now) {
+  const head = ["Began", "Lasted", "The first choice", "Answers"];
+  return h(
+    "table",
+    {},
+    h("thead", {}, h("tr", {}, ...head.map((words) => h("th", { scope: "col" }, words)), h("td", {}))),
+    h("tbody", {}, ...found.map((window) => row(window, now))),
+  );
+}
+
+function row(window, now) {
+  const [first, ...others] = window.causes;
+  const goesOn = now - window.ended < LIVE && !isOver(window);
+  return h(
+    "tr",
+    {},
+    h("td", {}, moment(window.began)),
+    h("td", {}, duration(window.ended - window.began), goesOn ? h("span", { class: "chip warn" }, "goes on") : null),
+    h("td", {}, faultWords(first.cause), " ", h("code", {}, first.cause), others.length ? h("span", { class: "muted" }, ` then ${others.map((other) => other.cause).join(", ")}`) : null),
+    h("td", { class: "number" }, window.chats.toLocaleString()),
+    h("td", {}, h("a", { class: "link", href: recordsOf(window), "aria-label": `Records of the window that began ${moment(window.began)}` }, "Records")),
+  );
+}
+
+/** Whether the first choice has answered since. */
+function isOver(window) {
+  return Boolean(latest?.chats.some((chat) => chat.kind === "good" && chat.opened_at > window.ended));
+}
+
+function recordsOf({ began, ended }) {
+  const range = new URLSearchParams({ since: Math.floor(began), until: Math.ceil(ended) + 1 });
+  return `/operator/records#${range}`;
+}

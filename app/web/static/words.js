@@ -1,0 +1,96 @@
+// How the gateway's codes, times and durations are put for people.
+
+const FAULTS = {
+  // not asked
+  unhealthy: "is known to be down",
+  resting: "asked for a rest",
+  circuit_open: "is left alone for a while",
+  no_slot: "has all its places taken",
+  // not reached
+  dns: "has a name that nobody knows",
+  connect_refused: "refused the connection",
+  connect_timeout: "could not be connected to in time",
+  tls_verify: "could not prove who it is",
+  tls_timeout: "did not finish its TLS handshake in time",
+  no_socket: "could not be asked: no socket was free",
+  // no answer
+  read_timeout: "did not answer in time",
+  write_timeout: "did not take the request in time",
+  first_token: "did not begin to answer in time",
+  silent: "fell silent, and so did its health check",
+  late_beginning: "began too late",
+  stream_idle: "paused too long in the middle",
+  over: "went on after its end",
+  deadline: "did not finish in time",
+  reset: "broke the connection",
+  truncated: "broke off in the middle",
+  // no
+  http_5xx: "answered with an error",
+  rate_limited: "is asked too often",
+  upstream_auth: "rejects our credentials",
+  upstream_rejected: "rejects the request",
+  content_filter: "forbids it by a content policy",
+  context_length: "can not read a conversation that long",
+  unknown_model: "does not know that model",
+  upstream_error: "said itself that it failed",
+  redirect: "wanted to send us elsewhere",
+  bad_status: "answered with an odd status",
+  // no answer that is one
+  bad_json: "sent no proper JSON",
+  bad_content_type: "sent something else than JSON",
+  bad_encoding: "sent an encoding that was not asked for",
+  empty_body: "sent nothing",
+  schema: "sent an answer of the wrong shape",
+  protocol: "did not speak HTTP",
+  too_large: "sent too much",
+  diverged: "went on differently than it had begun",
+  // nobody's failure
+  client_gone: "was not waited for: the caller left",
+};
+
+const PROBLEMS = {
+  upstream_unavailable: "Nobody could answer",
+  upstream_rejected: "The request was rejected",
+  reply_interrupted: "The answer broke off",
+  audit_unavailable: "The record could not be written, so nothing was answered",
+  overloaded: "Too many are asking at once",
+  rate_limited: "This token asks too often",
+  unreachable: "The gateway can not be reached",
+  invalid_request: "The request is not valid",
+  shutting_down: "The gateway is shutting down",
+  content_filter: "A content policy forbids it",
+  unsupported: "No upstream can do what was asked",
+};
+
+export const faultWords = (fault) => FAULTS[fault] ?? `failed (${fault})`;
+export const problemWords = (code) => PROBLEMS[code] ?? "No answer";
+
+/** 0.0421 → "42 ms"; 5.03 → "5.03 s"; 240 → "4 min". */
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  if (seconds < 0.9995) return `${digits(seconds * 1000, 2)} ms`;
+  if (seconds < 120) return `${digits(seconds, 3)} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 120 ? `${minutes} min` : `${digits(minutes / 60, 3)} h`;
+}
+
+/** At least so many significant digits, all of those before the point, no idle zeros. */
+const digits = (number, significant) =>
+  number >= 10 ** significant ? String(Math.round(number)) : String(Number(number.toPrecision(significant)));
+
+const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
+
+export const clock = (unix) => new Date(unix * 1000).toLocaleTimeString([], CLOCK);
+
+export function moment(unix) {
+  const at = new Date(unix * 1000);
+  const isToday = at.toDateString() === new Date().toDateString();
+  const day = { day: "numeric", month: "short" };
+  return isToday ? clock(unix) : `${at.toLocaleDateString([], day)}, ${clock(unix)}`;
+}
+
+export const percent = (part, whole) =>
+  whole ? `${digits((100 * part) / whole, 2)} %` : "–";
+
+export const plural = (count, one, many = `${one}s`) =>
+  `${count.toLocaleString()} ${count === 1 ? one : many}`;

@@ -1,0 +1,172 @@
+"""The commands, in this process, against a real gateway."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from app.cli import main
+from tests.stack import TOKEN, Gateway, sandbox, wait_until
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    with (
+        sandbox() as (switch, madre),
+        Gateway(
+            tmp_path_factory.mktemp("cli"),
+            workers=1,
+            switch_url=switch.url,
+            madre_url=madre.url,
+        ) as gateway,
+    ):
+        wait_until(lambda: gateway.upstreams_are(switch="up", madre="up"))
+        yield gateway, switch, madre
+
+
+@pytest.fixture
+def command(stack, monkeypatch):
+    gateway, switch, _ = stack
+    for name, value in gateway.settings.items():
+        monkeypatch.setenv(f"VX11_{name}", str(value))
+
+    def run(*words, **options):
+        return CliRunner().invoke(main, words, **options)
+
+    yield run
+    switch.heal()
+    wait_until(lambda: gateway.upstreams_are(switch="up", madre="up"))
+
+
+def test_a_chat_is_answered_and_says_by_whom(command):
+    done = command("chat", "Hello there")
+
+    assert done.exit_code == 0
+    assert "andbox" in done.stdout
+    assert "[switch, " in done.stderr
+
+
+def test_a_chat_line_by_line_keeps_its_session(command, stack):
+    done = command("chat", "--session", "line-by-line", input="Hello\n\nAnd you?\n")
+
+    assert done.exit_code == 0
+    assert len(stack[0].records("session_id = 'line-by-line'")) == 2
+
+
+def test_a_chat_in_json_prints_its_events(command):
+    lines = command("chat", "Hello", "--json").stdout.splitlines()
+
+    assert [json.loads(line)["event"] for line in lines][-1] == "done"
+
+
+def test_a_chat_that_is_refused_ends_with_1(command, monkeypatch):
+    monkeypatch.setenv("VX11_TENTACULO_LINK_TOKEN", "another-token")
+
+    done = command("chat", "Hello")
+
+    assert done.exit_code == 1
+    assert "forbidden" in done.stderr
+
+
+def test_without_a_gateway_the_exit_code_is_69(command, monkeypatch):
+    monkeypatch.setenv("VX11_OPERATOR_URL", "http://127.0.0.1:1")
+
+    for words in (["chat", "Hello"], ["status"], ["explain"]):
+        done = command(*words)
+        assert done.exit_code == 69
+        assert "No gateway answers" in done.stderr
+
+
+def test_status_shows_each_upstream(command):
+    done = command("status")
+
+    assert done.exit_code == 0
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        ["switch", "up"],
+        ["madre", "up"],
+    ]
+    assert json.loads(command("status", "--json").stdout)["ok"] is True
+
+
+def test_explain_tells_who_would_answer_and_why_not_the_others(command, stack):
+    gateway, switch, _ = stack
+    assert "1. switch: would be asked" in command("explain").stdout
+
+    switch.break_with("refuse")
+    gateway.chat()
+    done = command("explain")
+
+    assert "1. switch: would be passed over: it is down" in done.stdout
+    assert "2. madre: would be asked" in done.stdout
+    verdicts = json.loads(command("explain", "--json").stdout)
+    assert [v["would_answer"] for v in verdicts] == [False, True]
+
+
+class TestRecords:
+    def test_search_finds_words_and_ids(self, command, stack):
+        stack[0].chat("a rare pangolin", correlation_id="pangolin-1", session_id="zoo")
+
+        for words in (
+            ["pangolin"],
+            ["--correlation", "pangolin-1"],
+            ["--session", "zoo", "--provider", "switch", "--outcome", "completed"],
+        ):
+            done = command("records", "search", *words)
+            assert (done.exit_code, len(done.stdout.splitlines())) == (0, 1)
+
+    def test_search_that_finds_nothing_ends_with_1(self, command):
+        assert command("records", "search", "unicorn").exit_code == 1
+
+    def test_show_draws_one_record_whole(self, command, stack):
+        stack[0].chat("show me", correlation_id="shown-1")
+
+        shown = json.loads(command("records", "show", "shown-1", "--json").stdout)
+
+        assert shown["request"]["messages"][-1][1] == "show me"
+        assert shown["attempts"][0]["upstream"] == "switch"
+        assert command("records", "show", "nobody").exit_code == 1
+
+    def test_the_chain_is_whole(self, command):
+        done = command("records", "verify", "--json")
+
+        assert done.exit_code == 0
+        assert json.loads(done.stdout)["ok"] is True
+
+
+class TestConfigCheck:
+    def test_it_prints_what_is_in_force_and_no_secret(self, command):
+        done = command("config", "check")
+
+        assert done.exit_code == 0
+        assert "VX11_CHAT_DEADLINE" in done.stdout
+        assert TOKEN not in done.stdout
+
+    def test_it_names_every_error_at_once(self, command, monkeypatch):
+        monkeypatch.setenv("VX11_THREADS", "x")
+        monkeypatch.setenv("VX11_WORKERS", "y")
+
+        done = command("config", "check")
+
+        assert done.exit_code == 78
+        assert {line.split(":")[0] for line in done.stderr.splitlines()} == {
+            "VX11_THREADS",
+            "VX11_WORKERS",
+        }
+
+
+def test_post_task_asks_madre_once(command, stack):
+    before = len(stack[2].requests)
+
+    done = command("post-task")
+
+    assert done.exit_code == 0
+    asked = [r for r in stack[2].requests[before:] if r.method == "POST"]
+    assert [r.path for r in asked] == ["/madre/power/maintenance/post_task"]
+
+
+def test_post_task_says_if_madre_does_not(command, monkeypatch):
+    monkeypatch.setenv("VX11_MADRE_URL", "http://127.0.0.1:1")
+
+    done = command("post-task")
+
+    assert (done.exit_code, "did not do it" in done.stderr) == (69, True)

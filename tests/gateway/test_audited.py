@@ -1,0 +1,235 @@
+import json
+
+import pytest
+
+from app.gateway.audit import new_audit_id
+from app.gateway.audited import Audited, Content, ContentPolicy
+from app.gateway.budget import Budget
+from app.gateway.errors import (
+    AuditUnavailable,
+    CallerFault,
+    CallerGone,
+    ConnectFailed,
+    Interrupted,
+    NobodyAnswered,
+    Overloaded,
+)
+from app.gateway.redaction import Redactor
+from app.gateway.routing import ChatRouter
+from tests.fakes import FakeTrail, FakeUpstream, a_request
+
+KEY = b"k" * 32
+
+
+@pytest.fixture
+def trail():
+    return FakeTrail()
+
+
+@pytest.fixture
+def switch():
+    return FakeUpstream("switch")
+
+
+@pytest.fixture
+def madre():
+    return FakeUpstream("madre")
+
+
+@pytest.fixture
+def chat(trail, switch, madre):
+    return an_audited(trail, switch, madre)
+
+
+def an_audited(trail, *upstreams, content=Content.FULL, required=True):
+    policy = ContentPolicy(content, Redactor(["the-gateway-token"]), KEY)
+    return Audited(ChatRouter(upstreams), trail, policy, required=required)
+
+
+def ask(chat, text="Hello", **fields):
+    return chat.open(a_request(text, **fields), Budget(36)).collect()
+
+
+def test_an_answer_leaves_a_sealed_record(chat, trail):
+    reply = ask(chat)
+
+    ((intent, closing),) = trail.closed
+    assert reply.audit_id == intent.id
+    assert (intent.caller, intent.session_id, intent.correlation_id) == (
+        "operator",
+        "s-1",
+        "c-1",
+    )
+    assert (closing.outcome, closing.status, closing.provider) == (
+        "completed",
+        200,
+        "switch",
+    )
+    assert json.loads(closing.reply) == {"text": "Hi"}
+    assert json.loads(closing.attempts)[0]["upstream"] == "switch"
+
+
+def test_the_intent_is_noted_before_anybody_is_asked(trail):
+    class Asked(FakeUpstream):
+        def open(self, request, budget):
+            assert len(trail.begun) == 1
+            return super().open(request, budget)
+
+    ask(an_audited(trail, Asked()))
+
+
+def test_an_unwritable_trail_means_that_nobody_is_asked(chat, trail, switch):
+    trail.is_down = True
+
+    with pytest.raises(AuditUnavailable):
+        ask(chat)
+
+    assert switch.calls == 0
+
+
+def test_an_answer_whose_record_cannot_be_committed_is_not_delivered(
+    chat, trail, switch
+):
+    stream = chat.open(a_request(), Budget(36))
+    trail.is_down = True
+
+    with pytest.raises(AuditUnavailable):
+        stream.collect()
+
+
+def test_break_glass_answers_without_a_record_and_says_so(trail, switch, caplog):
+    trail.is_down = True
+
+    assert ask(an_audited(trail, switch, required=False)).text == "Hi"
+    assert "without a record" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "status", "code"),
+    [
+        (CallerFault("upstream_rejected"), "failed", 502, "upstream_rejected"),
+        (CallerGone(), "cancelled", 499, "client_gone"),
+        (KeyError("bug"), "failed", 500, "internal_error"),
+    ],
+    ids=["caller's fault", "caller gone", "bug"],
+)
+def test_what_was_never_answered_is_recorded_too(
+    chat, trail, switch, error, outcome, status, code
+):
+    switch.fail(error)
+
+    with pytest.raises(type(error)):
+        ask(chat)
+
+    ((_, closing),) = trail.closed
+    assert (closing.outcome, closing.status, closing.code) == (outcome, status, code)
+
+
+def test_a_total_failure_is_recorded_with_all_its_attempts(chat, trail, switch, madre):
+    switch.fail(ConnectFailed("connect_refused"))
+    madre.fail(ConnectFailed("connect_timeout"))
+
+    with pytest.raises(NobodyAnswered):
+        ask(chat)
+
+    ((_, closing),) = trail.closed
+    assert [a["fault"] for a in json.loads(closing.attempts)] == [
+        "connect_refused",
+        "connect_timeout",
+    ]
+    assert closing.status == 503
+
+
+def test_a_reply_that_broke_off_is_recorded_with_its_text_so_far(chat, trail, switch):
+    switch.deltas, switch.breaks_with = ("Hel",), Interrupted("truncated")
+
+    with pytest.raises(Interrupted):
+        ask(chat, stream=True)
+
+    ((_, closing),) = trail.closed
+    assert (closing.outcome, json.loads(closing.reply)) == ("failed", {"text": "Hel"})
+
+
+def test_a_refusal_at_the_door_is_noted(chat, trail):
+    chat.refuse(a_request(""), "invalid_request", 422)
+
+    ((_, closing),) = trail.closed
+    assert (closing.outcome, closing.status) == ("refused", 422)
+
+
+class TestContent:
+    def stored(self, trail, content, text):
+        chat = an_audited(trail, FakeUpstream(deltas=["the answer"]), content=content)
+        ask(chat, text, metadata={"password": "hunter2", "n": 1})
+        ((intent, closing),) = trail.closed
+        return intent.request, closing.reply
+
+    def test_full_keeps_redacted_words(self, trail):
+        request, reply = self.stored(trail, Content.FULL, "I am bob@example.com")
+
+        assert json.loads(request) == {
+            "messages": [["user", "I am [redacted:email]"]],
+            "context": {},
+            "metadata": {"password": "[redacted:secret]", "n": 1},
+        }
+        assert json.loads(reply) == {"text": "the answer"}
+
+    def test_digest_keeps_no_word_but_tells_equal_from_different(self, trail):
+        request, reply = self.stored(trail, Content.DIGEST, "my secret plan")
+
+        assert "plan" not in request
+        assert "answer" not in reply
+        assert set(json.loads(request)) == {"hmac_sha256", "bytes"}
+
+    def test_none_keeps_nothing(self, trail):
+        assert self.stored(trail, Content.NONE, "my secret plan") == ("{}", "{}")
+
+    def test_text_that_is_no_unicode_can_still_be_stored(self, trail):
+        request, _ = self.stored(trail, Content.FULL, "lone \ud800 surrogate")
+
+        request.encode()
+
+
+def test_audit_ids_sort_by_time_and_are_uuids_of_version_7():
+    ids = [new_audit_id(now) for now in (1.0, 1000.5, 1_800_000_000.25)]
+
+    assert ids == sorted(ids)
+    assert len(set(map(len, ids))) == 1
+    assert {i[12] for i in ids} == {"7"}
+    assert {i[16] for i in ids} <= set("89ab")
+
+
+def test_a_refusal_does_not_wait_for_the_disk(trail):
+    class Full:
+        def open(self, request, budget):
+            raise Overloaded
+
+    class Slow(FakeTrail):
+        def finish(self, intent, closing, timeout):
+            raise AssertionError("it waited")
+
+    slow = Slow()
+    chat = Audited(Full(), slow, ContentPolicy(Content.FULL, Redactor([]), KEY))
+
+    with pytest.raises(Overloaded):
+        ask(chat)
+
+    ((_, closing),) = slow.closed
+    assert (closing.outcome, closing.code) == ("refused", "overloaded")
+
+
+def test_row_71_if_redaction_breaks_the_answer_is_right_and_nothing_is_stored(
+    trail, switch
+):
+    class Broken(Redactor):
+        def value(self, value):
+            raise RecursionError
+
+    policy = ContentPolicy(Content.FULL, Broken([]), KEY)
+
+    reply = ask(Audited(ChatRouter([switch]), trail, policy), "a secret")
+
+    assert reply.text == "Hi"
+    ((intent, closing),) = trail.closed
+    assert json.loads(intent.request) == {"redaction": "broke"}
+    assert json.loads(closing.reply) == {"redaction": "broke"}

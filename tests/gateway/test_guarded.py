@@ -1,0 +1,347 @@
+from concurrent.futures import Future
+
+import pytest
+
+from app.gateway.budget import Budget
+from app.gateway.circuit import Phase
+from app.gateway.errors import (
+    BadReply,
+    CallerGone,
+    ConnectFailed,
+    Interrupted,
+    NeverSent,
+    NoAnswer,
+    NobodyAnswered,
+    Refused,
+    UpstreamError,
+)
+from app.gateway.routing import ChatRouter
+from tests.fakes import FakeUpstream, a_board, a_guard, a_request
+
+
+@pytest.fixture
+def switch(clock):
+    return FakeUpstream("switch", timeout=30, clock=clock)
+
+
+@pytest.fixture
+def madre(clock):
+    return FakeUpstream("madre", timeout=5, clock=clock)
+
+
+@pytest.fixture
+def health(clock):
+    return a_board(clock)
+
+
+@pytest.fixture
+def guard(switch, health, clock):
+    return a_guard(switch, health, clock)
+
+
+@pytest.fixture
+def router(guard, madre, clock, health):
+    return ChatRouter([guard, a_guard(madre, health, clock)], clock)
+
+
+def ask(handler, clock, seconds=36):
+    return handler.open(a_request(), Budget(seconds, clock=clock)).collect()
+
+
+def fault_of(handler, clock, seconds=36):
+    """The fault of a call that fails, and when to come back."""
+    with pytest.raises(UpstreamError) as caught:
+        ask(handler, clock, seconds)
+    return caught.value.fault
+
+
+def test_an_unhealthy_upstream_costs_nothing(router, switch, health, clock, caplog):
+    health.note("switch", "read_timeout")
+
+    reply = ask(router, clock)
+
+    assert (reply.upstream, reply.degraded_by) == ("madre", "unhealthy")
+    assert switch.calls == 0
+    assert "Switch unavailable, using madre fallback" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "outage", [ConnectFailed("connect_refused"), NoAnswer("reset"), NoAnswer("silent")]
+)
+def test_an_outage_turns_the_verdict_and_a_success_turns_it_back(
+    router, switch, health, clock, outage
+):
+    switch.fail(outage)
+    ask(router, clock)
+    assert health.verdict("switch").reason == outage.fault
+
+    health.note("switch", None)
+    ask(router, clock)
+
+    assert switch.calls == 2
+    assert health.verdict("switch").is_healthy
+
+
+@pytest.mark.parametrize(
+    "error", [Refused("http_5xx", status=500), BadReply("schema"), Interrupted("reset")]
+)
+def test_one_odd_answer_does_not_switch_an_upstream_off(guard, health, clock, error):
+    """Under load one 500 in a hundred would otherwise cost a second each time."""
+    guard._upstream.fail(error)
+
+    fault_of(guard, clock)
+
+    assert health.verdict("switch") is None
+    assert ask(guard, clock).upstream == "switch"
+
+
+def test_five_odd_answers_in_a_row_open_the_circuit(guard, switch, clock):
+    switch.fail(BadReply("schema"), times=5)
+
+    faults = [fault_of(guard, clock) for _ in range(6)]
+
+    assert faults == ["schema"] * 5 + ["circuit_open"]
+    assert switch.calls == 5
+
+
+def test_an_open_circuit_says_when_to_come_back(guard, switch, clock):
+    switch.fail(BadReply("schema"), times=5)
+    for _ in range(5):
+        fault_of(guard, clock)
+
+    with pytest.raises(NeverSent) as caught:
+        ask(guard, clock)
+
+    assert caught.value.retry_after == 1.0
+
+
+def test_with_every_circuit_open_the_caller_learns_when_to_come_back(
+    router, switch, madre, clock
+):
+    for upstream in (switch, madre):
+        upstream.fail(Refused("http_5xx"), times=5)
+    for _ in range(5):
+        with pytest.raises(NobodyAnswered):
+            ask(router, clock)
+
+    with pytest.raises(NobodyAnswered) as caught:
+        ask(router, clock)
+
+    assert [a.fault for a in caught.value.attempts] == ["circuit_open"] * 2
+    assert caught.value.retry_after == 1.0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [CallerGone(), Refused("rate_limited", status=429), Refused("upstream_auth")],
+)
+def test_what_is_not_the_upstreams_fault_is_not_held_against_it(
+    guard, switch, health, clock, error
+):
+    switch.fail(error, times=20)
+
+    for _ in range(20):
+        with pytest.raises(type(error)):
+            ask(guard, clock)
+
+    assert health.verdict("switch") is None
+    assert ask(guard, clock).upstream == "switch"
+
+
+def test_a_caller_in_a_hurry_cannot_switch_an_upstream_off(
+    guard, switch, health, clock
+):
+    """Half a second is not enough to tell a model that thinks from one that hangs."""
+    switch.fail(NoAnswer("read_timeout"), times=20, taking=0.5)
+
+    faults = [fault_of(guard, clock, seconds=0.5) for _ in range(20)]
+
+    assert set(faults) == {"read_timeout"}
+    assert health.verdict("switch") is None
+
+
+def test_an_upstream_that_had_its_time_is_to_blame(guard, switch, health, clock):
+    switch.fail(NoAnswer("read_timeout"), taking=30)
+
+    fault_of(guard, clock)
+
+    assert health.verdict("switch").reason == "read_timeout"
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_blamed"), [("first_token", True), ("late_beginning", False)]
+)
+def test_a_limit_of_its_own_is_held_against_it_and_the_next_ones_turn_is_not(
+    guard, switch, health, clock, fault, is_blamed
+):
+    """Ten seconds to the first words are little of the thirty for all of them."""
+    switch.fail(NoAnswer(fault), taking=10)
+
+    fault_of(guard, clock)
+
+    assert (health.verdict("switch") is not None) == is_blamed
+
+
+def test_a_reply_that_breaks_later_counts(guard, switch, clock):
+    switch.breaks_with = Interrupted("truncated")
+
+    faults = [fault_of(guard, clock) for _ in range(6)]
+
+    assert faults == ["truncated"] * 5 + ["circuit_open"]
+
+
+def test_a_reply_nobody_reads_to_the_end_counts_for_nothing(guard, clock):
+    for _ in range(20):
+        guard.open(a_request(), Budget(36, clock=clock)).close()
+
+    assert guard._breaker.phase is Phase.CLOSED
+
+
+def test_an_upstream_that_asks_for_a_rest_gets_it(router, switch, clock):
+    switch.fail(Refused("rate_limited", retry_after=40))
+
+    answered_by = []
+    for _ in range(3):
+        answered_by.append(ask(router, clock).upstream)
+        clock.advance(20)
+    answered_by.append(ask(router, clock).upstream)
+
+    assert answered_by == ["madre", "madre", "switch", "switch"]
+
+
+def test_our_own_rejected_credentials_raise_an_alarm(router, switch, clock, caplog):
+    switch.fail(Refused("upstream_auth", status=401))
+
+    assert ask(router, clock).upstream == "madre"
+    assert "switch rejects our credentials" in caplog.text
+
+
+class TestCap:
+    def test_one_call_too_many_is_passed_over_at_once(self, switch, health, clock):
+        guard = a_guard(switch, health, clock, cap=2)
+        running = [guard.open(a_request(), Budget(36, clock=clock)) for _ in range(2)]
+
+        assert fault_of(guard, clock) == "no_slot"
+        running[0].close()
+
+        assert ask(guard, clock).upstream == "switch"
+        assert switch.calls == 3
+
+    def test_every_ending_gives_the_place_back(self, switch, health, clock):
+        guard = a_guard(switch, health, clock, cap=1)
+        endings = [
+            CallerGone(),
+            Refused("rate_limited"),
+            BadReply("schema"),
+            ValueError("a defect"),
+        ]
+        for ending in endings:
+            switch.fail(ending)
+            with pytest.raises(type(ending)):
+                ask(guard, clock)
+
+        assert ask(guard, clock).upstream == "switch"
+
+    def test_one_that_finds_no_place_leaves_the_probe_to_the_next(
+        self, switch, health, clock
+    ):
+        guard = a_guard(switch, health, clock, cap=1)
+        switch.fail(BadReply("schema"), times=5)
+        held = guard.open
+        for _ in range(5):
+            fault_of(guard, clock)
+        clock.advance(1.1)
+        slot = guard._cap.acquire(36)
+
+        assert fault_of(guard, clock) == "no_slot"
+        guard._cap.release(slot)
+
+        assert held(a_request(), Budget(36, clock=clock)).collect().text == "Hi"
+
+
+class SilentUpstream(FakeUpstream):
+    """Says nothing for `silence` seconds, asking its budget as a socket does."""
+
+    silence = 30.0
+
+    def open(self, request, budget):
+        until = self.clock() + self.silence
+        while self.clock() < until:
+            budget.check()
+            self.clock.advance(budget.slice())
+        return super().open(request, budget)
+
+
+class TestPatience:
+    @pytest.fixture
+    def switch(self, clock):
+        return SilentUpstream("switch", timeout=30, clock=clock)
+
+    @pytest.fixture
+    def inquiries(self):
+        return []
+
+    @pytest.fixture
+    def guard(self, switch, health, clock, inquiries):
+        def inquire(name):
+            inquiries.append((name, clock()))
+            inquiry = Future()
+            if self.is_alive is not None:
+                inquiry.set_result(self.is_alive)
+            return inquiry
+
+        return a_guard(switch, health, clock, inquire=inquire)
+
+    is_alive = True
+
+    def test_a_slow_upstream_that_is_healthy_keeps_its_whole_time(
+        self, guard, switch, clock, inquiries
+    ):
+        switch.silence = 29
+
+        assert ask(guard, clock).text == "Hi"
+        assert inquiries[0] == ("switch", 1003.0)
+        assert len(inquiries) < 10
+
+    def test_one_whose_health_hangs_is_given_up(
+        self, guard, switch, health, clock, inquiries
+    ):
+        self.is_alive = False
+
+        assert fault_of(guard, clock) == "silent"
+        assert clock() <= 1000 + 3 + 0.5
+        assert health.verdict("switch").reason == "silent"
+
+    def test_an_inquiry_without_an_answer_decides_nothing(
+        self, guard, switch, clock, inquiries
+    ):
+        self.is_alive = None
+        switch.silence = 29
+
+        assert ask(guard, clock).text == "Hi"
+        assert len(inquiries) == 1
+
+    def test_a_quick_one_is_never_asked(self, guard, switch, clock, inquiries):
+        switch.silence = 2.5
+
+        ask(guard, clock)
+
+        assert inquiries == []
+
+    def test_a_reply_that_has_begun_is_never_given_up(
+        self, guard, switch, clock, inquiries
+    ):
+        self.is_alive = False
+        switch.silence = 2.0
+        budgets = []
+        inner = switch.open
+        switch.open = lambda request, budget: (
+            budgets.append(budget) or inner(request, budget)
+        )
+
+        stream = guard.open(a_request(), Budget(36, clock=clock))
+        clock.advance(20)
+        budgets[0].check()
+
+        assert stream.collect().text == "Hi"
+        assert inquiries == []

@@ -1,0 +1,99 @@
+import threading
+
+import pytest
+
+from app.gateway.health import NEWS, TTL, HealthBoard
+from app.gateway.shared import InProcessState
+
+
+@pytest.fixture
+def shared(clock):
+    return InProcessState(clock)
+
+
+@pytest.fixture
+def board(shared):
+    return HealthBoard(shared)
+
+
+def test_nothing_is_known_at_first(board):
+    assert board.verdict("switch") is None
+
+
+def test_a_verdict_is_believed_for_thirty_seconds(board, clock):
+    board.note("switch", None)
+
+    clock.advance(TTL - 0.1)
+    assert board.verdict("switch").is_healthy
+    clock.advance(0.2)
+    assert board.verdict("switch") is None
+
+
+def test_a_verdict_tells_since_when(board, clock):
+    board.note("switch", "connect_refused")
+    clock.advance(5)
+    board.note("switch", "read_timeout")
+
+    verdict = board.verdict("switch")
+
+    assert (verdict.since, verdict.noted) == (1000.0, 1005.0)
+    assert verdict.reason == "read_timeout"
+
+
+def test_only_a_turn_is_announced(board):
+    heard = []
+    board.on_failure(lambda name: heard.append(f"{name} out"))
+    board.on_recovery(lambda name: heard.append(f"{name} back"))
+
+    for reason in (None, "reset", "reset", None, None, "reset"):
+        board.note("switch", reason)
+
+    assert heard == ["switch out", "switch back", "switch out"]
+
+
+def test_what_one_process_notes_all_of_them_know_at_once(shared):
+    here, there = HealthBoard(shared), HealthBoard(shared)
+    heard = []
+    there.on_failure(heard.append)
+    here.note("switch", None)
+    assert there.verdict("switch").is_healthy
+
+    here.note("switch", "reset")
+
+    assert not there.verdict("switch").is_healthy
+    there.note("switch", "reset")
+    assert heard == []  # a turn is announced once in all
+
+
+def test_signs_of_life_that_are_no_news_are_not_written(board, shared, clock):
+    board.note("switch", None)
+    before = shared.read("health:switch")
+    clock.advance(NEWS - 0.1)
+    board.note("switch", None)
+    assert shared.read("health:switch") == before
+
+    clock.advance(0.2)
+    board.note("switch", None)
+
+    assert shared.read("health:switch") != before
+
+
+def test_many_threads_may_use_it_at_once():
+    """TTLCache alone breaks for good under this (measured)."""
+    board, errors = HealthBoard(InProcessState(), ttl=0.0001), []
+
+    def hammer():
+        try:
+            for n in range(3000):
+                board.note(f"u{n % 7}", None if n % 2 else "reset")
+                board.verdict(f"u{n % 5}")
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=hammer) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []

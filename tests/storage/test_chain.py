@@ -1,0 +1,187 @@
+"""The hash chain, and that each way of tampering with it shows."""
+
+import sqlite3
+
+import pytest
+
+from app.storage.chain import GENESIS, ClockWatch, Head, head_mac, link, seal
+from app.storage.records import Draft
+from app.storage.trail import open_trail, verify_trail
+from tests.storage.making import record_one
+
+UNGUARD = ("DROP TRIGGER records_stay", "DROP TRIGGER records_sealed")
+
+
+@pytest.fixture
+def five_records(url):
+    trail = open_trail(url)
+    intents = [record_one(trail, session_id=f"s{n}") for n in range(5)]
+    trail.close()
+    return intents
+
+
+def test_an_untouched_trail_verifies(five_records, url):
+    check = verify_trail(url)
+
+    assert (check.ok, check.rows, check.reason) == (True, 5, None)
+    assert check.head.seq == 5
+
+
+@pytest.mark.parametrize(
+    ("tampering", "first_bad"),
+    [
+        ("UPDATE records SET reply = '{}' WHERE seq = 3", 3),
+        ("UPDATE records SET opened_at = opened_at + 1 WHERE seq = 2", 2),
+        ("UPDATE records SET code = '' WHERE seq = 1", 1),
+        ("UPDATE records SET clock_step = 3.0 WHERE seq = 4", 4),
+        ("UPDATE records SET outcome = 'failed' WHERE seq = 5", 5),
+        ("DELETE FROM records WHERE seq = 1", 1),
+        ("DELETE FROM records WHERE seq = 3", 3),
+        ("DELETE FROM records WHERE seq = 5", 5),
+        ("DELETE FROM records WHERE seq > 2", 3),
+        ("DELETE FROM records", 1),
+        ("DELETE FROM records WHERE seq = 3; "
+         "UPDATE records SET seq = seq - 1 WHERE seq > 3", 3),
+        ("UPDATE records SET seq = 10 - seq WHERE seq IN (4); "
+         "UPDATE records SET seq = 4 WHERE seq = 5; "
+         "UPDATE records SET seq = 5 WHERE seq = 6", 4),
+    ],
+)  # fmt: skip
+def test_editing_removing_and_moving_records_show(
+    tampering, first_bad, five_records, url, sql
+):
+    sql(*UNGUARD, *tampering.split(";"))
+
+    check = verify_trail(url)
+
+    assert not check.ok
+    assert check.first_bad_seq == first_bad
+    assert check.rows == first_bad - 1
+
+
+def test_cutting_off_the_end_shows_even_if_the_head_is_moved_back(
+    five_records, url, sql
+):
+    sql(
+        *UNGUARD,
+        "DELETE FROM records WHERE seq > 3",
+        "UPDATE chain SET seq = 3, digest = (SELECT digest FROM records WHERE seq = 3)",
+    )
+
+    check = verify_trail(url)
+
+    assert (check.ok, check.reason) == (False, "the head is missing or forged")
+
+
+def test_emptying_the_whole_trail_shows(five_records, url, sql):
+    sql(*UNGUARD, "DELETE FROM records", "DELETE FROM chain")
+
+    assert not verify_trail(url).ok
+
+
+def test_putting_back_a_copy_shows_only_to_who_noted_the_head(five_records, url, path):
+    copy = path.read_bytes()
+    trail = open_trail(url)
+    record_one(trail)
+    trail.close()
+    noted = verify_trail(url).head
+    path.write_bytes(copy)
+
+    assert verify_trail(url).ok
+    check = verify_trail(url, noted=noted)
+    assert check.reason == "the trail was put back to an earlier state"
+
+
+def test_a_noted_head_that_is_still_part_of_the_trail_verifies(five_records, url):
+    noted = verify_trail(url).head
+    trail = open_trail(url)
+    record_one(trail)
+    trail.close()
+
+    assert verify_trail(url, noted=noted).ok
+
+
+def test_sealed_records_refuse_change_and_no_record_can_be_deleted(five_records, sql):
+    with pytest.raises(sqlite3.IntegrityError, match="sealed"):
+        sql("UPDATE records SET reply = '' WHERE seq = 2")
+    with pytest.raises(sqlite3.IntegrityError, match="not deleted"):
+        sql("DELETE FROM records WHERE seq = 2")
+
+
+def test_verifying_needs_the_right_key(five_records, url):
+    assert not verify_trail(url, key=b"another").ok
+
+
+def test_a_key_from_the_settings_leaves_no_key_file(url, path):
+    trail = open_trail(url, b"from the settings")
+    record_one(trail)
+    trail.close()
+
+    assert not path.with_name("audit.db.key").exists()
+    assert verify_trail(url, key=b"from the settings").ok
+
+
+def test_only_the_first_sealed_row_carries_a_clock_step():
+    drafts = [Draft((n,), b"%d" % n if n else None) for n in range(3)]
+
+    rows, head = seal(drafts, GENESIS, b"key", now=9.0, clock_step=-5.0)
+
+    assert rows[0] == (0, None, None, None)
+    assert [row[1:3] for row in rows[1:]] == [(-5.0, 1), (None, 2)]
+    assert head == Head(2, link(b"key", rows[1][3], 2, None, b"2"), 9.0)
+
+
+def test_a_head_is_signed_with_all_it_says():
+    head = Head(1, bytes(32), 5.0)
+
+    others = [Head(2, bytes(32), 5.0), Head(1, b"x" * 32, 5.0), Head(1, bytes(32), 6.0)]
+
+    assert head_mac(b"key", head) not in {head_mac(b"key", other) for other in others}
+    assert head_mac(b"key", head) != head_mac(b"yek", head)
+
+
+class Clocks:
+    """A wall clock and a monotonic one that can be set apart."""
+
+    def __init__(self):
+        self.wall, self.clock = 1_700_000_000.0, 50.0
+
+    def advance(self, seconds):
+        self.wall += seconds
+        self.clock += seconds
+
+    def watch(self):
+        return ClockWatch(lambda: self.wall, lambda: self.clock)
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0])
+def test_a_wall_clock_that_is_set_leaves_a_mark_until_that_is_committed(step):
+    clocks = Clocks()
+    watch = clocks.watch()
+    clocks.advance(60)
+    sealed_at, mark = watch.read(clocks.wall - 1)
+    assert mark is None
+
+    clocks.wall += step
+
+    assert watch.read(sealed_at)[1] == pytest.approx(step)
+    assert watch.read(sealed_at)[1] == pytest.approx(step)  # that write had failed
+    watch.marked()
+    assert watch.read(clocks.wall)[1] is None
+
+
+def test_a_clock_that_went_back_between_two_runs_leaves_a_mark():
+    clocks = Clocks()
+
+    _, mark = clocks.watch().read(sealed_at=clocks.wall + 100)
+
+    assert mark == -100
+
+
+def test_slow_corrections_of_the_clock_leave_no_mark():
+    clocks = Clocks()
+    watch = clocks.watch()
+    for _ in range(100):
+        clocks.advance(1)
+        clocks.wall += 0.05
+        assert watch.read(clocks.wall)[1] is None

@@ -1,0 +1,202 @@
+"""The contract of the port `Trail`, and how commits are grouped."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from app.gateway.errors import AuditUnavailable
+from app.storage.trail import open_trail, verify_trail
+from tests.storage.making import a_closing, an_intent, record_one, until
+
+
+def test_a_chat_is_on_record_when_finish_returns(trail, reader):
+    intent = an_intent()
+
+    trail.begin(intent)
+    waited = trail.finish(intent, a_closing(), 10.0)
+
+    record = reader.get(intent.id)
+    assert (record.outcome, record.provider, record.seq) == ("completed", "switch", 1)
+    assert record.request == intent.request
+    assert 0 < waited < 10
+
+
+def test_an_intent_is_on_record_while_the_upstream_works(trail, reader):
+    intent = an_intent()
+
+    trail.begin(intent)
+
+    record = until(lambda: reader.get(intent.id))
+    assert record.outcome is None
+    assert record.seq is None
+
+
+def test_a_chat_whose_intent_was_written_before_is_completed_in_place(trail, reader):
+    intent = an_intent()
+    trail.begin(intent)
+    until(lambda: reader.get(intent.id))
+
+    trail.finish(intent, a_closing(), 10.0)
+
+    assert reader.get(intent.id).outcome == "completed"
+    assert reader.get(intent.id).seq == 1
+
+
+def test_a_refusal_is_put_on_record_though_nobody_waits(trail, reader):
+    intent = an_intent()
+
+    trail.note(intent, a_closing(outcome="refused", code="overloaded", status=503))
+
+    assert until(lambda: reader.get(intent.id)).code == "overloaded"
+
+
+def test_a_chat_that_began_without_a_record_can_still_be_finished(trail, reader):
+    intent = an_intent()
+
+    trail.finish(intent, a_closing(), 10.0)
+
+    assert reader.get(intent.id).outcome == "completed"
+
+
+def test_chats_of_many_threads_share_commits_and_get_places_of_their_own(trail, url):
+    chats = [threading.Thread(target=record_one, args=(trail,)) for _ in range(64)]
+    for chat in chats:
+        chat.start()
+    for chat in chats:
+        chat.join()
+
+    assert verify_trail(url).rows == 64
+
+
+def test_text_that_has_no_utf8_costs_nobody_his_record(trail, reader, url):
+    odd = record_one(trail, request='"\ud800 \x00"', session_id="\udfff")
+
+    record_one(trail)
+
+    assert reader.get(odd.id).request == '"\\ud800 \x00"'
+    assert verify_trail(url).ok
+
+
+def test_a_number_too_large_for_the_database_costs_its_own_record_only(trail, url):
+    chats = [an_intent() for _ in range(8)]
+    outcomes = []
+
+    def finish(intent, tokens):
+        trail.begin(intent)
+        try:
+            trail.finish(intent, a_closing(input_tokens=tokens), 10.0)
+            outcomes.append("committed")
+        except AuditUnavailable as refusal:
+            outcomes.append(str(refusal))
+
+    threads = [
+        threading.Thread(target=finish, args=(chat, 10**30 if number == 3 else 7))
+        for number, chat in enumerate(chats)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(outcomes) == ["committed"] * 7 + ["refused"]
+    trail.check()
+    assert verify_trail(url).rows == 7
+
+
+def test_an_id_that_is_taken_is_refused_and_the_first_record_stays(trail, reader):
+    first = record_one(trail)
+
+    with pytest.raises(AuditUnavailable, match="refused"):
+        trail.finish(first, a_closing(reply='{"text":"London"}'), 10.0)
+
+    assert "Paris" in reader.get(first.id).reply
+
+
+def test_records_that_were_queued_are_written_when_the_trail_closes(url, reader):
+    trail = open_trail(url)
+    noted = [an_intent() for _ in range(700)]
+    for intent in noted:
+        trail.note(intent, a_closing(outcome="refused"))
+
+    assert trail.close()
+
+    assert verify_trail(url).rows == 700
+
+
+def test_a_closed_trail_refuses(url):
+    trail = open_trail(url)
+    record_one(trail)
+    trail.close()
+
+    with pytest.raises(AuditUnavailable, match="closed"):
+        trail.begin(an_intent())
+    with pytest.raises(AuditUnavailable, match="closed"):
+        trail.finish(an_intent(), a_closing(), 1.0)
+    trail.note(an_intent(), a_closing())
+
+
+def test_closing_twice_does_no_harm(url):
+    trail = open_trail(url)
+    record_one(trail)
+
+    assert trail.close()
+    assert trail.close()
+
+
+def test_checking_costs_little_enough_for_every_request(trail):
+    trail.check()
+    began = time.thread_time()
+
+    for _ in range(10_000):
+        trail.check()
+
+    assert (time.thread_time() - began) / 10_000 < 20e-6
+
+
+def test_the_live_writer_syncs_every_commit_and_never_maps_memory(trail):
+    record_one(trail)
+    connection = trail._writer._store._connection
+
+    def pragma(name):
+        return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+    assert pragma("synchronous") == 2
+    assert pragma("journal_mode") == "wal"
+    assert pragma("wal_autocheckpoint") == 0
+    assert pragma("mmap_size") == 0
+
+
+def test_files_are_for_our_eyes_only(trail, path):
+    record_one(trail)
+
+    modes = {p.name: p.stat().st_mode & 0o777 for p in path.parent.iterdir()}
+    assert modes.pop("audit.db.workers") == 0o700
+    assert set(modes.values()) == {0o600}
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_forked_child_has_a_writer_of_its_own(trail, reader, url):
+    record_one(trail)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            record_one(trail, session_id="child")
+            os._exit(0 if trail.close() else 1)
+        except BaseException:
+            os._exit(2)
+    _, status = os.waitpid(child, 0)
+    record_one(trail, session_id="parent")
+
+    assert status == 0
+    check = verify_trail(url)
+    assert (check.ok, check.rows) == (True, 3)
+
+
+def test_only_a_sqlite_file_can_hold_the_trail():
+    for url in ("sqlite://", "sqlite:///:memory:", "postgresql://u:secret@h/d"):
+        with pytest.raises(ValueError, match="sqlite:///path") as refusal:
+            open_trail(url)
+        assert "secret" not in str(refusal.value)

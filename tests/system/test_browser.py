@@ -1,0 +1,378 @@
+"""The console in a real Chromium, on the real gateway with the sandbox behind it."""
+
+import json
+
+import pytest
+from selenium.webdriver.common.keys import Keys
+
+from tests.browsing import CHROMIUM, DESK, DRIVER, PHONE, Browser, Console
+from tests.stack import TOKEN, Gateway, sandbox, wait_until
+
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER),
+    reason="needs Debian's packages chromium and chromium-driver (.ci/run has them)",
+)
+
+MASKED = "safe\u202etxt.exe\u200b <img src=x onerror=alert(1)>"
+PAGES = ["", "health", "records", "break"]
+
+
+@pytest.fixture(scope="module")
+def stand_ins():
+    with sandbox() as (switch, madre):
+        yield switch, madre
+
+
+@pytest.fixture(scope="module")
+def gateway(stand_ins, tmp_path_factory):
+    switch, madre = stand_ins
+    control = {"switch": switch.control_url, "madre": madre.control_url}
+    with Gateway(
+        tmp_path_factory.mktemp("gateway"),
+        workers=1,
+        switch_url=switch.url,
+        madre_url=madre.url,
+        sandbox_control=json.dumps(control),
+    ) as running:
+        wait_until(lambda: running.upstreams_are(switch="up", madre="up"))
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    browser = Browser(tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def expected():
+    """What a test makes the browser complain about, on purpose."""
+    return []
+
+
+@pytest.fixture
+def console(chromium, gateway, stand_ins, expected):
+    """Signed out, everything well; at the end nothing must have been complained of."""
+    for server in stand_ins:
+        server.heal()
+    wait_until(lambda: gateway.upstreams_are(switch="up", madre="up"))
+    chromium.view(DESK)
+    console = Console(chromium, gateway.url, TOKEN)
+    console.open()
+    console.forget()
+    chromium.complaints()  # whatever the page of the test before said at its end
+    chromium.hosts()
+    yield console
+    complaints = chromium.complaints()
+    assert [c for c in complaints if not any(e in c for e in expected)] == []
+    assert chromium.hosts() <= {gateway.url.removeprefix("http://")}
+
+
+def test_a_breach_of_the_policy_would_be_noticed(console, expected):
+    expected.append("policy: img-src")
+    console.open()
+
+    console.browser.run(
+        "document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.2:9/'}))"
+    )
+
+    wait_until(lambda: any("img-src" in c for c in console.browser.complaints()))
+    assert "127.0.0.2:9" in console.browser.hosts()
+
+
+def test_a_control_without_a_name_and_a_faint_text_would_be_noticed(console):
+    console.open()
+    console.browser.see("#sign-in")
+    console.browser.run(
+        "document.querySelector('label').remove();"
+        "document.querySelector('h1').style.color = 'silver';"
+    )
+
+    (nameless,) = console.browser.nameless_controls()
+    ((faint, ratio),) = console.browser.faint_texts()
+
+    assert 'id="token"' in nameless
+    assert faint == "Sign in"
+    assert 1.5 < ratio < 2.5
+
+
+def test_signing_in_takes_the_token_and_refuses_a_wrong_one(console, expected):
+    expected.append("403")
+    browser = console.browser
+    console.open()
+
+    browser.write("#token", "a-wrong-token\n")
+    browser.wait_for("#sign-in-problem", "not valid")
+    assert browser.run("return document.activeElement.id") == "token"
+
+    browser.write("#token", TOKEN + "\n")
+    browser.see("#composer")
+    assert "operator" in browser.text("#signed-in-as")
+
+    browser.click("#sign-out")
+    browser.see("#sign-in")
+    assert browser.run("return sessionStorage.length") == 0
+
+
+def test_the_address_with_the_token_signs_in_and_keeps_it_to_itself(console):
+    console.open(fragment=f"#token={TOKEN}")
+
+    console.browser.see("#composer")
+
+    assert console.browser.driver.current_url.endswith("/operator/")
+    assert TOKEN not in console.browser.run("return document.cookie + location.href")
+    assert console.browser.run("return document.cookie") == ""
+
+
+def test_a_chat_tells_who_answered_and_leads_to_its_record(console):
+    console.sign_in()
+
+    answer = console.ask("Hello, console")
+
+    assert "The sandbox speaks" in answer.text
+    assert {"switch", "sandbox-eliza"} <= set(answer.text.split())
+    assert "Degraded" not in answer.text
+
+    console.browser.click(".answer a")
+    console.browser.wait_for("#record h1", "Record")
+    assert "Hello, console" in console.browser.text("#record")
+    assert "answered" in console.browser.text(".timeline")
+
+
+def test_a_broken_switch_is_seen_in_chat_record_and_health(console):
+    browser = console.browser
+    console.sign_in("break")
+    console.break_with("switch", "http_status")
+    browser.click("#ask")
+    browser.wait_for("#tries", "madre answered")
+
+    console.open()
+    answer = console.ask("Who is there?")
+    assert "Degraded" in answer.text
+    assert "madre" in answer.text
+
+    browser.click(".answer a")
+    browser.wait_for("#record .chip", "degraded")
+    steps = [step.text for step in browser.all(".timeline .who")]
+    assert steps == ["switch", "madre", "gateway"]
+
+    console.open("health")
+    browser.wait_for("#windows-box", "http_5xx")
+    browser.wait_for("#errors-caption", "degraded")
+    assert browser.all("#latency .dot-warn")
+
+    console.open("records", "#provider=madre&text=Who is there")
+    browser.wait_for("#found", "1 record")
+
+
+def test_a_healed_stand_in_answers_again(console):
+    browser = console.browser
+    console.sign_in("break")
+    console.break_with("switch", "refuse")
+    browser.click("#ask")
+    browser.wait_for("#tries", "madre answered")
+    browser.wait_for("#stand-in-switch .verdict", "down")
+
+    console.heal("switch")
+    browser.wait_for("#stand-in-switch .verdict", "up")
+    browser.click("#ask")
+
+    browser.wait_for("#tries", "switch answered")
+
+
+def test_a_chat_that_nobody_answers_looks_like_it(console, stand_ins, expected):
+    expected.append("503")
+    for server in stand_ins:
+        server.break_with("http_status")
+    console.sign_in()
+
+    answer = console.ask("Anybody?", state="failed")
+
+    assert "Nobody could answer" in answer.text
+    assert "upstream_unavailable" in answer.text
+    console.browser.click(".answer a")
+    console.browser.wait_for("#record .chip", "failed")
+
+
+# Streams that end as no stream of ours should, and one that comes in crumbs.
+STREAM = """
+const original = window.fetch;
+window.fetch = (url, options) => {
+  if (!String(url).endsWith("/chat")) return original(url, options);
+  const bytes = new TextEncoder().encode(%s);
+  let at = 0;
+  const body = new ReadableStream({
+    pull(controller) {
+      if (at >= bytes.length) controller.close();
+      else controller.enqueue(bytes.slice(at, (at += 7)));
+    },
+  });
+  const headers = { "Content-Type": "text/event-stream" };
+  return Promise.resolve(new Response(body, { headers }));
+};
+"""
+META = (
+    'event: meta\ndata: {"provider":"switch","model":"m","degraded":false,'
+    '"session_id":"s","correlation_id":"c","audit_id":"a"}\n\n:\n\n'
+)
+DELTA = 'event: delta\ndata: {"text":"Zażółć 日本語 🙂"}\n\n'
+DONE = (
+    'event: done\ndata: {"provider":"switch","model_used":"m","degraded":false,'
+    '"latency_ms":12.5,"audit_id":"a"}\n\n'
+)
+ERROR = (
+    'event: error\ndata: {"code":"reply_interrupted","detail":"the reply broke off",'
+    '"correlation_id":"c","retry_after":null}\n\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("events", "state", "words"),
+    [
+        (META + DELTA, "cut", "Cut off"),
+        (META + DELTA + ERROR, "cut", "reply_interrupted"),
+        (META + DELTA + DELTA + ":\n\n" + DONE, "done", "日本語 🙂Zażółć"),
+    ],
+)
+def test_a_stream_is_what_its_ending_says(console, events, state, words):
+    undo = console.browser.before_each_page(STREAM % json.dumps(events))
+    try:
+        console.sign_in()
+
+        answer = console.ask("Go on", state=state)
+
+        assert "Zażółć 日本語" in answer.text
+        assert words in answer.text
+        assert (state == "cut") == ("not a complete answer" in answer.text)
+    finally:
+        undo()
+
+
+def test_stopping_ends_the_answer_and_is_on_record(console, stand_ins, gateway):
+    stand_ins[0].break_with("hang")
+    console.sign_in()
+    console.browser.write("#message", "Wait for it\n")
+    console.browser.see("#stop")
+    stand_ins[0].wait_for_chats(1)
+
+    console.browser.click("#stop")
+
+    console.browser.wait_for(".answer", "Stopped by you")
+    asked = "request LIKE '%Wait for it%' AND outcome = 'cancelled'"
+    wait_until(lambda: gateway.records(asked))
+
+
+def test_the_session_is_kept_from_page_to_page_until_a_new_one_is_begun(
+    console, gateway
+):
+    console.sign_in()
+    console.ask("First of the session")
+    console.open("health")
+    console.open()
+    console.ask("Second of the session")
+
+    assert len(console.browser.all("#talk > li")) == 2
+    rows = gateway.records("request LIKE '%of the session%'")
+    assert len({row["session_id"] for row in rows}) == 1
+
+    console.browser.click("#new-session")
+    assert console.browser.all("#talk > li") == []
+
+
+def test_what_looks_like_markup_is_text_and_what_hides_is_shown(console, stand_ins):
+    stand_ins[0].break_with("unicode_text", text=MASKED)
+    console.sign_in()
+
+    answer = console.ask(MASKED)
+    assert "<img src=x onerror=alert(1)>" in answer.text
+    console.browser.click(".answer a")
+    console.browser.see("#record h1")
+
+    quotes = [quote.text for quote in console.browser.all("#record blockquote")]
+    assert quotes == ["safeU+202Etxt.exeU+200B <img src=x onerror=alert(1)>"] * 2
+    assert console.browser.all("main img") == []
+
+
+def test_the_next_page_of_records_is_appended(console, gateway):
+    for number in range(52):
+        gateway.chat(f"Page filler {number}")
+    console.sign_in("records")
+
+    console.browser.wait_for("#found", "newest 50")
+    console.browser.click("#older")
+
+    console.browser.wait_for("#rows", "Page filler 0")
+
+
+def test_the_keyboard_alone_is_enough(console):
+    browser = console.browser
+    console.sign_in()
+    console.open("records")
+    browser.see("#filters")
+
+    browser.press(Keys.TAB)
+    assert browser.focused() == "Skip to the content"
+    browser.press(Keys.ENTER, Keys.TAB)
+    assert browser.focused() == "Words in question or answer"
+
+    console.open()
+    browser.see("#composer")
+    assert browser.focused() == "Message"
+    browser.press("Typed", Keys.SHIFT + Keys.ENTER, "more", Keys.ENTER)
+    wait_until(lambda: browser.all(".answer.done"))
+    assert "Typed\nmore" in browser.text(".question")
+
+
+@pytest.fixture
+def busy_console(console, stand_ins, expected):
+    """With something of every kind to look at: answers, degraded ones, failures."""
+    expected.append("503")
+    switch, madre = stand_ins
+    console.sign_in()
+    console.ask("Hello")
+    switch.break_with("http_status")
+    console.ask("Hello again")
+    madre.break_with("http_status")
+    console.ask("Anybody?", state="failed")
+    return console
+
+
+def looks(console):
+    """Every page in turn, with something to see on it."""
+    browser = console.browser
+    console.open()
+    browser.see("#composer")
+    yield "chat"
+    console.open("health")
+    browser.see("#windows-box table")
+    browser.see("#latency svg")
+    yield "health"
+    console.open("records")
+    browser.see("#rows li")
+    yield "records"
+    browser.click("#rows a")
+    browser.see("#record h1")
+    yield "record"
+    console.open("break")
+    browser.see("#stand-in-madre")
+    browser.click("#ask")
+    browser.see("#tries .chip")
+    yield "break"
+    browser.click("#sign-out")
+    browser.see("#sign-in")
+    yield "sign-in"
+
+
+@pytest.mark.parametrize(("size", "dark"), [(DESK, False), (PHONE, True)])
+def test_every_page_can_be_read_by_everybody(busy_console, size, dark):
+    """Labels on every control, contrast, and no sideways scrolling on a phone."""
+    browser = busy_console.browser
+    browser.view(size, dark=dark)
+
+    for page in looks(busy_console):
+        assert browser.nameless_controls() == [], page
+        assert browser.overflow() <= 0, page
+        for is_dark in (False, True):
+            browser.view(size, dark=is_dark)
+            assert browser.faint_texts() == [], (page, is_dark)

@@ -1,0 +1,126 @@
+"""nginx in front of gunicorn: what it adds, and what it must never do."""
+
+import json
+import socket
+import threading
+import time
+
+import pytest
+import requests
+
+from tests.stack import (
+    TOKEN,
+    FrontDoor,
+    Gateway,
+    parse_response,
+    raw_exchange,
+    sandbox,
+    wait_until,
+)
+
+
+@pytest.fixture(scope="module")
+def upstreams():
+    with sandbox() as pair:
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory, upstreams):
+    switch, madre = upstreams
+    folder = tmp_path_factory.mktemp("door")
+    with Gateway(folder, switch_url=switch.url, madre_url=madre.url) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def door(gateway):
+    with FrontDoor(gateway.folder, gateway) as door:
+        yield door
+
+
+@pytest.fixture
+def switch(upstreams):
+    yield upstreams[0]
+    upstreams[0].heal()
+
+
+def chat(door, **headers):
+    return requests.post(
+        f"{door.url}/operator/api/chat",
+        json={"message": "Hello"},
+        headers={"X-VX11-Token": TOKEN} | headers,
+        timeout=60,
+    )
+
+
+def test_a_chat_goes_through(door):
+    answer = chat(door, **{"X-Correlation-ID": "through"})
+
+    assert answer.json()["provider"] == "switch"
+    assert answer.headers["X-Correlation-ID"] == "through"
+    assert "nginx/" not in answer.headers["Server"]
+
+
+def test_a_correlation_id_is_made_at_the_door_and_is_the_one_on_record(door, gateway):
+    made = chat(door).headers["X-Correlation-ID"]
+
+    assert gateway.records("correlation_id = ?", made)
+
+
+def test_the_wait_at_the_door_is_told(door):
+    timing = chat(door).headers["Server-Timing"]
+
+    assert float(timing.split("queue;dur=")[1].split(",")[0]) >= 0
+
+
+def test_a_post_is_never_sent_twice(door, gateway, switch):
+    """A chat may have been acted upon: a worker's death is not its repetition."""
+    before = switch.chats
+    switch.break_with("hang", times=1)
+    answers = []
+    caller = threading.Thread(target=lambda: answers.append(chat(door)))
+    caller.start()
+    assert switch.wait_for_chats(before + 1, 20)
+
+    for worker in gateway.workers():
+        worker.kill()
+    caller.join(60)
+
+    assert answers[0].status_code in {502, 503}
+    assert set(answers[0].json()) >= {"detail", "code", "correlation_id"}
+    assert switch.chats == before + 1
+    wait_until(lambda: requests.get(f"{door.url}/readyz", timeout=10).ok, 60)
+
+
+def test_slow_heads_at_the_door_reach_no_thread(door):
+    slow = []
+    try:
+        for _ in range(150):
+            connection = socket.create_connection(("127.0.0.1", door.port), 10)
+            connection.sendall(b"POST /operator/api/chat HTTP/1.1\r\nHost: x\r\n")
+            slow.append(connection)
+
+        started = time.monotonic()
+        assert chat(door).ok
+        assert time.monotonic() - started < 3
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_without_a_gateway_the_door_still_speaks_json(tmp_path):
+    class Nobody:
+        port = 1
+
+    class Alone(FrontDoor):
+        ANSWERS = 502
+
+    with Alone(tmp_path, Nobody()) as door:
+        answer = raw_exchange(
+            door.port, b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+
+    status, headers, body = parse_response(answer)
+    assert (status, json.loads(body)["code"]) == (502, "gateway_unreachable")
+    assert headers["X-Correlation-ID"] == json.loads(body)["correlation_id"]

@@ -1,0 +1,145 @@
+"""`kill -9` of random workers under load: no answer without a committed record."""
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import sqlite3
+import threading
+import time
+import uuid
+
+import psutil
+import pytest
+
+from app.storage.trail import verify_trail
+from tests.stack import TOKEN, Gateway, sandbox, wait_until
+
+KILLS = int(os.environ.get("VX11_KILLS", "25"))
+CLIENTS = 8
+
+
+@pytest.fixture
+def upstreams():
+    with sandbox() as (switch, madre):
+        yield {"switch_url": switch.url, "madre_url": madre.url}
+
+
+class Load:
+    """Clients that chat without a pause and remember what they were answered."""
+
+    def __init__(self, port):
+        self.port = port
+        self.answered, self.refused, self.cut = [], 0, 0
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(CLIENTS)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def _run(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        while not self._stop.is_set():
+            try:
+                self._chat(connection)
+            except (OSError, http.client.HTTPException):
+                self.cut += 1
+                connection.close()
+                self._stop.wait(0.02)
+        connection.close()
+
+    def _chat(self, connection):
+        mine = str(uuid.uuid4())
+        body = json.dumps({"message": "Hello", "correlation_id": mine})
+        headers = {"X-VX11-Token": TOKEN, "Content-Type": "application/json"}
+        connection.request("POST", "/operator/api/chat", body, headers)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        if response.status == 200:
+            self.answered.append(answer["correlation_id"])
+        else:
+            self.refused += 1
+
+
+def kill_workers(gateway, load, count, chance):
+    """Kill a random worker, again and again, each time in the midst of answers."""
+    for _ in range(count):
+        enough = len(load.answered) + chance.randint(10, 60)
+        wait_until(lambda n=enough: len(load.answered) >= n, 60)
+        victim = chance.choice(gateway.workers())
+        with contextlib.suppress(psutil.NoSuchProcess):
+            victim.kill()
+
+
+def missing_records(gateway, answered):
+    with contextlib.closing(sqlite3.connect(gateway.audit)) as db:
+        rows = db.execute(
+            "SELECT correlation_id FROM records"
+            " WHERE outcome = 'completed' AND seq IS NOT NULL"
+        )
+        recorded = {row[0] for row in rows}
+    return [c for c in answered if c not in recorded]
+
+
+def run_under_fire(gateway, kills):
+    with Load(gateway.port) as load:
+        kill_workers(gateway, load, kills, random.Random(8))
+    return load
+
+
+def test_no_answer_without_a_record(tmp_path, upstreams):
+    with Gateway(tmp_path, **upstreams) as gateway:
+        load = run_under_fire(gateway, KILLS)
+        wait_until(lambda: gateway.records("seq IS NULL") == [])
+
+    assert len(load.answered) > 10 * KILLS
+    assert load.cut > 0, "nobody was hit, so nothing was shown"
+    assert missing_records(gateway, load.answered) == []
+    assert len(set(load.answered)) == len(load.answered)
+    with contextlib.closing(sqlite3.connect(gateway.audit)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert verify_trail(f"sqlite:///{gateway.audit}").ok
+
+
+def test_the_same_with_an_asynchronous_commit_loses_some(tmp_path, upstreams):
+    class Unsafe(Gateway):
+        WSGI = "tests.system.wsgi_with_asynchronous_commit:app"
+
+    lost, until = [], time.monotonic() + 120
+    with Unsafe(tmp_path, **upstreams) as gateway:
+        while not lost and time.monotonic() < until:
+            load = run_under_fire(gateway, 5)
+            lost = missing_records(gateway, load.answered)
+
+    assert lost
+
+
+def test_interrupted_chats_are_marked_when_the_next_worker_starts(tmp_path):
+    with sandbox() as (switch, madre):
+        urls = {"switch_url": switch.url, "madre_url": madre.url}
+        with Gateway(tmp_path, workers=1, **urls) as gateway:
+            switch.break_with("hang", times=1)
+            caller = threading.Thread(target=lambda: ask_and_be_cut(gateway))
+            caller.start()
+            assert switch.wait_for_chats(1, 20)
+            wait_until(lambda: gateway.records("seq IS NULL"))
+
+            gateway.workers()[0].kill()
+            caller.join(30)
+
+            (row,) = wait_until(lambda: gateway.records("outcome = 'interrupted'"), 40)
+            assert row["caller"] == "operator"
+            assert wait_until(lambda: gateway.chat().ok)
+
+
+def ask_and_be_cut(gateway):
+    with contextlib.suppress(OSError):
+        gateway.chat()

@@ -1,0 +1,79 @@
+"""The order of the policies, which nothing else would notice if it changed."""
+
+import contextlib
+
+import pytest
+
+from app.gateway.admission import Admitted
+from app.gateway.audited import Audited
+from app.gateway.budget import Budget
+from app.gateway.errors import NobodyAnswered, Overloaded
+from app.gateway.gate import Load
+from app.gateway.metered import Metered
+from app.gateway.routing import ChatRouter
+from app.settings import Settings
+from app.wiring import build_services
+from tests.fakes import a_request
+
+NOBODY = "http://127.0.0.1:1"
+
+
+@pytest.fixture
+def build(tmp_path):
+    with contextlib.ExitStack() as running:
+
+        def build(**settings):
+            services = build_services(
+                Settings(
+                    token="a-token-for-tests",
+                    switch_url=NOBODY,
+                    madre_url=NOBODY,
+                    audit_url=f"sqlite:///{tmp_path}/audit.db",
+                    threads=9,
+                    **settings,
+                )
+            )
+            running.callback(services.close)
+            return services
+
+        yield build
+
+
+@pytest.fixture
+def services(build):
+    return build()
+
+
+def test_the_order_is_the_one_that_the_docstring_draws(services):
+    policies, handler = [], services.chat
+    while (inner := getattr(handler, "_inner", None)) is not None:
+        policies.append(type(handler))
+        handler = inner
+
+    assert policies == [Metered, Audited, Admitted]
+    assert type(handler) is ChatRouter
+
+
+def test_one_slot_covers_all_attempts_and_is_free_afterwards(services):
+    with pytest.raises(NobodyAnswered) as failed:
+        services.chat.open(a_request(), Budget(10))
+
+    assert len(failed.value.attempts) == 2
+    assert services.gate.load() == Load(busy=0, waiting=0, streams=0)
+
+
+def test_a_refusal_is_on_record(services):
+    ticket = services.gate.enter(a_request().priority)
+
+    with pytest.raises(Overloaded):
+        services.chat.open(a_request(correlation_id="refused"), Budget(10))
+
+    services.gate.leave(ticket)
+    services.trail.close()
+    record = services.records.get("refused")
+    assert (record.outcome, record.code) == ("refused", "overloaded")
+
+
+def test_row_67_a_worker_that_is_short_of_memory_takes_on_nothing(build):
+    with pytest.raises(Overloaded):
+        build(max_memory=1).chat.open(a_request(), Budget(10))

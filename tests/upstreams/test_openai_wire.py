@@ -1,0 +1,467 @@
+"""Servers that speak OpenAI's chat completions, against their stand-in."""
+
+import json
+from dataclasses import replace
+from time import monotonic
+
+import pytest
+
+from app.gateway.budget import Budget
+from app.gateway.chat import ChatRequest, Message, Usage
+from app.gateway.errors import (
+    BadReply,
+    CallerFault,
+    CallerGone,
+    ContentFiltered,
+    ContextTooLong,
+    Interrupted,
+    NoAnswer,
+    Refused,
+    UnknownModel,
+)
+from app.gateway.handler import Outcome
+from app.sandbox.openai import OpenAI, Voice
+from app.sandbox.server import SandboxServer
+from app.upstreams.openai_wire import Limits, OpenAIUpstream
+from tests.fakes import a_request
+from tests.upstreams.raw_server import answering
+
+KEY = "sk-canary-0123456789"
+WORDS = [f"wörd{i}" for i in range(60)]
+SPEECH = " ".join(WORDS)
+SHORT = Limits(total=5.0, first_token=0.5, idle=0.5)
+TOOLS = [{"type": "function", "function": {"name": "lookup", "parameters": {}}}]
+
+
+@pytest.fixture
+def server():
+    with SandboxServer(OpenAI(KEY, voice=Voice(SPEECH, model="stand-in"))) as server:
+        yield server
+
+
+@pytest.fixture
+def adapt(transport):
+    def make(url, limits=SHORT, **options):
+        facts = {"name": "vllm", "api_key": KEY} | options
+        return OpenAIUpstream(url=url, limits=limits, transport=transport, **facts)
+
+    return make
+
+
+@pytest.fixture
+def upstream(server, adapt):
+    return adapt(f"{server.url}/v1")
+
+
+def ask(upstream, seconds=10, **fields):
+    return upstream.open(a_request(**fields), Budget(seconds))
+
+
+def body_of(server):
+    return server.requests[-1].json()
+
+
+def head_of(server, name):
+    return server.requests[-1].header(name)
+
+
+def sse(*chunks):
+    body = b"".join(b"data: " + chunk + b"\n\n" for chunk in chunks)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close"
+    return head + b"\r\n\r\n" + body
+
+
+def chunk(text=None, reason=None, **delta):
+    delta |= {} if text is None else {"content": text}
+    choice = {"index": 0, "delta": delta, "finish_reason": reason}
+    return json.dumps({"model": "raw", "choices": [choice]}).encode()
+
+
+@pytest.fixture
+def raw(serve, adapt):
+    """Ask a server that sends these chunks, and then closes."""
+
+    def start(*chunks, **options):
+        server = serve(answering(sse(*chunks)))
+        return ask(adapt(server.url, **options), stream=True)
+
+    return start
+
+
+def read(raw, *chunks):
+    return raw(*chunks).collect()
+
+
+class TestWhole:
+    def test_a_whole_answer_tells_its_words_model_and_usage(self, upstream):
+        reply = ask(upstream).collect()
+
+        assert (reply.text, reply.model, reply.upstream) == (SPEECH, "stand-in", "vllm")
+        assert reply.usage == Usage(1, 60)
+        assert (reply.finish_reason, reply.choices) == ("stop", ())
+
+    def test_the_key_is_shown_as_bearer_and_the_deadline_is_told(
+        self, upstream, server
+    ):
+        ask(upstream)
+
+        assert head_of(server, "authorization") == f"Bearer {KEY}"
+        assert head_of(server, "x-correlation-id") == "c-1"
+        assert 0 < int(head_of(server, "x-gateway-deadline-remaining-ms")) <= 10_000
+
+    def test_the_callers_fields_and_messages_go_through_untouched(
+        self, upstream, server
+    ):
+        raw = {"role": "user", "content": [{"type": "text", "text": "Hi"}], "name": "n"}
+        request = ChatRequest(
+            messages=(Message("system", "Be brief."), Message("user", "Hi", raw)),
+            session_id="s",
+            correlation_id="c-1",
+            model="theirs",
+            extra={"temperature": 0.1, "custom": {"a": [1]}, "stream": "nonsense"},
+        )
+
+        upstream.open(request, Budget(10))
+
+        assert body_of(server) == {
+            "model": "theirs",
+            "messages": [{"role": "system", "content": "Be brief."}, raw],
+            "temperature": 0.1,
+            "custom": {"a": [1]},
+        }
+
+    def test_the_configured_model_goes_before_the_callers(self, adapt, server):
+        ask(adapt(f"{server.url}/v1", model="ours"), model="theirs")
+
+        assert body_of(server)["model"] == "ours"
+
+    def test_tool_calls_come_back_as_they_were_sent(self, upstream):
+        reply = ask(upstream, extra={"tools": TOOLS}).collect()
+
+        (choice,) = reply.choices
+        assert (reply.text, reply.finish_reason) == ("", "tool_calls")
+        assert choice["message"]["tool_calls"][0]["function"]["name"] == "lookup"
+
+    def test_several_choices_come_back_all(self, upstream):
+        reply = ask(upstream, extra={"n": 3}).collect()
+
+        assert [c["index"] for c in reply.choices] == [0, 1, 2]
+
+    @pytest.mark.parametrize(
+        "fault", ["reply_empty", "reply_blank", "reply_null", "reply_number"]
+    )
+    def test_what_is_no_text_is_no_answer(self, upstream, server, fault):
+        server.break_with(fault)
+
+        with pytest.raises(BadReply, match="schema"):
+            ask(upstream)
+
+    @pytest.mark.parametrize(
+        ("fault", "error", "meaning"),
+        [
+            ("context_length", ContextTooLong, "context_length"),
+            ("content_filter", ContentFiltered, "content_filter"),
+            ("unknown_model", UnknownModel, "unknown_model"),
+            ("reject_400", CallerFault, "upstream_rejected"),
+            ("unauthorized", Refused, "upstream_auth"),
+            ("rate_limited", Refused, "rate_limited"),
+            ("http_status", Refused, "http_5xx"),
+            ("status_error", BadReply, "upstream_error"),
+            ("html", BadReply, "bad_content_type"),
+            ("redirect", BadReply, "redirect"),
+        ],
+    )
+    @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+    def test_a_refusal_is_known_by_its_class(
+        self, upstream, server, fault, error, meaning, stream
+    ):
+        server.break_with(fault)
+
+        with pytest.raises(error) as caught:
+            ask(upstream, stream=stream)
+
+        assert type(caught.value) is error
+        assert (caught.value.fault, str(caught.value)) == (meaning, meaning)
+
+
+class TestStreamed:
+    def test_words_come_as_they_are_sent_and_the_facts_at_the_end(self, upstream):
+        stream = ask(upstream, stream=True)
+
+        deltas = [delta.text for delta in stream]
+
+        assert "".join(deltas) == SPEECH
+        assert len(deltas) == 60
+        reply = stream.reply
+        assert (reply.text, reply.model) == (SPEECH, "stand-in")
+        assert (reply.usage, reply.finish_reason) == (Usage(1, 60), "stop")
+        assert (stream.outcome, stream.status) == (Outcome.COMPLETED, 200)
+        assert stream.received > 60 * 100
+
+    def test_usage_is_asked_for_beside_the_callers_own_options(self, upstream, server):
+        ask(upstream, stream=True, extra={"stream_options": {"own": 1}}).collect()
+
+        told = body_of(server)
+        assert told["stream"] is True
+        assert told["stream_options"] == {"own": 1, "include_usage": True}
+
+    def test_the_connection_is_kept_for_the_next_stream(self, upstream, server):
+        for _ in range(3):
+            ask(upstream, stream=True).collect()
+
+        assert server.connections == 1
+
+    def test_tool_calls_stream_through(self, upstream):
+        stream = ask(upstream, stream=True, extra={"tools": TOOLS})
+
+        parts = [
+            call["function"]
+            for delta in stream
+            for choice in delta.choices
+            for call in choice["delta"]["tool_calls"]
+        ]
+
+        assert parts[0]["name"] == "lookup"
+        said = json.loads("".join(part["arguments"] for part in parts))
+        assert said == {"question": "Hello"}
+        assert stream.reply.finish_reason == "tool_calls"
+        assert stream.reply.choices == ({"index": 0, "finish_reason": "tool_calls"},)
+
+    def test_several_choices_stream_through_and_all_must_finish(self, upstream):
+        stream = ask(upstream, stream=True, extra={"n": 2})
+
+        texts = {0: "", 1: ""}
+        for delta in stream:
+            for choice in delta.choices:
+                assert choice["finish_reason"] is None
+                texts[choice["index"]] += choice["delta"].get("content", "")
+
+        assert texts == {0: SPEECH, 1: SPEECH}
+        assert stream.reply.text == SPEECH
+        assert [c["finish_reason"] for c in stream.reply.choices] == ["stop", "stop"]
+
+    def test_one_choice_of_two_that_never_finishes_is_no_end(self, raw):
+        one = json.dumps(
+            {
+                "choices": [
+                    {"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"},
+                    {"index": 1, "delta": {"content": "b"}, "finish_reason": None},
+                ]
+            }
+        ).encode()
+
+        with pytest.raises((BadReply, Interrupted), match="truncated"):
+            read(raw, one)
+
+    @pytest.mark.parametrize("fault", ["stream_odd", "stream_malformed"])
+    def test_what_is_odd_but_whole_is_a_whole_answer(self, upstream, server, fault):
+        server.break_with(fault)
+
+        reply = ask(upstream, stream=True).collect()
+
+        assert (reply.text, reply.usage) == (SPEECH, Usage(1, 60))
+
+    @pytest.mark.parametrize(
+        ("fault", "knobs", "words", "meaning"),
+        [
+            ("stream_cut", {}, 40, "truncated"),
+            ("stream_cut", {"reset": True}, 40, "truncated"),
+            ("stream_cut", {"clean": True}, 40, "truncated"),
+            ("stream_stall", {}, 20, "stream_idle"),
+            ("stream_heartbeats", {"after": 5, "interval": 0.05}, 5, "stream_idle"),
+            (
+                "stream_heartbeats",
+                {"after": 5, "interval": 0.05, "roles": True},
+                5,
+                "stream_idle",
+            ),
+            ("stream_malformed", {"instead": True}, 9, "protocol"),
+            ("stream_huge_line", {}, 10, "protocol"),
+            ("stream_bad_utf8", {}, 10, "protocol"),
+            ("stream_error", {}, 10, "upstream_error"),
+            ("stream_error", {"code": "rate_limit_exceeded"}, 10, "rate_limited"),
+            ("stream_error", {"text": "context length"}, 10, "context_length"),
+        ],
+    )
+    def test_a_stream_that_breaks_is_interrupted_after_its_words(
+        self, upstream, server, fault, knobs, words, meaning
+    ):
+        server.break_with(fault, **knobs)
+        stream = ask(upstream, stream=True)
+
+        with pytest.raises(Interrupted, match=meaning):
+            stream.collect()
+
+        assert stream.reply.text == " ".join(WORDS[:words])
+        assert stream.outcome is Outcome.FAILED
+
+    @pytest.mark.parametrize(
+        ("fault", "knobs"),
+        [
+            ("hang", {}),
+            ("stream_late", {}),
+            ("stream_heartbeats", {"interval": 0.05}),
+            ("stream_heartbeats", {"interval": 0.05, "roles": True}),
+        ],
+    )
+    def test_a_stream_without_words_has_not_begun(self, upstream, server, fault, knobs):
+        server.break_with(fault, **knobs)
+        started = monotonic()
+
+        with pytest.raises(NoAnswer, match="first_token"):
+            ask(upstream, stream=True)
+
+        assert monotonic() - started < 2.5
+        assert server.wait_for_closed_by_peer(1)
+
+    def test_the_deadline_is_told_apart_from_the_limits_between_words(
+        self, adapt, server
+    ):
+        server.break_with("stream_stall")
+        upstream = adapt(f"{server.url}/v1", Limits(5, 5, 5))
+
+        with pytest.raises(Interrupted, match="deadline"):
+            ask(upstream, seconds=0.5, stream=True).collect()
+
+    @pytest.mark.parametrize("hold", [False, True], ids=["closes", "stays open"])
+    def test_a_missing_end_mark_after_the_finish_reason_is_a_normal_end(
+        self, adapt, server, hold
+    ):
+        server.break_with("stream_no_done", hold=hold)
+        upstream = adapt(f"{server.url}/v1", Limits(30, 30, 30))
+        started = monotonic()
+
+        reply = ask(upstream, seconds=30, stream=True).collect()
+
+        assert (reply.text, reply.usage) == (SPEECH, Usage(1, 60))
+        assert monotonic() - started < 8
+
+    def test_an_end_mark_without_a_finish_reason_is_an_end(self, raw):
+        assert raw(chunk("Hi"), b"[DONE]").collect().text == "Hi"
+
+    def test_an_answer_cut_by_its_length_limit_is_complete_as_given(self, raw):
+        reply = raw(chunk("So"), chunk("me", "length"), b"[DONE]").collect()
+
+        assert (reply.text, reply.finish_reason) == ("Some", "length")
+
+    def test_words_that_a_filter_took_are_told_as_they_are(self, raw):
+        reply = raw(chunk(reason="content_filter"), b"[DONE]").collect()
+
+        assert (reply.text, reply.finish_reason) == ("", "content_filter")
+
+    @pytest.mark.parametrize(
+        ("chunks", "meaning"),
+        [
+            ((), "truncated"),
+            ((chunk(role="assistant"),), "truncated"),
+            ((b"[DONE]",), "schema"),
+            ((chunk("", "stop"), b"[DONE]"), "schema"),
+            ((chunk(" "), chunk("\n", "stop"), b"[DONE]"), "schema"),
+            ((chunk("Hi"), chunk("there")), "truncated"),
+            ((chunk("Hi", "error"), b"[DONE]"), "upstream_error"),
+            ((b'{"choices": "none"}', b"[DONE]"), "schema"),
+            ((b'{"choices": [{"delta": {"content": 5}}]}', b"[DONE]"), "schema"),
+            ((b'{"error": {"message": "dead"}}', b"[DONE]"), "upstream_error"),
+        ],
+    )
+    def test_what_is_no_answer_is_never_taken_for_one(self, raw, chunks, meaning):
+        with pytest.raises((BadReply, Interrupted), match=meaning):
+            read(raw, *chunks)
+
+    def test_thoughts_are_passed_on_but_are_no_answer(self, raw):
+        thought = chunk(reasoning_content="hm")
+
+        with pytest.raises((BadReply, Interrupted), match="schema"):
+            read(raw, thought, chunk(reason="stop"), b"[DONE]")
+
+    def test_thoughts_before_an_answer_are_passed_on(self, serve, adapt):
+        parts = (chunk(reasoning_content="hm"), chunk("Yes", "stop"), b"[DONE]")
+        stream = ask(adapt(serve(answering(sse(*parts))).url), stream=True)
+
+        deltas = list(stream)
+
+        assert deltas[0].choices[0]["delta"]["reasoning_content"] == "hm"
+        assert [delta.text for delta in deltas] == ["", "Yes"]
+
+    def test_a_server_that_does_not_stream_gives_one_delta(self, serve, adapt):
+        message = {"role": "assistant", "content": "All at once"}
+        body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]})
+        head = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
+        server = serve(answering(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}".encode()))
+
+        stream = ask(adapt(server.url), stream=True)
+
+        assert [delta.text for delta in stream] == ["All at once"]
+
+    def test_closing_a_stream_closes_its_connection_at_once(self, adapt):
+        voice = Voice(SPEECH, pace=0.2)
+        with SandboxServer(OpenAI(KEY, voice=voice)) as server:
+            stream = ask(adapt(f"{server.url}/v1"), stream=True)
+            said = next(stream).text
+            started = monotonic()
+            stream.close()
+
+            assert server.wait_for_closed_by_peer(1)
+            assert monotonic() - started < 2
+            assert stream.reply.text == said
+            assert (stream.outcome, stream.error) == (Outcome.CANCELLED, None)
+
+    def test_a_caller_who_leaves_while_it_is_silent_is_noticed(self, upstream, server):
+        server.break_with("stream_stall", after=3)
+        has_left = []
+
+        def check():
+            if has_left:
+                raise CallerGone
+
+        stream = upstream.open(a_request(stream=True), Budget(10, check))
+        next(stream)
+        has_left.append(True)
+
+        with pytest.raises(CallerGone):
+            stream.collect()
+        assert server.wait_for_closed_by_peer(1)
+
+
+def test_a_server_over_tls_is_verified(serve, adapt, tls, ca_file):
+    parts = sse(chunk("Safe", "stop"), b"[DONE]")
+    server = serve(answering(parts), tls=tls)
+
+    assert ask(adapt(server.url), stream=True).collect().text == "Safe"
+
+
+class TestHealth:
+    def test_health_is_asked_of_the_list_of_models(self, upstream, server):
+        upstream.ping(Budget(2))
+
+        (request,) = server.requests
+        assert (request.method, request.path) == ("GET", "/v1/models")
+        assert server.chats == 0
+
+    def test_a_server_in_trouble_is_not_alive(self, upstream, server):
+        server.break_with("http_status", status=503, path="*")
+
+        with pytest.raises(Refused):
+            upstream.ping(Budget(2))
+
+
+def test_the_callers_words_cannot_forge_fields_that_are_ours(upstream, server):
+    forged = {"model": "x", "messages": [], "stream": True}
+
+    ask(upstream, extra=forged, model="mine").collect()
+
+    sent = body_of(server)
+    assert (sent["model"], len(sent["messages"]), "stream" in sent) == (
+        "mine",
+        1,
+        False,
+    )
+
+
+def test_a_request_is_not_changed_by_asking(upstream):
+    extra = {"stream_options": {"a": 1}}
+    request = replace(a_request(stream=True), extra=extra)
+
+    upstream.open(request, Budget(10)).collect()
+
+    assert extra == {"stream_options": {"a": 1}}

@@ -1,0 +1,186 @@
+"""A resolver that hangs or fails costs little once, and then nothing (row 4)."""
+
+import socket
+from threading import Event
+
+import pytest
+
+from app.gateway.budget import Budget
+from app.gateway.errors import CallerGone, ConnectFailed
+from app.upstreams.resolver import FRESH, RETRY, Resolver
+from app.upstreams.sockets import Address
+from app.upstreams.transport import Transport
+from app.upstreams.watch import Watch
+from tests.upstreams.raw_server import Stopwatch, serving
+
+ONE, OTHER = (
+    Address(socket.AF_INET, ("127.0.0.1", 80)),
+    Address(socket.AF_INET, ("127.0.0.2", 80)),
+)
+
+
+class FakeLookup:
+    """Answers as told: addresses, an error, or silence until `released`."""
+
+    def __init__(self, *found):
+        self.found, self.error, self.calls = list(found), None, 0
+        self.hangs, self.released = False, Event()
+
+    def __call__(self, host, port):
+        self.calls += 1
+        if self.hangs:
+            self.released.wait()
+        if self.error:
+            raise self.error
+        return list(self.found)
+
+
+@pytest.fixture
+def lookup():
+    lookup = FakeLookup(ONE)
+    yield lookup
+    lookup.released.set()
+
+
+@pytest.fixture
+def resolver(lookup, clock):
+    return Resolver(lookup, clock=clock)
+
+
+def ask(resolver, seconds=5.0, host="switch"):
+    return list(resolver.addresses(host, 80, Watch(Budget(seconds))))
+
+
+def ask_until(resolver, expected):
+    """Background lookups are not waited for by callers, so the test asks again."""
+    budget = Budget(5.0)
+    while ask(resolver) != expected:
+        budget.check()
+
+
+def test_a_name_is_looked_up_once_while_its_addresses_are_fresh(
+    resolver, lookup, clock
+):
+    for _ in range(3):
+        assert ask(resolver) == [ONE]
+    clock.advance(FRESH - 1)
+    ask(resolver)
+
+    assert lookup.calls == 1
+
+
+def test_stale_addresses_serve_while_they_are_refreshed(resolver, lookup, clock):
+    ask(resolver)
+    clock.advance(FRESH)
+    lookup.found, lookup.hangs = [OTHER], True
+
+    with Stopwatch() as watch:
+        while_refreshing = [ask(resolver) for _ in range(3)]
+    lookup.released.set()
+
+    assert while_refreshing == [[ONE]] * 3
+    assert watch.took < 0.5
+    ask_until(resolver, [OTHER])
+    assert lookup.calls == 2
+
+
+def test_a_resolver_that_hangs_costs_the_first_caller_its_limit(resolver, lookup):
+    lookup.hangs = True
+
+    with Stopwatch() as watch, pytest.raises(ConnectFailed, match=r"^dns$"):
+        ask(resolver, seconds=0.4)
+
+    assert 0.4 <= watch.took <= 0.4 + 0.25 + 0.35
+
+
+def test_callers_of_a_name_that_hangs_share_one_lookup(resolver, lookup):
+    lookup.hangs = True
+    for _ in range(3):
+        with pytest.raises(ConnectFailed):
+            ask(resolver, seconds=0.05)
+
+    lookup.released.set()
+
+    assert ask(resolver) == [ONE]
+    assert lookup.calls == 1
+
+
+def test_a_caller_who_leaves_ends_the_wait_for_a_name(resolver, lookup):
+    lookup.hangs = True
+    gone = CallerGone()
+
+    def check():
+        raise gone
+
+    with pytest.raises(CallerGone) as caught:
+        resolver.addresses("switch", 80, Watch(Budget(30.0, check)))
+
+    assert caught.value is gone
+
+
+@pytest.mark.parametrize(
+    "error",
+    [socket.gaierror(-2, "unknown"), TimeoutError(), UnicodeError("label too long")],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_resolver_that_fails_is_a_fault_at_once(error, resolver, lookup):
+    lookup.error = error
+
+    with Stopwatch() as watch, pytest.raises(ConnectFailed, match=r"^dns$"):
+        ask(resolver)
+
+    assert watch.took < 1.0
+
+
+def test_a_name_without_addresses_is_a_fault(resolver, lookup):
+    lookup.found = []
+
+    with pytest.raises(ConnectFailed, match=r"^dns$"):
+        ask(resolver)
+
+
+def test_known_addresses_outlive_a_resolver_that_fails(resolver, lookup, clock):
+    ask(resolver)
+    lookup.error = socket.gaierror(-3, "again")
+
+    for _ in range(3):
+        clock.advance(FRESH)
+        assert ask(resolver) == [ONE]
+
+
+def test_a_failed_lookup_is_repeated_soon_but_not_for_every_caller(
+    resolver, lookup, clock
+):
+    lookup.error = socket.gaierror(-3, "again")
+    for _ in range(5):
+        with pytest.raises(ConnectFailed):
+            ask(resolver)
+    lookup.error = None
+    clock.advance(RETRY)
+
+    assert ask(resolver) == [ONE]
+    assert lookup.calls == 2
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_an_address_needs_no_lookup(host, resolver, lookup):
+    found = ask(resolver, host=host)
+
+    assert found[0].sockaddr[:2] == (host, 80)
+    assert lookup.calls == 0
+
+
+def test_a_hanging_resolver_costs_a_call_two_seconds_and_then_nothing(serve):
+    server = serve(serving)
+    lookup = FakeLookup(Address(socket.AF_INET, (server.host, server.port)))
+    lookup.hangs = True
+    transport = Transport(lookup=lookup)
+
+    with Stopwatch() as first, pytest.raises(ConnectFailed, match=r"^dns$"):
+        transport.get("http://switch/", {}, Budget(30.0))
+    lookup.released.set()
+    answer = transport.get("http://switch/", {}, Budget(5.0))
+    transport.close()
+
+    assert 1.9 <= first.took <= 2.0 + 0.25 + 0.35
+    assert answer.status == 200

@@ -1,0 +1,70 @@
+import pytest
+
+from app.gateway.audited import Audited, Content, ContentPolicy
+from app.gateway.chat import IMAGES, MULTIPLE, TOOLS
+from app.gateway.redaction import Redactor
+from app.gateway.routing import ChatRouter
+from app.gateway.tokens import Caller, Keyring, Token
+from app.services import PerProcess, Services
+from app.web import make_app
+from tests.fakes import (
+    FakeActivity,
+    FakeRecords,
+    FakeTrail,
+    FakeUpstream,
+    a_board,
+    a_guard,
+)
+
+TOKEN = "a-token-for-tests"
+
+
+@pytest.fixture
+def switch():
+    return FakeUpstream("switch", timeout=30)
+
+
+@pytest.fixture
+def madre():
+    return FakeUpstream("madre", timeout=5, deltas=["I am madre"])
+
+
+@pytest.fixture
+def trail():
+    return FakeTrail()
+
+
+@pytest.fixture
+def health():
+    return a_board()
+
+
+@pytest.fixture
+def services(switch, madre, trail, health):
+    router = ChatRouter(
+        [a_guard(switch, health), a_guard(madre, health)],
+        abilities={"switch": frozenset({TOOLS, IMAGES, MULTIPLE})},
+    )
+    policy = ContentPolicy(Content.FULL, Redactor([TOKEN]), b"k" * 32)
+    return Services(
+        chat=Audited(router, trail, policy),
+        trail=trail,
+        records=FakeRecords(trail),
+        activity=FakeActivity(),
+        health=health,
+        keyring=Keyring([Token.of(Caller("operator"), TOKEN)]),
+        upstreams=("switch", "madre"),
+        deadline=36.0,
+        max_body=65536,
+        close=lambda: None,
+    )
+
+
+@pytest.fixture
+def client(services):
+    return make_app(PerProcess(lambda: services)).test_client()
+
+
+@pytest.fixture
+def token():
+    return {"X-VX11-Token": TOKEN}

@@ -1,0 +1,52 @@
+from dataclasses import replace
+
+import pytest
+
+from app.gateway import tracing
+from app.services import PerProcess
+from app.web import make_app
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+SHOWN = f"00-{TRACE}-{PARENT}-01"
+
+
+@pytest.fixture
+def ask(client, token):
+    def asking(traceparent):
+        answer = client.post(
+            "/operator/api/chat",
+            json={"message": "Hi"},
+            headers=token | {"traceparent": traceparent},
+        )
+        return answer.headers["traceparent"]
+
+    return asking
+
+
+def test_an_answer_names_our_span_of_the_callers_trace(ask):
+    first, second = ask(SHOWN), ask(SHOWN)
+
+    assert first.startswith(f"00-{TRACE}-")
+    assert len({first, second, SHOWN}) == 3
+
+
+@pytest.mark.parametrize("path", ["/health", "/nowhere", "/operator/api/chat"])
+def test_every_answer_has_one(client, path):
+    assert client.get(path).headers["traceparent"].endswith("-00")
+
+
+def test_a_malformed_one_is_replaced_and_never_reflected(ask):
+    assert TRACE not in ask(f"{SHOWN},evil")
+
+
+def test_nothing_of_it_is_left_when_the_answer_is_out(client):
+    client.get("/health", headers={"traceparent": SHOWN})
+
+    assert tracing.current.get() is None
+    assert TRACE not in client.get("/health").headers["traceparent"]
+
+
+def test_a_new_one_is_kept_where_somebody_keeps_traces(services):
+    app = make_app(PerProcess(lambda: replace(services, traces=True)))
+
+    assert app.test_client().get("/health").headers["traceparent"].endswith("-01")
