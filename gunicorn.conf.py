@@ -141,6 +141,7 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Connect this worker before it takes requests; a bad start shows at once."""
     import faulthandler
+    import gc
 
     from app.settings import load
     from app.telemetry.logs import set_up_logging
@@ -154,6 +155,9 @@ def post_worker_init(worker: Any) -> None:
     settings = load()
     set_up_logging(settings.log_level, log_redactor(settings))
     worker.drain = worker.app.callable.extensions["gateway"]().drain
+    # What is there now stays, and looking through it again held up chats for 30 ms.
+    gc.collect()
+    gc.freeze()
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -78,26 +78,35 @@ def main() -> None:
         proxy, proxy_process = stack.enter_context(
             servers.nginx(folder, "proxy", servers.PROXY, bare, servers.GATEWAY_CORE)
         )
+        simple, simple_process = stack.enter_context(
+            servers.plain(folder, bare, threads=320, core=servers.GATEWAY_CORE)
+        )
         ours, our_process = stack.enter_context(
             servers.gateway(
-                folder, bare, workers=1, threads=64, core=servers.GATEWAY_CORE
+                folder, bare, workers=1, threads=320, core=servers.GATEWAY_CORE
             )
         )
         print("One core for what is measured; generator and upstream on another.")
-        print("Audit on disk with synchronous=FULL, every safeguard on.\n")
+        print("Audit on disk with synchronous=FULL, every safeguard on.")
+        print("flask answers by itself; +session asks by requests, unguarded.\n")
         print(
             f"{'':<10} {'conn.':>5} {'chats/s':>10} {'per CPU-s':>12}"
             f" {'p50 ms':>9} {'p99 ms':>9} {'errors':>7}"
         )
         base = measure("upstream", bare, SWITCH, bare_process)
         through = measure("nginx", proxy, SWITCH, proxy_process)
+        flask = measure("flask", simple, "/flask", simple_process)
+        session = measure("+session", simple, "/session", simple_process)
         gateway = measure("gateway", ours, CHAT, our_process)
         memory = servers.megabytes_per_worker(our_process)
     print(
         f"\nAdded at 1 connection: p50 {(gateway[0].p50 - base[0].p50) * 1000:.2f} ms,"
         f" p99 {(gateway[0].p99 - base[0].p99) * 1000:.2f} ms"
-        f" (nginx: {(through[0].p50 - base[0].p50) * 1000:.2f} ms)."
+        f" (nginx: {(through[0].p50 - base[0].p50) * 1000:.2f} ms,"
+        f" +session: {(session[0].p50 - base[0].p50) * 1000:.2f} ms)."
         f" Memory per worker: {memory:.0f} MB."
+        f"\nAt 32 connections: {gateway[1].rate / flask[1].rate:.2f} of flask,"
+        f" {gateway[1].rate / session[1].rate:.2f} of +session."
     )
     with tempfile.TemporaryDirectory(dir=".") as folder_name:
         in_flight(Path(folder_name).absolute())

@@ -139,6 +139,22 @@ def gateway(
         yield port, process
 
 
+@contextlib.contextmanager
+def plain(
+    folder: Path, upstream: int, *, threads: int, core: int
+) -> Iterator[tuple[int, psutil.Process]]:
+    """Flask and requests under gunicorn's own threads (see `plain`)."""
+    port = free_port()
+    (nothing := folder / "plain.conf.py").touch()
+    command = [sys.executable, "-m", "gunicorn", "-c", str(nothing), "-k", "gthread"]
+    command += ["--no-control-socket", "--threads", str(threads)]
+    command += ["-b", f"127.0.0.1:{port}", "bench.plain:app"]
+    env = os.environ | {"UPSTREAM": f"http://127.0.0.1:{upstream}/switch/chat"}
+    with running(command, env, core) as process:
+        wait_for(port)
+        yield port, process
+
+
 def cpu_seconds(process: psutil.Process) -> float:
     """CPU time that a process and its children have used so far."""
     total = 0.0

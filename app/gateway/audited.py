@@ -34,6 +34,11 @@ COMMIT_LIMIT = 2.0  # seconds; a disk that takes longer is down (matrix row 74)
 GRACE = 0.2  # a commit may end this much after the deadline, of the 0.25 promised
 
 
+_encode = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), default=str
+).encode
+
+
 class Content(Enum):
     """How much of what was said is stored."""
 
@@ -89,7 +94,8 @@ class ContentPolicy:
     def _redacted(self, said: Mapping[str, Any]) -> Any:
         """What may be stored; if that cannot be found out, that nothing may."""
         try:
-            return self._redactor.value(said)
+            # The names are ours and hold no secret.
+            return {name: self._redactor.value(value) for name, value in said.items()}
         except Exception:
             log.exception("Redaction broke; the record holds no content")
             return {"redaction": "broke"}
@@ -103,7 +109,7 @@ def _said(message: Message) -> list[Any]:
 def _json(value: object) -> str:
     # Lone surrogates cannot be stored as UTF-8, so non-ASCII text is only kept
     # as it is where it encodes.
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    text = _encode(value)
     return text if _encodes(text) else json.dumps(value, default=str)
 
 

@@ -10,7 +10,9 @@ from app.gateway.budget import Clock
 from app.gateway.chat import Priority
 from app.gateway.errors import Overloaded
 
-LOWER_SHARE = 0.9  # of all places are for the classes below high, at most
+# Of all places, in slots and in the queue, so many are for the classes below high, at
+# most: who comes with class high rarely has to evict somebody who has waited already.
+LOWER_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +137,18 @@ class Gate:
         return self._streams < (places if is_high else _lower(places))
 
     def _enqueue(self, ticket: Ticket) -> None:
-        if self._waiting >= self.limits.queue:
+        if not self._has_place(ticket):
             self._evict_for(ticket)
         ticket.state = State.WAITING
         ticket.called = Event()
         self._lanes[ticket.priority].append(ticket)
         self._waiting += 1
+
+    def _has_place(self, ticket: Ticket) -> bool:
+        if self._waiting >= self.limits.queue:
+            return False
+        lower = self._waiting - len(self._lanes[Priority.HIGH])
+        return ticket.priority is Priority.HIGH or lower < _lower(self.limits.queue)
 
     def _evict_for(self, newcomer: Ticket) -> None:
         """Make room by the worst, newest waiter; Overloaded if that is he himself."""

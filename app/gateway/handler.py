@@ -131,7 +131,8 @@ class ReplyStream(Iterator[Delta]):
             return
         self.outcome, self.error = outcome, error
         self._close_source()
-        self.annotate(text="".join(self._texts))
+        if (text := "".join(self._texts)) != self._reply.text:
+            self.annotate(text=text)
         for observer in self._observers:
             self._tell(observer)
         if self.veto is not None:

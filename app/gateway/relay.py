@@ -31,7 +31,7 @@ def verified(pursuit: Pursuit) -> ReplyStream:
         stream = pursuit.next()
         deltas = _drained(stream, pursuit)
         if deltas is not None:
-            return _told(pursuit, stream, iter(deltas))
+            return _told(pursuit, stream, iter(deltas), text=stream.reply.text)
 
 
 def _drained(stream: ReplyStream, pursuit: Pursuit) -> list[Delta] | None:
@@ -64,8 +64,9 @@ def _told(
     stream: ReplyStream,
     deltas: Iterator[Delta],
     relay: "_Relay | None" = None,
+    text: str = "",
 ) -> ReplyStream:
-    reply = ChatReply("", **pursuit.facts(stream.reply))
+    reply = ChatReply(text, **pursuit.facts(stream.reply))
     told = ReplyStream(deltas, reply, relay.close if relay else lambda: None)
     told.received, told.status = stream.received, stream.status
     if relay:

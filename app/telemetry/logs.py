@@ -152,6 +152,9 @@ def set_up_logging(
     """Send all logging of this process to the sink (stderr) as JSON lines."""
     handler = BackgroundHandler(sink or sys.stderr)
     handler.setFormatter(JsonFormatter(redact))
+    # What no line shows need not be found out for each (Python's "Logging HOWTO").
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)

@@ -36,11 +36,10 @@ def write_head(
 
     Raises ValueError, without the value, for a header that is not plain ASCII.
     """
+    if not _SENDABLE.fullmatch("".join(headers.values())):
+        raise ValueError("a header holds what cannot be sent")
     lines = [f"{method} {target} HTTP/1.1"]
-    for name, value in headers.items():
-        if not _SENDABLE.fullmatch(value):
-            raise ValueError(f"header {name} holds what cannot be sent")
-        lines.append(f"{name}: {value}")
+    lines += [f"{name}: {value}" for name, value in headers.items()]
     if length is not None:
         lines.append(f"Content-Length: {length}")
     lines.append("\r\n")

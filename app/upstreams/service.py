@@ -81,5 +81,8 @@ class Service:
         }
 
 
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def _encode(payload: Mapping[str, Any]) -> bytes:
-    return json.dumps(payload, separators=(",", ":")).encode()
+    return _to_json(payload).encode()

@@ -2,12 +2,12 @@
 
 import logging
 
-from flask import Response, g, request
+from flask import Response, g
 
 from app.gateway import chat, correlation
 from app.gateway.chat import StreamMode
 from app.web.caller import waited
-from app.web.context import services
+from app.web.context import services, this_request
 from app.web.errors import InvalidBody
 
 log = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ STREAM_MODE = "X-Gateway-Stream-Mode"
 
 def stream_mode() -> StreamMode:
     """How this request's stream is to be handled: its header, else the setting."""
-    shown = request.headers.get(STREAM_MODE)
+    shown = this_request().headers.get(STREAM_MODE)
     if shown is None:
         return services().stream_mode
     try:
@@ -58,7 +58,7 @@ def _attempts_so_far(reply: chat.ChatReply) -> int:
 
 def server_timing(reply: chat.ChatReply) -> str:
     """https://www.w3.org/TR/server-timing/; durations in milliseconds."""
-    queued = waited(request) + reply.queue_seconds
+    queued = waited(this_request()) + reply.queue_seconds
     parts = [f"queue;dur={queued * 1000:.1f}"]
     for attempt in reply.attempts:
         fault = f';desc="{attempt.fault}"' if attempt.fault else ""
@@ -73,13 +73,13 @@ def record_refusal(response: Response) -> Response:
 
     Each door registers it, after its own requests; the route is the door's name.
     """
-    if "caller" in g and response.status_code >= 400 and "is_on_record" not in g:
+    if response.status_code >= 400 and "caller" in g and "is_on_record" not in g:
         turned_away = chat.ChatRequest(
             messages=(),
             session_id="",
             correlation_id=correlation.current.get(),
             caller=g.caller.name,
-            route=request.blueprint or "chat",
+            route=this_request().blueprint or "chat",
         )
         services().chat.refuse(turned_away, g.error_code, response.status_code)
     return response

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
-from flask import Request, Response, after_this_request, g, request
+from flask import Request, Response, after_this_request, g
 from flask.typing import ResponseReturnValue
 
 from app.gateway.rate_limits import WINDOW, Standing
 from app.gateway.tokens import ANYBODY, Caller, Keyring
-from app.web.context import services
+from app.web.context import services, this_request
 from app.web.errors import error_response
 from app.web.source import source_of
 
@@ -81,7 +81,7 @@ def _refusal(scope: str, *, rated: bool) -> ResponseReturnValue | None:
 
 
 def _authenticate(keyring: Keyring) -> Caller | ResponseReturnValue:
-    token = shown_token(request)
+    token = shown_token(this_request())
     if token is None:
         _note_failure("missing")
         response = error_response(401, "auth_required", "auth_required")
@@ -102,7 +102,7 @@ def _authenticate(keyring: Keyring) -> Caller | ResponseReturnValue:
 
 
 def _note_failure(reason: str) -> Standing:
-    source = source_of(request, services().trusted_proxies)
+    source = source_of(this_request(), services().trusted_proxies)
     return services().failed_auth.note(source, reason)
 
 

@@ -1,10 +1,10 @@
 """The native chat endpoint: one body in, one reply out, whole or streamed."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from time import monotonic
 from typing import Any
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Request, Response, g
 from flask.typing import ResponseReturnValue
 
 from app.gateway import correlation
@@ -14,7 +14,7 @@ from app.web.answers import log_answer, record_refusal, stream_mode, who_answers
 from app.web.auth import token_required
 from app.web.body import read_json
 from app.web.caller import budget_of, priority_of, waited
-from app.web.context import services
+from app.web.context import services, this_request
 from app.web.errors import Report
 from app.web.sse import TextEvents, event, stream_answer
 
@@ -26,26 +26,28 @@ bp.after_request(record_refusal)
 @token_required("chat")
 def post_chat() -> ResponseReturnValue:
     """Answer one chat request by its deadline, on record."""
-    started = monotonic()
-    budget = budget_of(request, services().deadline, services().drain)
-    body = schemas.ChatRequest.parse(read_json(request, services().max_body))
+    started, request, ours, caller = monotonic(), this_request(), services(), g.caller
+    budget = budget_of(request, ours.deadline, ours.drain)
+    body = schemas.ChatRequest.parse(read_json(request, ours.max_body))
     asked = body.to_request(
-        g.caller.name,
+        caller.name,
         _correlation_id(body),
-        stream=_wants_events() if body.stream is None else body.stream,
+        stream=_wants_events(request) if body.stream is None else body.stream,
         mode=stream_mode(),
+        priority=priority_of(request, caller),
     )
-    asked = replace(asked, priority=priority_of(request, g.caller))
     g.is_on_record = True
     if asked.stream:
         return stream_answer(asked, budget, NativeEvents(asked, started))
-    reply = services().chat.open(asked, budget).collect()
+    reply = ours.chat.open(asked, budget).collect()
     took = monotonic() - started + waited(request)
     log_answer(reply, took)
     answer = schemas.ChatResponse.of(reply, asked, took)
-    response = Response(answer.model_dump_json(), mimetype="application/json")
-    response.headers.update(who_answers(reply))
-    return response
+    return Response(
+        answer.model_dump_json(),
+        headers=who_answers(reply),
+        content_type="application/json",
+    )
 
 
 def _correlation_id(body: schemas.ChatRequest) -> str:
@@ -55,8 +57,10 @@ def _correlation_id(body: schemas.ChatRequest) -> str:
     return correlation.current.get()
 
 
-def _wants_events() -> bool:
+def _wants_events(request: Request) -> bool:
     """Whether Accept names event streams, and JSON less or not at all."""
+    if "event-stream" not in request.headers.get("Accept", "").lower():
+        return False
     shown = request.accept_mimetypes
     if "text/event-stream" not in shown.values():
         return False
@@ -74,7 +78,7 @@ class NativeEvents:
 
     def __init__(self, asked: ChatRequest, started: float) -> None:
         self._asked = asked
-        self._started = started - waited(request)
+        self._started = started - waited(this_request())
         self._first = 0.0
 
     def opening(self, reply: ChatReply) -> bytes:
@@ -122,7 +126,7 @@ class NativeEvents:
 
     def _timings(self, reply: ChatReply, took: float) -> dict[str, float]:
         return {
-            "queue_ms": _milliseconds(waited(request)),
+            "queue_ms": _milliseconds(waited(this_request())),
             "first_delta_ms": _milliseconds(self._first - self._started),
             "audit_ms": _milliseconds(reply.audit_seconds),
             "total_ms": _milliseconds(took),

@@ -102,7 +102,6 @@ class Connection(TConn):
     """A caller's connection; `drained` counts bytes that came after its end."""
 
     sock: CallerSocket
-    is_refused = False
     drained = 0
 
     def end_within(self, seconds: float) -> None:

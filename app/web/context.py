@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, current_app, request
+from flask import Flask, Request, current_app
+from flask.globals import request_ctx
 from werkzeug.exceptions import RequestURITooLarge
 from werkzeug.wsgi import ClosingIterator
 
@@ -24,6 +25,15 @@ def services() -> Services:
     """Return this process's services."""
     provider: PerProcess[Services] = current_app.extensions[EXTENSION]
     return provider()
+
+
+def this_request() -> Request:
+    """Return the request itself.
+
+    Flask's `request` looks for it anew whenever it is touched, and a chat touches it
+    forty times.
+    """
+    return request_ctx.request
 
 
 def single_value(header: str) -> str:
@@ -72,5 +82,7 @@ def register_context(app: Flask) -> None:
 
 
 def _refuse_long_targets() -> None:
-    if len(request.environ.get("RAW_URI", request.full_path)) > MAX_TARGET:
+    request = this_request()
+    target = request.environ.get("RAW_URI") or request.full_path
+    if len(target) > MAX_TARGET:
         raise RequestURITooLarge

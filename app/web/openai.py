@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from time import monotonic, time
 from typing import Any
 
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, g, jsonify
 from flask.typing import ResponseReturnValue
 
 from app.gateway import correlation
@@ -22,7 +21,7 @@ from app.web.answers import (
 from app.web.auth import token_required
 from app.web.body import read_json
 from app.web.caller import budget_of, priority_of, waited
-from app.web.context import services
+from app.web.context import services, this_request
 from app.web.errors import Report
 from app.web.sse import TextEvents, event, stream_answer
 
@@ -37,23 +36,23 @@ _SESSION_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 @token_required("chat")
 def post_completion() -> ResponseReturnValue:
     """Answer one chat by its deadline, on record, in OpenAI's words."""
-    started = monotonic()
-    budget = budget_of(request, services().deadline, services().drain)
-    body = read_json(request, services().max_body)
+    started, request, ours, caller = monotonic(), this_request(), services(), g.caller
+    budget = budget_of(request, ours.deadline, ours.drain)
+    body = read_json(request, ours.max_body)
     parsed = schemas.CompletionRequest.parse(body)
     asked = parsed.to_request(
         body,
         session_id=_session_id(parsed),
         correlation_id=correlation.current.get(),
-        caller=g.caller.name,
+        caller=caller.name,
         mode=stream_mode(),
+        priority=priority_of(request, caller),
     )
-    asked = replace(asked, priority=priority_of(request, g.caller))
     g.is_on_record = True
     if asked.stream:
         chunks = Chunks(asked, started, with_usage=parsed.wants_usage)
         return stream_answer(asked, budget, chunks)
-    reply = services().chat.open(asked, budget).collect()
+    reply = ours.chat.open(asked, budget).collect()
     log_answer(reply, monotonic() - started + waited(request))
     response = jsonify(
         **_envelope(reply, "chat.completion"),
@@ -86,7 +85,8 @@ def name_the_request(response: Response) -> Response:
 def _session_id(body: schemas.CompletionRequest) -> str:
     """The first usable one of header, metadata and user; else a new UUID4."""
     metadata: Mapping[str, Any] = body.metadata or {}
-    shown = (request.headers.get(SESSION), metadata.get("session_id"), body.user)
+    header = this_request().headers.get(SESSION)
+    shown = (header, metadata.get("session_id"), body.user)
     usable = (s for s in shown if isinstance(s, str) and _SESSION_ID.fullmatch(s))
     return next(usable, None) or correlation.new_id()
 
@@ -138,7 +138,7 @@ class Chunks:
 
     def done(self, reply: ChatReply) -> bytes:
         """Finish reason, usage if asked for, how it went as a comment, and the end."""
-        log_answer(reply, monotonic() - self._started + waited(request))
+        log_answer(reply, monotonic() - self._started + waited(this_request()))
         pieces = [self._chunk(reply, list(_endings(reply)))]
         if self._with_usage:
             spent = schemas.usage(reply.usage)

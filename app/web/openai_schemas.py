@@ -98,6 +98,7 @@ class CompletionRequest(BaseModel):
         correlation_id: str,
         caller: str,
         mode: chat.StreamMode,
+        priority: chat.Priority,
     ) -> chat.ChatRequest:
         """Make the core's value of it; `body` is what was parsed."""
         pairs = zip(self.messages, body["messages"], strict=True)
@@ -107,6 +108,7 @@ class CompletionRequest(BaseModel):
             correlation_id=correlation_id,
             caller=caller,
             metadata=self.metadata or chat.NOTHING,
+            priority=priority,
             stream=bool(self.stream),
             stream_mode=mode,
             model=self.model or None,

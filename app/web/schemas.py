@@ -57,7 +57,13 @@ class ChatRequest(BaseModel):
                 raise InvalidBody({field: "must not hold control characters"})
 
     def to_request(
-        self, caller: str, correlation_id: str, *, stream: bool, mode: chat.StreamMode
+        self,
+        caller: str,
+        correlation_id: str,
+        *,
+        stream: bool,
+        mode: chat.StreamMode,
+        priority: chat.Priority,
     ) -> chat.ChatRequest:
         """Make the core's value of it; `correlation_id` is already chosen."""
         return chat.ChatRequest(
@@ -67,6 +73,7 @@ class ChatRequest(BaseModel):
             caller=caller,
             context=self.context or chat.NOTHING,
             metadata=self.metadata or chat.NOTHING,
+            priority=priority,
             stream=stream,
             stream_mode=mode,
         )
@@ -89,7 +96,7 @@ class ChatResponse(BaseModel):
         cls, reply: chat.ChatReply, request: chat.ChatRequest, seconds: float
     ) -> "ChatResponse":
         """Make the wire form of a reply that took this many seconds in all."""
-        return cls.model_construct(
+        return cls(
             response=reply.text,
             model_used=reply.model,
             latency_ms=round(seconds * 1000, 1),

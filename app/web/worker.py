@@ -31,6 +31,7 @@ from app.web.connection import (
     refusal,
     status_of,
 )
+from app.web.crew import Crew
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,9 @@ SHORTAGE_PAUSE = 0.5  # before accepting again where no file could be had
 # measured, 756 of 1,000 went to one of two workers.
 LEAD = 4
 YIELD = 0.005
+
+KEPT: "Future[bool]" = Future()  # what the library wants to be told of all the same
+KEPT.set_result(True)
 
 LINGER_READ = 65536
 LINGER_BYTES = 4 * 1024 * 1024  # of an unread body, four times the default limit
@@ -64,6 +68,10 @@ class Worker(ThreadWorker):
         self._accepts_from = 0.0
         self._accepts_until = 0.0
         self._has_yielded = False
+
+    def get_thread_pool(self) -> Crew:  # type: ignore[override]
+        """Make the request threads."""
+        return Crew(self.cfg.threads)
 
     def load_wsgi(self) -> None:
         """Load the application."""
@@ -120,19 +128,24 @@ class Worker(ThreadWorker):
     def enqueue_req(self, conn: TConn) -> None:
         """Hand a connection to a thread; where none can be started, say so."""
         try:
-            super().enqueue_req(conn)
+            self.tpool.submit(partial(self._serve, conn))
         except RuntimeError:
             log.exception("No thread can be started")
             self._refuse(conn.sock, HTTPStatus.SERVICE_UNAVAILABLE)
-            # A thread that is there already may still find it in the queue.
-            conn.is_refused = True  # type: ignore[attr-defined]
             self._linger(conn)
 
     # ---- a request, in a thread
 
+    def _serve(self, conn: TConn) -> None:
+        is_kept = False
+        try:
+            is_kept = self.handle(conn)
+        finally:
+            self.method_queue.defer(self.finish_request, conn, is_kept)
+
     def handle(self, conn: TConn) -> bool:
         """Serve one request; the caller has so long for its head."""
-        if not isinstance(conn, Connection) or conn.is_refused:
+        if not isinstance(conn, Connection):
             return False
         conn.sock.expect_head()
         is_kept = super().handle(conn)
@@ -172,10 +185,10 @@ class Worker(ThreadWorker):
 
     # ---- connections that go
 
-    def finish_request(self, conn: TConn, fs: "Future[bool]") -> None:
+    def finish_request(self, conn: TConn, is_kept: bool) -> None:  # type: ignore[override]
         """Keep the connection, or end it without making anybody wait."""
-        if fs.cancelled() or fs.exception() or fs.result():
-            super().finish_request(conn, fs)
+        if is_kept:
+            super().finish_request(conn, KEPT)
         else:
             self._linger(conn)
 

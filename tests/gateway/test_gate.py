@@ -83,10 +83,25 @@ def test_who_waits_grows_up_by_a_class_for_each_half_of_the_longest_wait(clock):
     assert states([low, normal]) == [State.SERVED, State.WAITING]
 
 
-def test_a_better_newcomer_takes_the_place_of_the_worst_newest(gate, clock):
-    normal, older, newer = full(gate, NORMAL, LOW, LOW, clock=clock)
+def test_the_lower_classes_leave_a_tenth_of_the_queue_free(gate):
+    waiting = full(gate, LOW, LOW)
 
-    high = gate.enter(HIGH)
+    with pytest.raises(Overloaded):
+        gate.enter(LOW)
+    assert gate.enter(HIGH).state is State.WAITING
+    assert states(waiting) == [State.WAITING] * 2
+
+
+@pytest.fixture
+def roomy(clock):
+    """Three places in the queue for the lower classes, one more for high."""
+    return Gate(Limits(slots=2, queue=4, wait=2.0, streams=1), clock)
+
+
+def test_a_better_newcomer_takes_the_place_of_the_worst_newest(roomy, clock):
+    normal, older, newer, _ = full(roomy, NORMAL, LOW, LOW, HIGH, clock=clock)
+
+    high = roomy.enter(HIGH)
 
     assert states([normal, older, newer, high]) == [
         State.WAITING,
@@ -97,16 +112,17 @@ def test_a_better_newcomer_takes_the_place_of_the_worst_newest(gate, clock):
     assert newer.called.is_set()
 
 
-def test_an_equal_newcomer_takes_nobodys_place(gate):
-    waiting = full(gate, LOW, LOW, LOW)
+def test_an_equal_newcomer_takes_nobodys_place(roomy):
+    waiting = full(roomy, LOW, LOW, LOW)
 
     with pytest.raises(Overloaded):
-        gate.enter(LOW)
+        roomy.enter(LOW)
     assert states(waiting) == [State.WAITING] * 3
 
 
-def test_nobody_is_evicted_by_a_class_that_he_has_grown_into(gate, clock):
-    waiting = full(gate, NORMAL, NORMAL, NORMAL)
+def test_nobody_is_evicted_by_a_class_that_he_has_grown_into(roomy, clock):
+    gate, waiting = roomy, full(roomy, NORMAL, NORMAL, NORMAL)
+    gate.enter(HIGH)
     clock.advance(1.0)
 
     with pytest.raises(Overloaded):
@@ -188,11 +204,16 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         try:
             self.mine.append(self.gate.enter(priority, is_stream))
         except Overloaded:
-            is_full = len(waiting) == self.gate.limits.queue
-            assert is_stream or is_full
+            assert is_stream or self.is_full_for(priority, waiting)
             assert is_stream or all(self.rank(t)[0] <= priority for t in waiting)
         evicted = [t for t in waiting if t.state is State.EVICTED]
         assert evicted in ([], [max(waiting, key=self.rank, default=None)])
+
+    def is_full_for(self, priority, waiting):
+        places = self.gate.limits.queue
+        lower = [t for t in waiting if t.priority is not HIGH]
+        is_lower_full = len(lower) >= max(1, int(places * 0.9))
+        return len(waiting) == places or (priority is not HIGH and is_lower_full)
 
     @precondition(lambda self: self.mine)
     @rule(data=st.data())
