@@ -154,6 +154,7 @@ def post_worker_init(worker: Any) -> None:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     settings = load()
     set_up_logging(settings.log_level, log_redactor(settings))
+    worker.slots = settings.slots
     worker.drain = worker.app.callable.extensions["gateway"]().drain
     # What is there now stays, and looking through it again held up chats for 30 ms.
     gc.collect()

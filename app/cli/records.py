@@ -32,9 +32,9 @@ def records() -> None:
 @click.option(
     "--outcome",
     type=click.Choice(
-        ["completed", "failed", "cancelled", "interrupted", "refused", "open"]
+        ["completed", "failed", "cancelled", "interrupted", "refused", "event", "open"]
     ),
-    help="Only chats that ended like this.",
+    help="Only chats that ended like this; event: what circuit breakers did.",
 )
 @click.option("--since", type=click.DateTime(), help="Not before this time (UTC).")
 @click.option("--until", type=click.DateTime(), help="Before this time (UTC).")
@@ -133,7 +133,7 @@ def _print(record: Record, as_json: bool) -> None:
         f"{record.outcome or 'open':<11}",
         f"{record.status or '-':<3}",
         f"{record.provider or '-':<10}",
-        f"{record.degraded_by or '-':<16}",
+        f"{record.degraded_by or record.code or '-':<18}",
         record.caller,
     )
     click.echo("  ".join(columns))

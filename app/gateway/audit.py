@@ -31,10 +31,10 @@ class Intent:
 class Closing:
     """How a chat ended.
 
-    `outcome` is completed, failed, cancelled, interrupted or refused; `code` is
-    the error code that the caller saw, `status` the HTTP status, `duration` is in
-    seconds, `closed_at` Unix time in seconds. `reply` and `attempts` are JSON
-    text, already redacted.
+    `outcome` is completed, failed, cancelled, interrupted or refused, or event for
+    what was no chat (see `transitions`); `code` is the error code that the caller
+    saw, `status` the HTTP status, `duration` is in seconds, `closed_at` Unix time in
+    seconds. `reply` and `attempts` are JSON text, already redacted.
     """
 
     outcome: str

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from app.gateway.activity import GAP, Moment, Window
+from app.gateway.transitions import ROUTE as BREAKER
 from app.storage.reader import fetch
 from app.storage.schema import records
 
@@ -36,6 +37,7 @@ class ActivityReader:
         query = (
             sa.select(*columns)
             .where(records.c.opened_at >= since, records.c.corrects.is_(None))
+            .where(records.c.route != BREAKER)
             .order_by(records.c.opened_at.desc())
             .limit(max(1, min(limit, MOMENTS_MAX)))
         )

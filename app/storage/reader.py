@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from app.gateway.audit import Query, Record
 from app.gateway.errors import AuditUnavailable
+from app.gateway.transitions import ROUTE as BREAKER
 from app.storage.schema import records
 
 LIMIT_MAX = 500
@@ -23,7 +24,8 @@ class AuditReader:
         query = (
             sa.select(records)
             .where(sa.or_(records.c.id == any_id, records.c.correlation_id == any_id))
-            .order_by(records.c.id != any_id, records.c.route == "correction")
+            .order_by(records.c.id != any_id)
+            .order_by(records.c.route.in_(("correction", BREAKER)))  # chats first
             .order_by(records.c.opened_at.desc())
             .limit(1)
         )

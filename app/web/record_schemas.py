@@ -14,7 +14,9 @@ EXCERPT = 160  # characters of the question that a list shows
 _PLACE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,17})?)-([0-9a-f]{1,32})")
 
 Id = Annotated[str, Field(min_length=1, max_length=200)]
-Outcome = Literal["completed", "failed", "cancelled", "interrupted", "refused", "open"]
+Outcome = Literal[
+    "completed", "failed", "cancelled", "interrupted", "refused", "event", "open"
+]
 
 
 class RecordQuery(BaseModel):

@@ -47,6 +47,8 @@ SHORTAGE_PAUSE = 0.5  # before accepting again where no file could be had
 # measured, 756 of 1,000 went to one of two workers.
 LEAD = 4
 YIELD = 0.005
+# How often in a row. One whose slots are taken has nothing to offer but its queue.
+YIELDS, YIELDS_IF_FULL = 1, 20
 
 KEPT: "Future[bool]" = Future()  # what the library wants to be told of all the same
 KEPT.set_result(True)
@@ -57,7 +59,10 @@ SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Worker(ThreadWorker):
-    """The worker class of `gunicorn.conf.py`, which sets `drain`, `board`, `place`."""
+    """The worker class of `gunicorn.conf.py`.
+
+    That sets `drain`, `board`, `place`, and the number of `slots`.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -67,7 +72,8 @@ class Worker(ThreadWorker):
         self._lingering: deque[Connection] = deque()  # those that end first, first
         self._accepts_from = 0.0
         self._accepts_until = 0.0
-        self._has_yielded = False
+        self.slots = self.cfg.threads
+        self._yielded = 0  # times in a row
 
     def get_thread_pool(self) -> Crew:  # type: ignore[override]
         """Make the request threads."""
@@ -108,13 +114,16 @@ class Worker(ThreadWorker):
     def _yields(self) -> bool:
         """Whether to leave a connection to somebody with less to do.
 
-        Only every other time, in case that he does not take it.
+        Not for ever, in case that he does not take it.
         """
-        has_less = self.place and self.busy - self.board.least_busy() > LEAD
-        self._has_yielded = bool(has_less) and not self._has_yielded
-        if self._has_yielded:
-            self._accept_no_more_for(YIELD)
-        return self._has_yielded
+        most = YIELDS_IF_FULL if self.busy >= self.slots else YIELDS
+        is_ahead = self.place and self.busy - self.board.least_busy() > LEAD
+        if not is_ahead or self._yielded >= most:
+            self._yielded = 0
+            return False
+        self._yielded += 1
+        self._accept_no_more_for(YIELD)
+        return True
 
     def _accept_no_more_for(self, seconds: float) -> None:
         self._accepts_from = monotonic() + seconds

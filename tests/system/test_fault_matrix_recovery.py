@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app import create_app
+from app.gateway.audit import Query
 from app.gateway.prober import LEASE, RECHECK, TICK
 from app.settings import Settings
 from tests.stack import TOKEN, Gateway, sandbox, wait_until
@@ -75,6 +76,10 @@ class InThisProcess:
 
     def provider(self):
         return self.ask()[0].json["provider"]
+
+    def events(self):
+        """What circuits did, the newest first."""
+        return self.services.records.search(Query(outcome="event"))
 
 
 @pytest.fixture
@@ -229,6 +234,27 @@ def test_row_31_a_flapping_upstream_costs_nobody_an_answer(here, switch):
 
     assert {a.status_code for a in answers} == {200}
     assert {a.json["provider"] for a in answers} == {"switch", "madre"}
+
+
+def test_row_31_what_the_circuit_did_is_on_record_with_who_caused_it(here, switch):
+    gateway = here()
+    switch.break_with("html")
+    for _ in range(5):
+        answer, _, _ = gateway.ask()
+    caused_by = answer.json["correlation_id"]
+    switch.heal()
+    wait_until(lambda: gateway.provider() == "switch", every=0.05)
+
+    events = wait_until(lambda: len(found := gateway.events()) == 3 and found)
+
+    assert [event.code for event in events[::-1]] == [
+        "circuit_open",
+        "circuit_half_open",
+        "circuit_closed",
+    ]
+    assert {event.provider for event in events} == {"switch"}
+    assert events[-1].correlation_id == caused_by
+    assert gateway.services.records.get(caused_by).outcome == "completed"  # the chat comes first
 
 
 class TestRow32Recovery:

@@ -92,9 +92,14 @@ function row(record) {
       h("span", { class: `chip ${kind(record)}` }, verdict(record)),
       h("span", { class: "by" }, record.provider ?? record.code ?? "–"),
       h("span", { class: "took" }, duration(record.duration)),
-      h("span", { class: "excerpt", dir: "auto" }, record.excerpt === null ? "(not kept)" : unmasked(record.excerpt)),
+      h("span", { class: "excerpt", dir: "auto" }, excerpt(record)),
     ),
   );
+}
+
+function excerpt(record) {
+  if (record.outcome === "event") return circuitWords(record);
+  return record.excerpt === null ? "(not kept)" : unmasked(record.excerpt);
 }
 
 function kind(record) {
@@ -124,8 +129,18 @@ async function showRecord(id) {
 
 const back = () => h("p", {}, h("a", { class: "link", href: `#${searched}` }, "← Back to the list"));
 
+function circuitWords(record) {
+  const phases = {
+    circuit_open: "failed too often and is left alone for a while",
+    circuit_half_open: "is given one chat to show that it is back",
+    circuit_closed: "is asked again as usual",
+  };
+  return `${record.provider} ${phases[record.code] ?? record.code}`;
+}
+
 /** What happened, in a sentence. */
 function story(record) {
+  if (record.outcome === "event") return `At ${moment(record.opened_at)}: ${circuitWords(record)}.`;
   const asked = `${record.caller} asked at ${moment(record.opened_at)}. `;
   if (record.outcome === null) return `${asked}The chat is still under way.`;
   if (record.outcome === "completed" && record.degraded_by)

@@ -1,0 +1,47 @@
+"""Transitions: what circuit breakers did is on record, among the chats that saw it.
+
+Each is a record of its own, found by the correlation id of the chat that caused it,
+so that the trail alone explains why an upstream was passed over (matrix row 31).
+"""
+
+from collections.abc import Callable
+from time import time
+
+from app.gateway import correlation
+from app.gateway.audit import Closing, Intent, Trail, new_audit_id
+from app.gateway.breaker import NAMES, Transition
+
+ROUTE = "breaker"
+CALLER = "gateway"
+OUTCOME = "event"  # nobody asked for an answer
+
+
+class RecordedTransitions:
+    """Puts transitions on record; nobody waits for it. Threads may share it."""
+
+    def __init__(self, trail: Trail, wall_clock: Callable[[], float] = time) -> None:
+        self._trail = trail
+        self._wall_clock = wall_clock
+
+    def __call__(self, transition: Transition) -> None:
+        """Note one; the code names the phase that was entered."""
+        now = self._wall_clock()
+        phase = NAMES[transition.after].replace("-", "_")
+        intent = Intent(
+            id=new_audit_id(now),
+            correlation_id=correlation.current.get(),
+            session_id="",
+            caller=CALLER,
+            route=ROUTE,
+            opened_at=now,
+            request="{}",
+        )
+        closing = Closing(
+            outcome=OUTCOME,
+            code=f"circuit_{phase}",
+            status=0,
+            duration=0.0,
+            closed_at=now,
+            provider=transition.upstream,
+        )
+        self._trail.note(intent, closing)

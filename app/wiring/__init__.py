@@ -1,0 +1,32 @@
+"""Wiring: the one place where the parts meet.
+
+The order of the policies, which `assembly` puts around each other:
+
+    Metered(Audited(Admitted(ChatRouter(Guarded(switch), Guarded(madre)))))
+    ...                                 Guarded(Repeating(openai))
+
+What is counted is what callers get; refusals are on record; a slot covers all
+attempts.
+"""
+
+from app.wiring.assembly import build_services, default_services
+from app.wiring.commands import (
+    log_redactor,
+    open_records,
+    run_post_task,
+    token_store,
+    verify_records,
+)
+from app.wiring.parts import check_tokens, metrics_folder
+
+__all__ = [
+    "build_services",
+    "check_tokens",
+    "default_services",
+    "log_redactor",
+    "metrics_folder",
+    "open_records",
+    "run_post_task",
+    "token_store",
+    "verify_records",
+]

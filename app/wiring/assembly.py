@@ -1,0 +1,179 @@
+"""Assembly: the parts of one process, put together. See the room for the order."""
+
+from functools import cached_property
+
+from app.gateway.admission import Admitted
+from app.gateway.audited import Audited
+from app.gateway.breaker import CircuitBreaker, Transition
+from app.gateway.cap import CallCap
+from app.gateway.chat import StreamMode
+from app.gateway.guarded import Guarded
+from app.gateway.health import HealthBoard
+from app.gateway.metered import Metered
+from app.gateway.prober import Prober
+from app.gateway.rate_limits import FailedAuth
+from app.gateway.retries import Repeating, RetryAllowance
+from app.gateway.routes import is_glob
+from app.gateway.routing import Upstream
+from app.gateway.transitions import RecordedTransitions
+from app.services import PerProcess, Services
+from app.settings import Settings, UpstreamSettings, load
+from app.storage.rate_limits import SlidingRateLimits
+from app.storage.trail import audit_files, open_activity, open_reader, open_trail
+from app.telemetry.export import open_exporter
+from app.telemetry.measuring import Measuring, Watched
+from app.upstreams import openai_wire
+from app.version import VERSION
+from app.wiring import parts
+
+
+class Assembly:
+    """The parts of one process, in the order in which they need each other.
+
+    Raises SettingsError for a file of tokens that cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.keyring = parts.keyring(settings)
+        self._forget_tokens = parts.watch_tokens(settings, self.keyring)
+        self.shared = parts.shared(settings)
+        self.measuring = Measuring(parts.metrics_folder(settings))
+        self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
+        self.transport = parts.transport(settings)
+        self.trail = open_trail(settings.audit_url, settings.audit_key_bytes())
+        self.upstreams = {
+            one.name: parts.upstream(one, settings, self.transport)
+            for one in settings.effective_upstreams()
+        }
+        self.health = HealthBoard(self.shared)
+        pings = {name: upstream.ping for name, upstream in self.upstreams.items()}
+        self.prober = Prober(self.health, pings, self.shared)
+        self.breakers = self._breakers()
+        self.gate = parts.gate(settings)
+
+    def start(self) -> None:
+        """Start the background threads."""
+        self.trail.start()
+        self.prober.start()
+        self.measuring.watch(
+            Watched(
+                self.gate,
+                self.health,
+                self.trail,
+                self.breakers,
+                self.shared,
+                audit_files(self.settings.audit_url),
+                self.settings.workers,
+                VERSION,
+            )
+        )
+
+    def close(self) -> None:
+        """End them, with all that is still to be written."""
+        self._forget_tokens()
+        self.measuring.close()
+        self.exporter.close()
+        self.prober.stop()
+        self.trail.close()
+        self.transport.close()
+        self.shared.close()
+
+    def services(self) -> Services:
+        """What the doors are handed."""
+        settings, rate_limits = self.settings, SlidingRateLimits(self.shared)
+        failed_auth = FailedAuth(rate_limits)
+        failed_auth.on_failure(self.measuring.metrics.auth_failed)
+        return Services(
+            chat=self._chat(),
+            trail=self.trail,
+            records=open_reader(settings.audit_url),
+            activity=open_activity(settings.audit_url),
+            health=self.health,
+            keyring=self.keyring,
+            upstreams=tuple(self.upstreams),
+            deadline=settings.chat_deadline,
+            max_body=settings.max_body,
+            close=self.close,
+            stream_mode=StreamMode(settings.stream_mode),
+            models=tuple(r.model for r in settings.routes if not is_glob(r.model)),
+            rate_limits=rate_limits,
+            failed_auth=failed_auth,
+            trusted_proxies=settings.trusted_proxies,
+            fault_panel=parts.fault_panel(settings, self.transport),
+            gate=self.gate,
+            breakers=self.breakers,
+            metrics_page=self.measuring.page,
+            metrics_bind=settings.metrics_bind,
+            traces=bool(self.exporter.observers),
+        )
+
+    def _chat(self) -> Metered:
+        """Put the policies around each other."""
+        settings = self.settings
+        guarded = [self._guarded(one) for one in settings.effective_upstreams()]
+        admitted = Admitted(
+            parts.router(settings, guarded),
+            self.gate,
+            is_short=parts.memory_is_short(settings),
+        )
+        audited = Audited(
+            admitted,
+            self.trail,
+            parts.content_policy(settings, self.trail.key),
+            required=settings.audit_mode == "required",
+        )
+        return Metered(audited, (self.measuring.metrics, *self.exporter.observers))
+
+    def _guarded(self, one: UpstreamSettings) -> Upstream:
+        return Guarded(
+            self._repeating(one),
+            self.health,
+            self.breakers[one.name],
+            CallCap(one.name, self.shared, one.concurrency or None),
+            inquire=self.prober.inquire,
+            patience=self.settings.patience,
+        )
+
+    def _repeating(self, one: UpstreamSettings) -> Upstream:
+        """The upstream; one whose kind allows it is asked again where it helps."""
+        upstream = self.upstreams[one.name]
+        if isinstance(upstream, openai_wire.OpenAIUpstream):
+            return Repeating(upstream, one.retries, self._allowance)
+        return upstream
+
+    @cached_property
+    def _allowance(self) -> RetryAllowance:
+        """Of retries, for all upstreams together."""
+        return RetryAllowance()
+
+    def _breakers(self) -> dict[str, CircuitBreaker]:
+        """One for each upstream; a sign of life ends what is open."""
+        recorded = RecordedTransitions(self.trail)
+
+        def tell(transition: Transition) -> None:
+            self.measuring.breaker_moved(transition)
+            recorded(transition)
+
+        breakers = {
+            one.name: CircuitBreaker(
+                one.name, self.shared, parts.rules(self.settings, one), listener=tell
+            )
+            for one in self.settings.effective_upstreams()
+        }
+        self.health.on_recovery(lambda name: breakers[name].revive())
+        return breakers
+
+
+def build_services(settings: Settings) -> Services:
+    """Connect everything for this process and start its background threads.
+
+    Raises SettingsError for a file of tokens that cannot be used.
+    """
+    assembly = Assembly(settings)
+    services = assembly.services()
+    assembly.start()
+    return services
+
+
+default_services = PerProcess(lambda: build_services(load()))

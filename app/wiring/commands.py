@@ -1,0 +1,49 @@
+"""What commands and gunicorn's hooks use without a running gateway."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from app.gateway.audit import Records
+from app.gateway.budget import Budget
+from app.gateway.tokens import TokenStore
+from app.settings import Settings
+from app.storage.token_edits import TokenFile
+from app.storage.trail import open_reader, verify_trail
+from app.storage.verification import Verification
+from app.upstreams.madre import MadreUpstream
+from app.wiring import parts
+
+
+def token_store(path: Path) -> TokenStore:
+    """Return the file of tokens, for a command that changes it."""
+    return TokenFile(path)
+
+
+def log_redactor(settings: Settings) -> Callable[[str], str]:
+    """What every log line goes through."""
+    return parts.redactor(settings).text
+
+
+def open_records(settings: Settings) -> Records:
+    """Return the read side of the audit."""
+    return open_reader(settings.audit_url)
+
+
+def verify_records(settings: Settings) -> Verification:
+    """Check the whole hash chain; works while the gateway writes."""
+    return verify_trail(settings.audit_url, key=settings.audit_key_bytes())
+
+
+def run_post_task(settings: Settings, seconds: float) -> str:
+    """Ask every madre for its maintenance, once; return what the last one said.
+
+    Raises an UpstreamError if one does not do it.
+    """
+    transport = parts.transport(settings)
+    said = "there is no madre"
+    for one in settings.effective_upstreams():
+        upstream = parts.upstream(one, settings, transport)
+        if isinstance(upstream, MadreUpstream):
+            said = upstream.post_task(Budget(seconds))
+    transport.close()
+    return said

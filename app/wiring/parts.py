@@ -1,0 +1,184 @@
+"""Parts: what is made of the settings alone, each for itself."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from app.gateway.audited import Content, ContentPolicy
+from app.gateway.circuit import Rules
+from app.gateway.gate import Gate, Limits
+from app.gateway.memory import Watermark
+from app.gateway.redaction import Redactor
+from app.gateway.routes import Route
+from app.gateway.routing import ChatRouter, Upstream
+from app.gateway.shared import SharedState
+from app.gateway.tokens import LINK, Keyring, Token, TokensUnusable
+from app.settings import Settings, SettingsError, UpstreamSettings
+from app.storage.shared_memory import MEMORY, open_shared
+from app.storage.token_file import read_tokens
+from app.storage.token_watch import TokenWatch
+from app.telemetry import memory
+from app.telemetry.folder import folder_of
+from app.upstreams import openai_wire
+from app.upstreams.madre import MadreUpstream
+from app.upstreams.sandbox_control import SandboxControl
+from app.upstreams.switch import SwitchUpstream
+from app.upstreams.transport import Transport
+
+ProbedUpstream = SwitchUpstream | MadreUpstream | openai_wire.OpenAIUpstream
+
+
+def transport(settings: Settings) -> Transport:
+    """Make the way to all upstreams."""
+    verify = str(settings.tls_ca) if settings.tls_ca else True
+    return Transport(verify=verify, pool_size=settings.threads)
+
+
+def upstream(
+    one: UpstreamSettings, settings: Settings, transport: Transport
+) -> ProbedUpstream:
+    """Make the adapter for one entry of the upstreams."""
+    if one.kind == "switch":
+        return SwitchUpstream(
+            name=one.name,
+            url=one.url,
+            timeout=one.timeout,
+            token=_plain_token(settings),
+            metadata_allowed=frozenset(settings.metadata_allowed),
+            transport=transport,
+        )
+    if one.kind == "openai":
+        return openai_wire.OpenAIUpstream(
+            name=one.name,
+            url=one.url,
+            limits=openai_wire.Limits(
+                one.timeout, one.first_token_timeout, one.idle_timeout
+            ),
+            transport=transport,
+            api_key=one.api_key.get_secret_value(),
+            model=one.model,
+        )
+    return MadreUpstream(
+        name=one.name, url=one.url, timeout=one.timeout, transport=transport
+    )
+
+
+def rules(settings: Settings, one: UpstreamSettings) -> Rules:
+    """When the circuit of an upstream opens, and for how long."""
+    slow_call = settings.breaker_slow_call if one.slow_call is None else one.slow_call
+    return Rules(
+        failures=settings.breaker_failures,
+        ratio=settings.breaker_ratio,
+        minimum=settings.breaker_minimum,
+        window=settings.breaker_window,
+        open_base=settings.breaker_open,
+        open_max=settings.breaker_open_max,
+        slow_call=slow_call or None,
+    )
+
+
+def router(settings: Settings, upstreams: list[Upstream]) -> ChatRouter:
+    """Make the router of these upstreams, in their order."""
+    return ChatRouter(
+        upstreams,
+        routes=[Route(route.model, route.upstreams) for route in settings.routes],
+        abilities={
+            one.name: frozenset(one.abilities)
+            for one in settings.upstreams
+            if one.kind == "openai"
+        },
+    )
+
+
+def gate(settings: Settings) -> Gate:
+    """Make the gate of one process."""
+    return Gate(
+        Limits(
+            slots=settings.slots,
+            queue=settings.queue,
+            wait=settings.queue_wait,
+            streams=settings.stream_slots,
+        )
+    )
+
+
+def memory_is_short(settings: Settings) -> Callable[[], bool]:
+    """Make what tells that a process had better take on nothing more."""
+    if settings.max_memory:
+        return Watermark(settings.max_memory * 1_000_000, memory.resident)
+    limit = memory.container_limit()
+    return Watermark(limit, memory.container_used) if limit else lambda: False
+
+
+def content_policy(settings: Settings, key: bytes) -> ContentPolicy:
+    """Make what decides how much of a chat is stored."""
+    return ContentPolicy(Content(settings.audit_content), redactor(settings), key)
+
+
+def redactor(settings: Settings) -> Redactor:
+    """Make what takes secrets out of records and logs."""
+    keys = [one.api_key.get_secret_value() for one in settings.upstreams]
+    audit_key = (settings.audit_key_bytes() or b"").decode()
+    return Redactor((_plain_token(settings), audit_key, *keys))
+
+
+def shared(settings: Settings) -> SharedState:
+    """Open what all workers of this instance share; another instance has its own."""
+    audit = _audit_folder(settings)
+    folders = (settings.shared_dir,) if settings.shared_dir else (MEMORY, audit)
+    return open_shared(_identity(settings), folders)
+
+
+def metrics_folder(settings: Settings) -> Path:
+    """Where the workers of this instance count."""
+    default = MEMORY if MEMORY.is_dir() else _audit_folder(settings)
+    return folder_of(_identity(settings), settings.metrics_dir or default)
+
+
+def keyring(settings: Settings) -> Keyring | None:
+    """Make the keyring; None where authentication is off."""
+    if settings.auth_mode == "off":
+        return None
+    return Keyring([Token.of(LINK, _plain_token(settings))])
+
+
+def watch_tokens(settings: Settings, keyring: Keyring | None) -> Callable[[], None]:
+    """Keep the keyring as the file says; return what ends it.
+
+    Raises SettingsError for a file that cannot be used.
+    """
+    if settings.tokens_file is None or keyring is None:
+        return lambda: None
+    check_tokens(settings)
+    watch = TokenWatch(settings.tokens_file, keyring)
+    watch.start()
+    return watch.stop
+
+
+def check_tokens(settings: Settings) -> None:
+    """Raise SettingsError with every problem of the file of tokens, if there is one."""
+    if settings.tokens_file is None:
+        return
+    try:
+        read_tokens(settings.tokens_file)
+    except TokensUnusable as error:
+        problems = [f"VX11_TOKENS_FILE: {problem}" for problem in error.problems]
+        raise SettingsError(problems) from None
+
+
+def fault_panel(settings: Settings, transport: Transport) -> SandboxControl | None:
+    """Make the panel that breaks the sandbox, if there is a sandbox."""
+    urls = settings.sandbox_control
+    return SandboxControl(urls, transport) if urls else None
+
+
+def _identity(settings: Settings) -> str:
+    """Tell this instance from all others of this host."""
+    return f"{settings.audit_url} {_audit_folder(settings)} {settings.bind}"
+
+
+def _audit_folder(settings: Settings) -> Path:
+    return Path(settings.audit_url.partition(":///")[2]).absolute().parent
+
+
+def _plain_token(settings: Settings) -> str:
+    return settings.token.get_secret_value() if settings.token else ""

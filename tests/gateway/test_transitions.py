@@ -1,0 +1,19 @@
+from app.gateway import correlation
+from app.gateway.breaker import Transition
+from app.gateway.circuit import Phase
+from app.gateway.transitions import RecordedTransitions
+from tests.fakes import FakeTrail
+
+
+def test_a_transition_is_a_record_found_by_the_chat_that_caused_it():
+    trail = FakeTrail()
+    record = RecordedTransitions(trail, wall_clock=lambda: 1_700_000_000.0)
+
+    with correlation.correlated("the-chat"):
+        record(Transition("switch", Phase.OPEN, Phase.HALF_OPEN, until=0.0))
+
+    ((intent, closing),) = trail.closed
+    assert (intent.correlation_id, intent.route) == ("the-chat", "breaker")
+    assert intent.opened_at == closing.closed_at == 1_700_000_000.0
+    assert (closing.outcome, closing.code) == ("event", "circuit_half_open")
+    assert closing.provider == "switch"
