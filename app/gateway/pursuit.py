@@ -107,7 +107,7 @@ class Pursuit:
             "usage": reply.usage,
             "finish_reason": reply.finish_reason,
             "choices": reply.choices,
-            "degraded_by": reply.degraded_by or self.degraded_by,
+            "degraded_by": self.degraded_by or reply.degraded_by,
             "attempts": tuple(self.attempts),
         }
 

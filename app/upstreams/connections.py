@@ -31,6 +31,9 @@ CONNECT_LIMIT = 2.0  # seconds for name, TCP and TLS together (matrix rows 2 to 
 # rarely closed in the moment in which we use it (pitfalls, 2.2).
 IDLE_LIMIT = 4.0
 
+# Seconds within which a connection that was closed before we sent shows that it was.
+STALE_SHOWS = 0.2
+
 PIECE = 65_536  # bytes; the most that is read in one go
 
 # What must have come in of a chunk, so that reading some of it does not wait.
@@ -195,16 +198,19 @@ class _Pool(HTTPConnectionPool):
 
         The one thing that is sent again is a request whose pooled connection turned
         out to be closed before one byte of answer came; once, on a new connection.
+        Whoever hangs up later may have been at work on it: that one is not asked twice.
         """
         watch = timeout.watch
         message = (method, url, body, headers)
         connection = self._take()
         if connection.sock is None:
             return self._exchange(connection, message, watch)
+        began = monotonic()
         try:
             return self._exchange(connection, message, watch)
         except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            if watch.received or watch.ended_by is not None:
+            is_late = monotonic() - began > STALE_SHOWS
+            if watch.received or watch.ended_by is not None or is_late:
                 raise
         watch.stale_retry = True
         return self._exchange(self._new_conn(), message, watch)

@@ -6,6 +6,7 @@ import pytest
 
 from app.gateway.budget import Budget
 from app.gateway.errors import BadReply, CallerFault, NoAnswer
+from app.upstreams.connections import STALE_SHOWS
 from app.upstreams.transport import Transport
 from tests.upstreams.raw_server import JSON_HEAD, OK, answering, serving
 
@@ -49,6 +50,22 @@ def test_a_connection_found_closed_is_retried_once_on_a_new_one(
     assert (first.stale_retry, second.stale_retry) == (False, True)
     assert second.status == 200
     assert server.connections == 2
+
+
+@pytest.mark.parametrize("how", [hang_up, reset])
+def test_whoever_hangs_up_over_its_work_is_not_asked_twice(how, serve, transport):
+    def die_at_work(peer):
+        peer.pause(2 * STALE_SHOWS)
+        how(peer)
+
+    server = serve(dropping_its_second_request(die_at_work))
+    ask(transport, server)
+
+    with pytest.raises(NoAnswer) as caught:
+        ask(transport, server)
+
+    assert caught.value.fault == "reset"
+    assert server.connections == 1
 
 
 def test_the_retry_is_not_retried(serve, transport):
