@@ -5,13 +5,19 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench torture soak docs pictures lock format
+.PHONY: help install run acceptance test check bench torture soak docs pictures lock format
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 run: $(VENV)/run ## Start the gateway; with a sandbox behind it if no upstream is set
 	@exec $(BIN)/python -m app run
+
+install: $(VENV)/run ## Make the environment of the lock file, and start nothing
+
+acceptance: $(VENV)/dev ## Ask a running installation; VX11_OPERATOR_URL and others say where
+	VX11_OPERATOR_URL="$${VX11_OPERATOR_URL:-http://localhost:8011}" VX11_TENTACULO_URL="$${VX11_TENTACULO_URL:-http://localhost:8000}" \
+	$(BIN)/python -m pytest -rs --force-enable-socket tests/test_operator_chat_e2e_phase8.py
 
 test: $(VENV)/dev ## Run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"

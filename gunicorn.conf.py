@@ -5,14 +5,24 @@ import math
 import os
 import resource
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from app.settings import SettingsError, load
+from app.settings import SettingsError, load, warnings_about
+from app.settings_file import config_text
+from app.settings_handed import Handed
+from app.telemetry.logs import server_logging
+from app.wiring import (
+    check_addresses,
+    check_all,
+    last_good_tokens,
+    log_redactor,
+)
 
 try:
-    _settings = load()
+    _config, _settings = config_text(), load()
 except SettingsError as error:
     raise SystemExit(
         "The gateway does not start:\n  " + "\n  ".join(error.problems)
@@ -53,25 +63,20 @@ if _soft < _files:
 accesslog = None  # the gateway writes its own line per chat
 errorlog = "-"
 loglevel = _settings.log_level.lower()
+logconfig_dict = server_logging(_settings.log_level, log_redactor(_settings))
 
 
 def on_starting(server: Any) -> None:
-    """Look at the audit database once before any worker is made."""
-    from app.storage.errors import StoreFailed
-    from app.storage.trail import open_trail
-    from app.wiring import check_tokens
-
+    """Look at all that workers need before any is made."""
     try:
-        check_tokens(_settings)
-        open_trail(_settings.audit_url, _settings.audit_key_bytes()).close()
+        check_all(_settings)
+        server.tokens = last_good_tokens(_settings)
     except SettingsError as error:
         raise SystemExit(
             "The gateway does not start:\n  " + "\n  ".join(error.problems)
         ) from None
-    except (StoreFailed, ValueError) as error:
-        raise SystemExit(
-            f"The gateway does not start:\n  VX11_AUDIT_URL: {error}"
-        ) from None
+    for warning in warnings_about(_settings):
+        server.log.warning("%s", warning)
     server.counts = _open_counts(server)
 
 
@@ -96,25 +101,50 @@ def on_exit(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Let workers know when all of us stops, and survive a reload of a bad file."""
+    """Let workers know when all of us stops, and survive files that go bad."""
     from app.web.board import Board
 
     server.board = Board(places=3 * workers)  # a reload doubles them for a moment
-    stop, reload = server.stop, server.reload
+    server.settings = _settings
+    stop, reload, manage_workers = server.stop, server.reload, server.manage_workers
 
     def stop_all(graceful: bool = True) -> None:
         server.board.stop()
         stop(graceful)
 
-    def reload_if_sound() -> None:
-        try:
-            load()
-        except SettingsError as error:
-            server.log.error("Not reloaded: %s", error)
-        else:
-            reload()
+    def look_and_manage_workers() -> None:
+        if server.tokens:
+            server.tokens.look()
+        manage_workers()
 
-    server.stop, server.reload = stop_all, reload_if_sound
+    server.stop, server.manage_workers = stop_all, look_and_manage_workers
+    server.reload = lambda: _reload_if_sound(server, reload)
+
+
+def _reload_if_sound(server: Any, reload: Callable[[], None]) -> None:
+    before = server.settings, server.tokens
+    try:
+        server.settings, server.tokens = _checked(server.settings)
+        reload()
+    except SettingsError as error:
+        for problem in error.problems:
+            server.log.error("Not reloaded: %s", problem)
+    except (Exception, SystemExit):  # a file may have changed again meanwhile
+        if os.getpid() != server.pid:
+            raise  # it is a worker that ends, which was made by this reload
+        server.log.exception("Not reloaded")
+    else:
+        return
+    server.settings, server.tokens = before
+    server.app.cfg = server.cfg  # gunicorn has emptied it before it read anything
+
+
+def _checked(before: Any) -> tuple[Any, Any]:
+    """The settings of now and their tokens. Raises SettingsError if they are bad."""
+    settings = load()
+    check_all(settings, before)
+    check_addresses(settings, before)
+    return settings, last_good_tokens(settings)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -132,10 +162,12 @@ def post_fork(server: Any, worker: Any) -> None:
     """Forget our modules, so that SIGHUP brings new code as well as new settings.
 
     Only gunicorn.conf.py's own imports, the worker class and the libraries stay
-    those of the master until it is started anew.
+    those of the master until it is started anew. What the files say is handed on:
+    one that is bad at this moment is no reason not to start.
     """
     for name in [name for name in sys.modules if name.partition(".")[0] == "app"]:
         del sys.modules[name]
+    Handed(_config, server.tokens.text if server.tokens else None).hand_over()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -8,11 +8,11 @@ from typing import Generic, TypeVar
 
 from app.gateway.activity import Activity
 from app.gateway.audit import Records, Trail
-from app.gateway.breaker import CircuitBreaker
 from app.gateway.chat import StreamMode
 from app.gateway.drain import Drain
 from app.gateway.fault_panel import FaultPanel
-from app.gateway.gate import Gate
+from app.gateway.gate import Gate, HostLoad
+from app.gateway.guarded import Guarded
 from app.gateway.health import HealthBoard
 from app.gateway.metered import RecordedChat
 from app.gateway.rate_limits import FailedAuth, RateLimits, Unlimited
@@ -30,10 +30,12 @@ class Services:
     is for callers who choose none; `models` are the names, beside the upstreams',
     that the configuration gives to routes. `trusted_proxies` are addresses,
     networks or `unix` that may say whom they speak for. `fault_panel` is there only
-    where `run` started the sandbox. `gate` and `breakers` are for looking at.
-    `metrics_page` is None where nothing can be measured; `metrics_bind` is the
-    address that serves it without a token. `traces` says whether requests that no
-    caller traces are to be traced all the same.
+    where `run` started the sandbox. `gate` and `guards`, by the upstreams' names, are
+    for looking at; `host_load` tells of all workers what `gate` tells of this one, or
+    None while that is not known. `metrics_page` is None where nothing can be measured;
+    `metrics_bind` is the address that serves it without a token. `traces` says whether
+    requests that no caller traces are to be traced all the same. `holds_secret` tells
+    of an id from outside whether what opens the gateway is in it: then it goes nowhere.
     """
 
     chat: RecordedChat
@@ -54,10 +56,12 @@ class Services:
     trusted_proxies: tuple[str, ...] = ()
     fault_panel: FaultPanel | None = None
     gate: Gate | None = None
-    breakers: Mapping[str, CircuitBreaker] = field(default_factory=dict)
+    guards: Mapping[str, Guarded] = field(default_factory=dict)
+    host_load: Callable[[], HostLoad | None] = lambda: None
     metrics_page: Callable[[], bytes] | None = None
     metrics_bind: str | None = None
     traces: bool = False
+    holds_secret: Callable[[str], bool] = lambda _: False
 
 
 class PerProcess(Generic[T]):

@@ -4,33 +4,34 @@ The only reader of the environment. Values come from `VX11_*` variables, then fr
 the TOML file named by `VX11_CONFIG`, then from the defaults here.
 """
 
+import json
 import os
-import tomllib
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     AliasChoices,
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
+    create_model,
     field_validator,
     model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
-from pydantic_settings import (
-    SettingsError as NotJson,
 )
 
 from app.gateway.tokens import DEFAULTS
 from app.settings_entries import (
-    BIND,
+    Bind,
     Concurrency,
     LoopbackUrl,
     Name,
@@ -39,12 +40,29 @@ from app.settings_entries import (
     UpstreamSettings,
     Url,
 )
-from app.settings_problems import PREFIX, SettingsError, not_json, problems_of
+from app.settings_file import config_values
+from app.settings_names import (
+    PREFIX,
+    masked,
+    unread_variables,
+    variable_in_force,
+    variables_of,
+)
+from app.settings_problems import SettingsError, problems_of, settings_of
 
-__all__ = ["Settings", "SettingsError", "UpstreamSettings", "load"]
+__all__ = [
+    "Settings",
+    "SettingsError",
+    "UpstreamSettings",
+    "in_force",
+    "load",
+    "load_local",
+    "warnings_about",
+]
 
 SPARE_THREADS = 8  # what says "no" and answers health while all places are taken
 LONGEST_QUEUE = 24  # a place in a longer queue is not reached in time (pitfalls 2.13)
+MIN_AUDIT_KEY = 16  # guessing one signs a chain of lies, and needs no gateway for it
 MIN_TOKEN = 8  # shorter ones are guessed; `python -m app token new` makes 43
 
 
@@ -58,26 +76,44 @@ def _default_slots(known: dict[str, Any]) -> int:
     return max(1, left)
 
 
+class VX11Variables(EnvSettingsSource):
+    """The environment's `VX11_*`: the file's names there are somebody else's."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        known = super()._load_env_vars()
+        return {name: v for name, v in known.items() if name.startswith(PREFIX.lower())}
+
+
 class Settings(BaseSettings):
     """All settings, frozen. Built by `load`; threads and processes may share it."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid"
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        enable_decoding=False,  # or the first that is not JSON hides all other errors
+        frozen=True,
+        extra="forbid",
     )
+
+    # Settings to go without: `load` looks past those that are wrong by this.
+    left_out: ClassVar[frozenset[str]] = frozenset()
 
     token: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices(
             "VX11_TENTACULO_LINK_TOKEN", "VX11_OPERATOR_TOKEN", "token"
         ),
-        description="The token that callers show, and that is shown to switch.",
+        description="The token that callers show, and that is shown to switch. Its key "
+        "in the TOML file is `token`.",
     )
     auth_mode: Literal["token", "off"] = Field(
         default="token",
         description="`off` lets every caller in. For a closed lab only.",
     )
     switch_url: Url = Field(
-        default="http://switch:8002", description="Where switch, the primary, listens."
+        default="http://switch:8002",
+        description="Where switch, the primary, listens. Like all VX11_SWITCH_* and "
+        "VX11_MADRE_*, without effect where [[upstreams]] are listed.",
     )
     madre_url: Url = Field(
         default="http://madre:8001", description="Where madre, the fallback, listens."
@@ -99,7 +135,8 @@ class Settings(BaseSettings):
     patience: Seconds = Field(
         default=3.0,
         description="After so many seconds of silence an upstream is asked for its "
-        "health; if that does not answer within 2, the next upstream is tried.",
+        "health; if that does not answer within 2, the next upstream is tried. As "
+        "long as an upstream's timeout or longer, it switches this off for it.",
     )
     breaker_failures: int = Field(
         default=5,
@@ -128,7 +165,10 @@ class Settings(BaseSettings):
         "each further opening, and each time a random part of it.",
     )
     breaker_open_max: Seconds = Field(
-        default=60.0, description="Longest that a circuit is ever open, in seconds."
+        default=60.0,
+        validate_default=True,
+        description="Longest that a circuit is ever open, in seconds; at least "
+        "VX11_BREAKER_OPEN.",
     )
     breaker_slow_call: float = Field(
         default=20.0,
@@ -180,7 +220,9 @@ class Settings(BaseSettings):
     )
     audit_url: str = Field(
         default="sqlite:///var/audit.db",
-        description="Where records are kept, as an SQLAlchemy URL.",
+        description="Where records are kept: `sqlite:///` and the path of a file; "
+        "nothing else is taken. A relative path goes by the folder that the process "
+        "is started in; an absolute one makes four slashes.",
     )
     audit_mode: Literal["required", "best_effort"] = Field(
         default="required",
@@ -194,11 +236,11 @@ class Settings(BaseSettings):
     )
     audit_key: SecretStr | None = Field(
         default=None,
-        description="Key of the hash chain; default: a key file beside the database.",
+        description="Key of the hash chain, of at least 16 characters; default: a key "
+        "file beside the database.",
     )
-    bind: str = Field(
+    bind: Bind = Field(
         default="127.0.0.1:8011",
-        pattern=BIND,
         description="Where the gateway listens: HOST:PORT or unix:PATH.",
     )
     workers: int = Field(
@@ -238,7 +280,8 @@ class Settings(BaseSettings):
     grace: Seconds = Field(
         default_factory=lambda known: known["chat_deadline"] + 2,
         description="Longest that a stopping worker lets its chats go on, in seconds; "
-        "default: the chat deadline and 2.",
+        "default: the chat deadline and 2. Less is allowed, for quick stops: what does "
+        "not end in time is then answered 503 `shutting_down`, and on record so.",
     )
     max_memory: int = Field(
         default=0,
@@ -246,9 +289,8 @@ class Settings(BaseSettings):
         description="Megabytes that a worker may hold before it takes on no chats; 0: "
         "nobody does once the container holds 90 % of its limit, if it has one.",
     )
-    metrics_bind: str | None = Field(
+    metrics_bind: Bind | None = Field(
         default=None,
-        pattern=BIND,
         description="Where /metrics, and nothing else, is served without a token: "
         "HOST:PORT or unix:PATH; default: only at VX11_BIND, with a token.",
     )
@@ -259,9 +301,7 @@ class Settings(BaseSettings):
     )
     otlp_endpoint: Url | None = Field(
         default=None,
-        validation_alias=AliasChoices(
-            "VX11_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint"
-        ),
+        validation_alias=AliasChoices("VX11_OTLP_ENDPOINT", "otlp_endpoint"),
         description="OpenTelemetry collector (OTLP over HTTP) to which traces are "
         "sent; default: nowhere. Needs the packages opentelemetry-sdk and "
         "opentelemetry-exporter-otlp-proto-http.",
@@ -302,6 +342,23 @@ class Settings(BaseSettings):
             raise ValueError("is the word of an example; make one of your own")
         return token
 
+    @field_validator(
+        "metadata_allowed",
+        "trusted_proxies",
+        "sandbox_control",
+        "upstreams",
+        "routes",
+        mode="before",
+    )
+    @classmethod
+    def _is_json(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        try:
+            return json.loads(given)
+        except ValueError:
+            raise ValueError("must be JSON") from None
+
     @field_validator("trusted_proxies")
     @classmethod
     def _proxies_are_addresses(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
@@ -312,65 +369,131 @@ class Settings(BaseSettings):
             raise ValueError("must be addresses, networks or `unix`") from None
         return proxies
 
-    @model_validator(mode="after")
-    def _callers_are_guarded(self) -> "Settings":
-        if self.auth_mode == "token" and self.token is None:
+    @field_validator("audit_key")
+    @classmethod
+    def _audit_key_is_long(cls, key: SecretStr | None) -> SecretStr | None:
+        if key and len(key.get_secret_value()) < MIN_AUDIT_KEY:
+            raise ValueError(f"must be at least {MIN_AUDIT_KEY} characters")
+        return key
+
+    @field_validator("audit_url")
+    @classmethod
+    def _audit_is_a_file(cls, url: str) -> str:
+        scheme, _, path = url.partition(":///")
+        if scheme.partition("+")[0] != "sqlite" or path in ("", ":memory:"):
+            raise ValueError("must be sqlite:///PATH")
+        return url
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return {name: v for name, v in given.items() if name not in cls.left_out}
+
+    # What follows holds between settings. Each is a validator of the later one: a check
+    # of the whole model would not be made as long as any single setting is wrong.
+
+    @classmethod
+    def _are_known(cls, info: ValidationInfo, *names: str) -> bool:
+        has_none_left_out = cls.left_out.isdisjoint({info.field_name, *names})
+        return has_none_left_out and set(names) <= info.data.keys()
+
+    @field_validator("auth_mode")
+    @classmethod
+    def _callers_are_guarded(cls, mode: str, info: ValidationInfo) -> str:
+        is_missing = cls._are_known(info, "token") and info.data["token"] is None
+        if mode == "token" and is_missing:
             raise ValueError(
                 "VX11_TENTACULO_LINK_TOKEN: no token is set; set it, or "
                 "VX11_OPERATOR_TOKEN, or VX11_AUTH_MODE=off"
             )
-        names = [u.name for u in self.upstreams]
-        if len(names) != len(set(names)):
-            raise ValueError("VX11_CONFIG: two [[upstreams]] have the same name")
-        self._routes_lead_somewhere()
-        return self
+        return mode
 
-    @model_validator(mode="after")
-    def _addresses_differ(self) -> "Settings":
-        apart = (self.metrics_bind or "").rpartition(":")[2]
-        if apart == self.bind.rpartition(":")[2]:
-            raise ValueError("VX11_METRICS_BIND: must have another port than VX11_BIND")
-        return self
-
-    @model_validator(mode="after")
-    def _somebody_can_say_no(self) -> "Settings":
-        if self.threads < self.slots + self.queue + SPARE_THREADS:
+    @field_validator("breaker_open_max")
+    @classmethod
+    def _circuits_open_no_longer(cls, longest: float, info: ValidationInfo) -> float:
+        if not cls._are_known(info, "breaker_open"):
+            return longest
+        first = info.data["breaker_open"]
+        if longest < first:
             raise ValueError(
-                f"VX11_THREADS: {self.threads} are too few; they must be at least "
-                f"VX11_SLOTS ({self.slots}) + VX11_QUEUE ({self.queue}) + "
+                f"{longest:g} must be at least VX11_BREAKER_OPEN ({first:g})"
+            )
+        return longest
+
+    @field_validator("slots")
+    @classmethod
+    def _somebody_can_say_no(cls, slots: int, info: ValidationInfo) -> int:
+        if not cls._are_known(info, "threads", "queue"):
+            return slots
+        threads, queue = info.data["threads"], info.data["queue"]
+        if threads < slots + queue + SPARE_THREADS:
+            raise ValueError(
+                f"VX11_THREADS: {threads} are too few; they must be at least "
+                f"VX11_SLOTS ({slots}) + VX11_QUEUE ({queue}) + "
                 f"{SPARE_THREADS}, or nobody is left to refuse what is too much"
             )
-        if self.stream_slots >= max(2, self.slots):
-            raise ValueError(
-                f"VX11_STREAM_SLOTS: {self.stream_slots} must be less than "
-                f"VX11_SLOTS ({self.slots})"
-            )
-        return self
+        return slots
+
+    @field_validator("stream_slots")
+    @classmethod
+    def _streams_leave_slots(cls, streams: int, info: ValidationInfo) -> int:
+        # What slots are by default follows from threads and queue.
+        if cls.left_out & {"threads", "queue"} or not cls._are_known(info, "slots"):
+            return streams
+        slots = info.data["slots"]
+        if streams >= max(2, slots):
+            raise ValueError(f"{streams} must be less than VX11_SLOTS ({slots})")
+        return streams
+
+    @field_validator("metrics_bind")
+    @classmethod
+    def _addresses_differ(cls, bind: str | None, info: ValidationInfo) -> str | None:
+        if bind is None or not cls._are_known(info, "bind"):
+            return bind
+        if bind.rpartition(":")[2] == info.data["bind"].rpartition(":")[2]:
+            raise ValueError("must have another port than VX11_BIND")
+        return bind
+
+    @field_validator("upstreams")
+    @classmethod
+    def _names_differ(
+        cls, upstreams: tuple[UpstreamSettings, ...]
+    ) -> tuple[UpstreamSettings, ...]:
+        names = [u.name for u in upstreams]
+        if len(names) != len(set(names)):
+            raise ValueError("VX11_CONFIG: two [[upstreams]] have the same name")
+        return upstreams
+
+    @field_validator("routes")
+    @classmethod
+    def _routes_lead_somewhere(
+        cls, routes: tuple[RouteSettings, ...], info: ValidationInfo
+    ) -> tuple[RouteSettings, ...]:
+        if not cls._are_known(info, "upstreams"):
+            return routes
+        names = {u.name for u in info.data["upstreams"]} or {"switch", "madre"}
+        lost = [
+            f"VX11_ROUTES[{number}].upstreams[{place}]: there is no such upstream"
+            for number, route in enumerate(routes)
+            for place, name in enumerate(route.upstreams)
+            if name not in names
+        ]
+        if lost:
+            raise ValueError("\n".join(lost))
+        return routes
 
     @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the file."""
-        config = os.environ.get(f"{PREFIX}CONFIG")
-        sources = [init_settings, env_settings]
-        if config:
-            sources.append(TomlConfigSettingsSource(settings_cls, Path(config)))
-        return tuple(sources)
-
-    def _routes_lead_somewhere(self) -> None:
-        known = {u.name for u in self.effective_upstreams()}
-        for route in self.routes:
-            if unknown := sorted(set(route.upstreams) - known):
-                names = ", ".join(unknown)
-                raise ValueError(
-                    f"VX11_CONFIG: [[routes]] {route.model}: no upstream {names}"
-                )
+        file = InitSettingsSource(settings_cls, config_values())
+        return init_settings, VX11Variables(settings_cls), file
 
     def effective_upstreams(self) -> tuple[UpstreamSettings, ...]:
         """The upstreams to ask, in order: those listed, else switch and madre."""
@@ -396,20 +519,100 @@ class Settings(BaseSettings):
         return self.audit_key.get_secret_value().encode() if self.audit_key else None
 
 
+class LocalSettings(Settings):
+    """Settings of a command that lets nobody in, so that it needs no token."""
+
+    @field_validator("auth_mode")
+    @classmethod
+    def _callers_are_guarded(cls, mode: str) -> str:  # type: ignore[override]
+        return mode
+
+
+class _WithoutFile(Settings):
+    """What the environment alone says."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, VX11Variables(settings_cls)
+
+
+VARIABLES = variables_of(Settings.model_fields)
+Kind = TypeVar("Kind", bound=Settings)
+
+
 def load(**overrides: Any) -> Settings:
     """Read the settings; raise SettingsError with every problem at once."""
-    _require_config_file()
+    return _load(Settings, overrides)
+
+
+def load_local(**overrides: Any) -> Settings:
+    """Read them for a command that lets nobody in: `token` may be None.
+
+    Raises SettingsError as `load` does. No gateway may be built of these.
+    """
+    return _load(LocalSettings, overrides)
+
+
+def in_force(settings: Settings) -> dict[str, Any]:
+    """Every setting by the name of the variable that is read for it; no secret."""
+    values = settings.model_dump(mode="json")
+    values["upstreams"] = [
+        upstream.model_dump(mode="json") for upstream in settings.effective_upstreams()
+    ]
+    return {variable_in_force(VARIABLES[n]): masked(v) for n, v in values.items()}
+
+
+def warnings_about(settings: Settings | None = None) -> list[str]:
+    """What is odd in the environment, though it keeps nothing from working."""
+    upstreams = settings.upstreams if settings else ()
+    return unread_variables(VARIABLES, {u.api_key_env for u in upstreams})
+
+
+def _load(kind: type[Kind], overrides: dict[str, Any]) -> Kind:
+    if problem := _problem_of_the_file():
+        raise SettingsError([problem, *_problems_of_the_environment(overrides)])
     try:
-        return Settings(**overrides)
+        return kind(**overrides)
     except ValidationError as error:
-        raise SettingsError(problems_of(error)) from None
-    except NotJson as error:
-        raise SettingsError([not_json(str(error))]) from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError([f"{PREFIX}CONFIG: {error}"]) from None
+        raise SettingsError(_all_problems(kind, overrides, error)) from None
 
 
-def _require_config_file() -> None:
-    config = os.environ.get(f"{PREFIX}CONFIG")
-    if config and not Path(config).is_file():
-        raise SettingsError([f"{PREFIX}CONFIG: there is no such file"])
+def _all_problems(
+    kind: type[Settings], overrides: dict[str, Any], error: ValidationError
+) -> list[str]:
+    """Also those that show only when the settings which are wrong are left out."""
+    rest = create_model("Rest", __base__=kind)
+    problems = problems_of(error, VARIABLES)
+    while new := settings_of(error, VARIABLES) - rest.left_out:
+        rest.left_out |= new
+        try:
+            rest(**overrides)
+        except ValidationError as more:
+            problems += problems_of(more, VARIABLES)
+            error = more
+    return list(dict.fromkeys(problems))
+
+
+def _problem_of_the_file() -> str | None:
+    try:
+        config_values()
+    except SettingsError as error:
+        return error.problems[0]
+    return None
+
+
+def _problems_of_the_environment(overrides: dict[str, Any]) -> list[str]:
+    """What is wrong with the variables that are set, whatever the file may say."""
+    try:
+        _WithoutFile(**overrides)
+    except ValidationError as error:
+        problems = _all_problems(_WithoutFile, overrides, error)
+        return [p for p in problems if p.partition(":")[0] in os.environ]
+    return []

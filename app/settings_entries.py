@@ -1,16 +1,55 @@
 """Entries of the settings: what `[[upstreams]]` and `[[routes]]` may hold."""
 
 import os
+import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 # Calls at once that the workers can count together; 0 is no limit.
 Concurrency = Annotated[int, Field(ge=0, le=100)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 BIND = r"^(unix:.+|[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})$"
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
+HIGHEST_PORT = 65535
+HOST = re.compile(r"[\w.-]+")
+
+
+def _leads_somewhere(url: str) -> str:
+    """Refuse what only looks like an address: nobody could ever connect to it."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("must be an address: its host or its port is none") from None
+    if port == 0:
+        raise ValueError("must have a port from 1 to 65535")
+    if "[" not in parts.netloc and not HOST.fullmatch(host):
+        raise ValueError("must be an address: its host is none")
+    return url
+
+
+def _port_is_one(bind: str) -> str:
+    port = bind.rpartition(":")[2]
+    if not bind.startswith("unix:") and int(port) > HIGHEST_PORT:
+        raise ValueError(f"must have a port of at most {HIGHEST_PORT}")
+    return bind
+
+
+Url = Annotated[
+    str,
+    Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"),
+    AfterValidator(_leads_somewhere),
+]
+Bind = Annotated[str, Field(pattern=BIND), AfterValidator(_port_is_one)]
 
 FOR_OPENAI = {
     "abilities",
@@ -94,7 +133,8 @@ def _api_key(variable: Any) -> dict[str, str]:
         return {}
     key = os.environ.get(variable, "")
     if not (key and key.isascii() and key.isprintable()):
-        raise ValueError(f"{variable}: is unset, or cannot be a key")
+        # Not the name: who mixes the two up has put the key there.
+        raise ValueError("api_key_env: the variable is unset, or cannot be a key")
     return {"api_key": key}
 
 

@@ -1,10 +1,11 @@
 """What is wrong with the settings, in words that name the variable and no value."""
 
-import re
+from collections.abc import Iterator
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-PREFIX = "VX11_"
+from app.settings_names import PREFIX, Variables, variable_in_force
 
 
 class SettingsError(Exception):
@@ -15,24 +16,36 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-def not_json(message: str) -> str:
-    field = re.search(r'field "(\w+)"', message)
-    return f"{PREFIX}{field[1].upper() if field else ''}: must be JSON"
-
-
-def problems_of(error: ValidationError) -> list[str]:
+def problems_of(error: ValidationError, variables: Variables) -> list[str]:
     """One line per problem, naming the variable and never the value."""
+    return [line for one in _real(error) for line in _lines(one, variables)]
+
+
+def settings_of(error: ValidationError, variables: Variables) -> frozenset[str]:
+    """The settings that are wrong in themselves, by all their names."""
+    wrong = {str(one["loc"][0]) for one in _real(error)}
+    others = [{s, *names} for s, names in variables.items() if wrong & {s, *names}]
+    return frozenset(wrong.union(*others))
+
+
+def _real(error: ValidationError) -> list[ErrorDetails]:
+    """A default that is made of another setting cannot be wrong by itself."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
-    # A default that is made of another setting cannot be wrong by itself.
-    real = [e for e in found if e["type"] != "default_factory_not_called"]
-    return [_problem(e["loc"], e["msg"]) for e in real]
+    return [one for one in found if one["type"] != "default_factory_not_called"]
 
 
-def _problem(loc: tuple[int | str, ...], message: str) -> str:
-    message = message.removeprefix("Value error, ")
-    if not loc:
-        return message
+def _lines(error: ErrorDetails, variables: Variables) -> Iterator[str]:
+    """What was told of one setting; a line may name another one by itself."""
+    where = _where(error["loc"], variables)
+    for line in error["msg"].removeprefix("Value error, ").splitlines():
+        yield line if line.startswith(PREFIX) else f"{where}: {line}"
+
+
+def _where(loc: tuple[int | str, ...], variables: Variables) -> str:
     first = str(loc[0])
-    variable = first if first.startswith(PREFIX) else PREFIX + first.upper()
+    choices = next(
+        (names for setting, names in variables.items() if first in (setting, *names)),
+        (PREFIX + first.upper(),),
+    )
     rest = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in loc[1:])
-    return f"{variable}{rest}: {message}"
+    return variable_in_force(choices) + rest

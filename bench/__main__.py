@@ -66,11 +66,16 @@ def in_flight(folder: Path) -> None:
     )
 
 
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder on a real disk, which /tmp often is not."""
+    servers.SCRATCH.mkdir(exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix="bench-", dir=servers.SCRATCH)
+
+
 def main() -> None:
     """Measure bare upstream, plain nginx proxy and gateway in one run."""
     with contextlib.ExitStack() as stack:
-        scratch = tempfile.TemporaryDirectory(dir=".")  # on a real disk, not in /tmp
-        folder = Path(stack.enter_context(scratch)).absolute()
+        folder = Path(stack.enter_context(scratch()))
         constant = servers.CONSTANT.format(reply=servers.REPLY)
         bare, bare_process = stack.enter_context(
             servers.nginx(folder, "bare", constant, 1, servers.OTHER_CORE)
@@ -108,9 +113,9 @@ def main() -> None:
         f"\nAt 32 connections: {gateway[1].rate / flask[1].rate:.2f} of flask,"
         f" {gateway[1].rate / session[1].rate:.2f} of +session."
     )
-    with tempfile.TemporaryDirectory(dir=".") as folder_name:
-        in_flight(Path(folder_name).absolute())
-        streams.table(Path(folder_name).absolute())
+    with scratch() as folder_name:
+        in_flight(Path(folder_name))
+        streams.table(Path(folder_name))
 
 
 main()

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 HOUSE = Path(__file__).parents[1]
+SCRATCH = HOUSE / "var"  # what a bench that was killed leaves is no part of the tree
 TOKEN = "bench-token-0123456789"
 GATEWAY_CORE, OTHER_CORE = 0, (os.cpu_count() or 1) - 1
 

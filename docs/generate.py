@@ -3,6 +3,8 @@
 tests/test_docs.py fails when a page differs from what this would write.
 """
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,14 @@ from app.settings_problems import PREFIX
 from app.web.auth import SCOPE
 
 DOCS = Path(__file__).parent
+TOLD = re.compile(r"; default: ([^.;]+)")  # of a default that is no plain value
+BESIDE = {
+    "VX11_CONFIG": "none | The TOML file. |",
+    "VX11_OPERATOR_URL": "what `VX11_BIND` says | The gateway that `chat`, `status`"
+    " and `explain` ask, and that `make acceptance` tests. |",
+    "VX11_TENTACULO_URL": "`http://localhost:8000` | The front door that"
+    " `make acceptance` tests. |",
+}
 MADE = "<!-- Made by `make docs` from the code; do not edit. -->\n"
 
 
@@ -29,11 +39,18 @@ def settings_page() -> str:
         "# Settings\n",
         "Each may be an environment variable, or a key of the TOML file that"
         " `VX11_CONFIG` names: the variable's name without `VX11_`, in lower case."
-        " The environment goes first. `python -m app config check` names every"
-        " mistake at once and prints what is in force.\n",
+        " The environment goes first, and an empty variable counts as unset."
+        " `python -m app config check` names every mistake at once and prints what is"
+        " in force.\n",
+        "Where `[[upstreams]]` are listed, `VX11_SWITCH_*` and `VX11_MADRE_*` are not"
+        " looked at.\n",
         "| Variable | Default | Meaning |",
         "|---|---|---|",
         *_rows(Settings),
+        "\n## Read beside them\n",
+        "| Variable | Default | Meaning |",
+        "|---|---|---|",
+        *(f"| `{name}` | {rest}" for name, rest in BESIDE.items()),
         "\n## `[[upstreams]]`\n",
         "In the TOML file, in the order of asking.\n",
         "| Key | Default | Meaning |",
@@ -54,7 +71,8 @@ def _rows(model: type[Any]) -> Iterator[str]:
         if field.exclude:
             continue
         shown = _variables(name, field) if model is Settings else f"`{name}`"
-        yield f"| {shown} | {_default(field)} | {field.description or ''} |"
+        meaning = TOLD.sub("", field.description or "")
+        yield f"| {shown} | {_default(field)} | {meaning} |"
 
 
 def _variables(name: str, field: FieldInfo) -> str:
@@ -64,9 +82,14 @@ def _variables(name: str, field: FieldInfo) -> str:
 
 
 def _default(field: FieldInfo) -> str:
+    if told := TOLD.search(field.description or ""):
+        return told[1]
     if field.default is PydanticUndefined:
-        return "see there" if field.default_factory else "required"
-    return "none" if field.default in (None, ()) else f"`{field.default}`"
+        return "none" if field.default_factory else "required"
+    if field.default in (None, (), ""):
+        return "none"
+    is_list = isinstance(field.default, tuple)
+    return f"`{json.dumps(field.default) if is_list else field.default}`"
 
 
 def commands_page() -> str:

@@ -164,10 +164,10 @@ class Console:
         self.browser.driver.get("about:blank")  # so that a fragment alone loads too
         self.browser.driver.get(f"{self.url}/operator/{page}{fragment}")
 
-    def sign_in(self, page=""):
+    def sign_in(self, page="", token=None):
         self.open(page)
-        self.browser.write("#token", self.token + Keys.ENTER)
-        self.browser.see("#page")
+        self.browser.write("#token", (token or self.token) + Keys.ENTER)
+        self.browser.see("#page, #closed")
 
     def forget(self):
         self.browser.run("sessionStorage.clear()")

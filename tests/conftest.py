@@ -1,8 +1,20 @@
 import os
+import signal
 
 import pytest
 
 from tests.fakes import FakeClock
+
+
+def pytest_configure():
+    """Let what tests start be interrupted, also where we run in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the long ones: two processes then end at about the same time."""
+    items.sort(key=lambda item: item.path.parent.name != "system")
 
 
 @pytest.fixture

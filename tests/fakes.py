@@ -82,7 +82,7 @@ class FakeTrail:
         self.check()
         self.begun.append(intent)
 
-    def finish(self, intent, closing, timeout):
+    def finish(self, intent, closing, timeout, pulse=lambda: None):
         self.check()
         self.closed.append((intent, closing))
         return 0.001
@@ -119,6 +119,24 @@ class FakeRecords:
 
     def search(self, query):
         return tuple(closing for _, closing in self.trail.closed)
+
+
+class FakePanel:
+    """A FaultPanel that knows every fault, and on which nothing breaks."""
+
+    names = ("switch", "madre")
+
+    def catalogue(self):
+        return [{"name": "slow", "sentence": "Answers late.", "params": {"seconds": 1}}]
+
+    def fault(self, name):
+        return {"fault": None}
+
+    def break_with(self, name, wish):
+        return {"fault": wish.fault, "times": wish.times, "params": wish.params}
+
+    def heal(self, name):
+        return {"fault": None}
 
 
 def a_board(clock=monotonic):

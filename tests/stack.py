@@ -138,8 +138,12 @@ class Gateway(Process):
             timeout=10,
         ).json()
 
+    def services(self):
+        """What is known of each upstream."""
+        return self.status()["core_services"]
+
     def upstreams_are(self, **expected):
-        services = self.status()["core_services"]
+        services = self.services()
         return all(services[name]["status"] == is_ for name, is_ in expected.items())
 
     def records(self, where="1", *parameters):

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
-from app.telemetry.instruments import INSTRUMENTS, Histogram
+from app.telemetry.instruments import INSTRUMENTS, Counter, Histogram
+from app.telemetry.metrics import Metrics
+from app.telemetry.tally import Tally
 
 HOUSE = Path(__file__).parents[1]
 PROMETHEUS = HOUSE / "deploy" / "prometheus"
@@ -29,10 +32,38 @@ NAME = re.compile(r"\b(?:gateway|gen_ai)_[a-z_]+\b")
 def exposed():
     """Every name of a sample that the page may have."""
     for instrument in INSTRUMENTS:
-        if isinstance(instrument, Histogram):
-            yield from (f"{instrument.name}_{x}" for x in ("bucket", "count", "sum"))
-        else:
-            yield instrument.name
+        yield from samples_of(instrument)
+
+
+def samples_of(instrument):
+    if isinstance(instrument, Histogram):
+        return {f"{instrument.name}_{x}" for x in ("bucket", "count", "sum")}
+    return {instrument.name}
+
+
+@pytest.fixture(scope="module")
+def begun():
+    """The series of a gateway that has just started, before its first chat."""
+    tally = Tally()
+    metrics = Metrics(tally, lambda: [(tally.copy(), True)])
+    metrics.begin(["switch", "madre"])
+    families = text_string_to_metric_families(metrics.page().decode())
+    return [(s.name, s.labels) for family in families for s in family.samples]
+
+
+def is_there(series, name, wanted):
+    """Whether a series of the name has these labels, or values that match them."""
+    return any(
+        found == name
+        and all(re.fullmatch(value, labels.get(key, "")) for key, value in wanted)
+        for found, labels in series
+    )
+
+
+def labels_in(selector):
+    """The labels that are asked for, but for those that Prometheus itself adds."""
+    asked = re.findall(r'(\w+)\s*=~?\s*"([^"]*)"', selector)
+    return [(k, v) for k, v in asked if k not in {"job", "instance"}]
 
 
 def panels():
@@ -85,12 +116,38 @@ def test_nothing_is_measured_that_nobody_looks_at():
     text = " ".join(expr for _, expr in expressions())
     shown = set(NAME.findall(text)) | {"gateway_build_info"}  # names the instances
 
-    unseen = [
-        i.name
-        for i in INSTRUMENTS
-        if not any(name.startswith(i.name) for name in shown)
-    ]
+    unseen = [i.name for i in INSTRUMENTS if shown.isdisjoint(samples_of(i))]
     assert unseen == []
+
+
+@pytest.mark.parametrize("rule", RULES, ids=ALERTS)
+def test_what_an_alert_counts_up_from_nothing_begins_with_a_zero(rule, begun):
+    """Prometheus sees no increase in a series that begins with it."""
+    counted = re.findall(r"increase\(\s*(\w+)(?:\{([^}]*)\})?\[", rule["expr"])
+
+    for name, selector in counted:
+        assert is_there(begun, name, labels_in(selector)), name
+
+
+def test_only_what_never_falls_is_asked_for_its_increase():
+    growing = {i.name for i in INSTRUMENTS if isinstance(i, Counter)} | {
+        name for name in exposed() if name.endswith(("_bucket", "_count", "_sum"))
+    }
+
+    for where, expr in expressions():
+        asked = set(re.findall(r"(?:increase|rate)\(\s*(\w+)", expr))
+        assert asked <= growing, where
+
+
+def test_a_play_begins_with_a_zero_only_where_the_gateway_shows_one(begun):
+    growing = (Counter, Histogram)
+    names = {n for i in INSTRUMENTS if isinstance(i, growing) for n in samples_of(i)}
+    for play in PLAYS:
+        for one in play["input_series"]:
+            name, _, selector = one["series"].partition("{")
+            first = next(v for v in one["values"].split() if not v.startswith("_"))
+            if name in names and first.startswith("0") and "_" not in one["values"]:
+                assert is_there(begun, name, labels_in(selector)), one["series"]
 
 
 def test_rules_and_scrape_configuration_are_good_in_the_eyes_of_prometheus(promtool):

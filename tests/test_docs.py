@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
+from app.settings_names import HANDED, OTHERS
 
 HOUSE = Path(__file__).parents[1]
 DOCS = HOUSE / "docs"
@@ -29,6 +30,13 @@ def test_every_setting_has_a_description(generator):
     missing = [n for n, f in Settings.model_fields.items() if not f.description]
 
     assert missing == []
+
+
+def test_every_default_is_told_and_every_variable_that_is_read(generator):
+    page = generator.settings_page()
+
+    assert "see there" not in page
+    assert OTHERS - {HANDED} <= set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
 
 
 PROSE = sorted([*HOUSE.glob("*.md"), *DOCS.rglob("*.md")])

@@ -12,6 +12,7 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.util import load_class
 
+from app.storage.trail import open_trail
 from app.web.worker import Worker
 
 HOUSE = Path(__file__).parents[1]
@@ -97,13 +98,30 @@ def test_a_bad_setting_is_named_and_nothing_starts(env, variables, problem):
     assert problem in str(refused.value)
 
 
+def test_a_variable_that_nobody_reads_is_told_at_the_start(env, tmp_path, caplog):
+    env(SWICH_URL="secret-word", AUDIT_URL=f"sqlite:///{tmp_path}/audit.db")
+    master = Master()
+    config = load()
+
+    config.on_starting(master)
+    config.on_exit(master)
+
+    assert "VX11_SWICH_URL: is not read" in caplog.text
+    assert "VX11_SWITCH_URL" in caplog.text
+    assert "secret-word" not in caplog.text
+
+
 class Master:
     """As much of gunicorn's arbiter as the hooks touch."""
 
     log = logging.getLogger("master")
 
+    cfg = "the configuration in force"
+    tokens = None
+
     def __init__(self):
-        self.done = []
+        self.done, self.pid = [], os.getpid()
+        self.app = SimpleNamespace(cfg=self.cfg)
 
     def stop(self, graceful=True):
         self.done.append(("stop", graceful))
@@ -111,9 +129,15 @@ class Master:
     def reload(self):
         self.done.append(("reload",))
 
+    def manage_workers(self):
+        self.done.append(("manage",))
+
 
 @pytest.fixture
-def master(env):
+def master(env, tmp_path):
+    url = f"sqlite:///{tmp_path}/audit.db"
+    env(AUDIT_URL=url)
+    open_trail(url).close()  # as the start has done
     master = Master()
     load().when_ready(master)
     return master
@@ -151,24 +175,70 @@ def test_each_worker_has_a_place_until_it_ends(env, master):
     assert first.place == third.place != second.place
 
 
-def test_a_reload_of_a_bad_file_leaves_all_as_it_is(env, master, caplog):
-    env(THREADS="many")
+@pytest.mark.parametrize(
+    ("variable", "bad"),
+    [
+        ("THREADS", "many"),
+        ("TLS_CA", "/nonexistent"),
+        ("TOKENS_FILE", "/nonexistent"),
+        ("AUDIT_URL", "sqlite:////proc/nonexistent/audit.db"),
+        ("SHARED_DIR", "/proc"),
+        ("METRICS_BIND", "127.0.0.1:9999"),
+    ],
+)
+def test_a_reload_of_a_bad_file_leaves_all_as_it_is(env, master, caplog, variable, bad):
+    env(**{variable: bad})
 
     master.reload()
 
     assert master.done == []
-    assert "VX11_THREADS" in caplog.text
+    assert f"Not reloaded: VX11_{variable}" in caplog.text
+
+
+def test_a_reload_that_breaks_halfway_ends_nothing(master, caplog):
+    """gunicorn exits if a file becomes bad between our look and its own."""
+
+    def reload():
+        master.app.cfg = "half of another one"
+        raise SystemExit(1)
+
+    master = Master()
+    master.reload = reload
+    load().when_ready(master)
+
+    master.reload()
+
+    assert master.app.cfg == master.cfg
+    assert "Not reloaded" in caplog.text
+
+
+def test_a_worker_is_handed_what_was_good_last(env, master, tmp_path, monkeypatch):
+    file = tmp_path / "gateway.toml"
+    file.write_text("threads = 20")
+    env(CONFIG=str(file))
+    config = load()
+    file.write_text("threads = [")
+    monkeypatch.setenv("VX11_HANDED", "")  # so that what is set here ends with us
+
+    child = os.fork()
+    if child == 0:
+        config.post_fork(master, None)
+        from app.settings import load as load_settings  # noqa: PLC0415
+
+        os._exit(load_settings().threads)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 20
 
 
 def test_a_new_worker_takes_the_code_that_lies_there_now(env):
     """What the master has imported would be old code after SIGHUP."""
     script = f"""
-import json, sys
+import json, sys, types
 sys.path.insert(0, {str(HOUSE)!r})
 names = {{}}
 exec(open({str(CONFIG)!r}).read(), names)
 before = [n for n in sys.modules if n.partition(".")[0] == "app"]
-names["post_fork"](None, None)
+names["post_fork"](types.SimpleNamespace(tokens=None), None)
 after = [n for n in sys.modules if n.partition(".")[0] == "app"]
 print(json.dumps([before, after]))
 """

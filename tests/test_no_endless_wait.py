@@ -32,6 +32,8 @@ QUEUES = {"get": (2, "timeout"), "put": (3, "timeout")}
 FOREVER = {"requests.get", "requests.post", "requests.request", "subprocess.run"}
 
 ALLOWED = {
+    ("cli/children.py", "wait"): "of what was killed a moment ago",
+    ("cli/run.py", "poll"): "of a process; it never waits",
     ("cli/run.py", "wait"): "the launcher waits for the gateway, until Ctrl-C",
     ("gateway/guarded.py", "acquire"): "of a cap on calls, which never waits",
     ("gateway/patience.py", "result"): "of a future that is done",

@@ -3,7 +3,7 @@
 from app.gateway.tokens import ALL_SCOPES
 from app.services import PerProcess
 from app.web import make_app
-from app.web.auth import SCOPE
+from app.web.auth import ANY, SCOPE
 
 PUBLIC = None
 ROUTES = {
@@ -12,6 +12,9 @@ ROUTES = {
     ("GET", "/metrics"): "metrics",
     ("GET", "/operator/api/health"): PUBLIC,
     ("GET", "/operator/api/status"): "chat",
+    ("GET", "/operator/api/whoami"): ANY,
+    ("GET", "/operator/api/openapi.json"): PUBLIC,
+    ("GET", "/operator/api-docs"): PUBLIC,
     ("POST", "/operator/api/chat"): "chat",
     ("POST", "/v1/chat/completions"): "chat",
     ("GET", "/v1/models"): "chat",
@@ -55,7 +58,8 @@ def test_every_route_says_who_may_use_it():
 def test_every_scope_is_one_that_a_token_can_hold():
     scopes = {getattr(view, SCOPE) for _, _, view in rules()}
 
-    assert scopes - {PUBLIC} <= ALL_SCOPES
+    assert scopes - {PUBLIC, ANY} <= ALL_SCOPES
+    assert ANY not in ALL_SCOPES
 
 
 def test_the_routes_and_their_scopes_are_those_of_the_table():

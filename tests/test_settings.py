@@ -1,6 +1,14 @@
 import pytest
 
-from app.settings import Settings, SettingsError, load
+from app.settings import (
+    Settings,
+    SettingsError,
+    in_force,
+    load,
+    load_local,
+    warnings_about,
+)
+from app.settings_names import masked
 
 TOKEN = "a-token-for-tests"
 OPENAI = """
@@ -88,6 +96,10 @@ def test_without_a_token_it_refuses_unless_told_that_all_may_come_in(env):
         ("TENTACULO_LINK_TOKEN", "secret-word,secret-word"),
         ("TENTACULO_LINK_TOKEN", "changeme"),
         ("METADATA_ALLOWED", "secret-word"),
+        ("AUDIT_URL", "postgresql://u:secret-word@h/db"),
+        ("AUDIT_URL", "secret-word"),
+        ("UPSTREAMS", "secret-word"),
+        ("OTLP_ENDPOINT", "http://u:secret-word@collector"),
         ("TRUSTED_PROXIES", "secret-word"),
         ("TRUSTED_PROXIES", '["127.0.0.1", "secret-word"]'),
     ],
@@ -105,6 +117,95 @@ def test_all_errors_are_told_at_once(env):
     env(TENTACULO_LINK_TOKEN=TOKEN, THREADS="x", WORKERS="y")
 
     assert len(problems()) == 2
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"THREADS": "8", "WORKERS": "x"}, {"THREADS", "WORKERS"}),
+        ({"STREAM_SLOTS": "99", "WORKERS": "x"}, {"STREAM_SLOTS", "WORKERS"}),
+        ({"METRICS_BIND": "a:8011", "WORKERS": "x"}, {"METRICS_BIND", "WORKERS"}),
+        ({"METADATA_ALLOWED": "x", "WORKERS": "x"}, {"METADATA_ALLOWED", "WORKERS"}),
+        ({"THREADS": "x", "SLOTS": "200"}, {"THREADS"}),
+        ({"THREADS": "x", "STREAM_SLOTS": "99"}, {"THREADS"}),
+        ({"BIND": "x", "METRICS_BIND": "a:8011"}, {"BIND"}),
+    ],
+)
+def test_what_does_not_fit_is_told_beside_what_is_wrong_in_itself(
+    env, variables, named
+):
+    env(**variables)
+    names = {"TENTACULO_LINK_TOKEN", *named}
+    assert {p.split(":")[0] for p in problems()} == {f"VX11_{n}" for n in names}
+
+    env(TENTACULO_LINK_TOKEN="short")
+    assert {p.split(":")[0] for p in problems()} == {f"VX11_{n}" for n in names}
+
+
+def test_a_bad_token_is_named_by_the_variable_that_holds_it(env):
+    env(OPERATOR_TOKEN="short")
+
+    assert problems()[0].startswith("VX11_OPERATOR_TOKEN: ")
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("VX11_SWICH_URL", "VX11_SWITCH_URL"),
+        ("VX11_TOKEN", "VX11_TENTACULO_LINK_TOKEN"),
+        ("VX11_CONFIGS", "VX11_CONFIG"),
+        ("VX11_QQQ", None),
+    ],
+)
+def test_a_variable_that_nobody_reads_is_told_with_what_may_be_meant(
+    monkeypatch, variable, meant
+):
+    monkeypatch.setenv(variable, "secret-word")
+
+    hint = f"; did you mean {meant}?" if meant else ""
+    assert warnings_about() == [f"{variable}: is not read{hint}"]
+
+
+def test_all_that_is_read_is_no_cause_for_a_warning(env, config, monkeypatch):
+    monkeypatch.setenv("VX11_KEY_OF_VLLM", "sk-canary")
+    config(OPENAI + 'api_key_env = "VX11_KEY_OF_VLLM"')
+    env(OPERATOR_URL="http://x", TENTACULO_LINK_TOKEN=TOKEN, OTLP_ENDPOINT="http://x")
+
+    assert warnings_about(load()) == []
+
+
+def test_what_is_in_force_has_the_names_that_are_read(env):
+    env(OPERATOR_TOKEN=TOKEN)
+    assert "VX11_OPERATOR_TOKEN" in in_force(load())
+
+    env(TENTACULO_LINK_TOKEN=TOKEN)
+    shown = in_force(load())
+    assert "VX11_TENTACULO_LINK_TOKEN" in shown
+    assert "VX11_TOKEN" not in shown
+    assert TOKEN not in str(shown)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://u:hunter2@/var/audit.db",
+        "postgresql://u:hun/ter2@hunter2@h/db",
+        "sqlite:///var/audit.db?key=hunter2&x=hunter2",
+    ],
+)
+def test_no_password_in_an_address_is_shown(url):
+    assert "hunter2" not in masked(url)
+    assert "hunter2" not in str(masked({"a": [{"url": url}]}))
+    assert masked("sqlite:////var/a@b.db") == "sqlite:////var/a@b.db"
+
+
+def test_a_command_that_lets_nobody_in_needs_no_token(env):
+    env(AUDIT_MODE="best_effort")
+
+    settings = load_local()
+
+    assert (settings.token, settings.auth_mode) == (None, "token")
+    assert settings.audit_mode == "best_effort"
 
 
 class TestFile:
@@ -166,7 +267,7 @@ class TestFile:
     @pytest.mark.parametrize(
         ("text", "problem"),
         [
-            ('api_key_env = "NOT_SET"', "NOT_SET: is unset"),
+            ('api_key_env = "NOT_SET"', "api_key_env: the variable is unset"),
             ('api_key = "sk-in-the-file"', "api_key: keep it in a variable"),
             ("retries = 3", "retries"),
             ('abilities = ["magic"]', "abilities"),
@@ -191,8 +292,26 @@ class TestFile:
         assert load(token=TOKEN).routes[0].upstreams == ("vllm",)
 
         config(OPENAI + '[[routes]]\nmodel = "gpt-*"\nupstreams = ["vllm", "no"]')
-        with pytest.raises(SettingsError, match="no upstream no"):
+        with pytest.raises(SettingsError) as caught:
             load(token=TOKEN)
+        assert caught.value.problems == [
+            "VX11_ROUTES[0].upstreams[1]: there is no such upstream"
+        ]
+
+    def test_what_the_environment_has_wrong_is_told_beside_it(self, config, env):
+        config("not toml")
+        env(WORKERS="x", THREADS="8", SLOTS="200")
+
+        named = [problem.split(":")[0] for problem in problems()]
+        assert named == ["VX11_CONFIG", "VX11_WORKERS", "VX11_THREADS"]
+
+    def test_a_key_in_the_place_of_its_variable_is_not_echoed(self, config):
+        config(OPENAI + 'api_key_env = "sk-canary"')
+
+        with pytest.raises(SettingsError, match="api_key_env") as caught:
+            load(token=TOKEN)
+
+        assert "sk-canary" not in str(caught.value)
 
     def test_one_that_is_not_there_is_named(self, env):
         env(CONFIG="/no/such/file.toml", TENTACULO_LINK_TOKEN=TOKEN)
@@ -246,3 +365,151 @@ class TestAdmission:
         env(THREADS="many")
 
         assert len(problems()) == 1
+
+
+class TestWhatIsRead:
+    """Only VX11_* of the environment; the names of the file mean nothing there."""
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("TOKEN", TOKEN),
+            ("token", TOKEN),
+            ("OTLP_ENDPOINT", "http://collector:4318"),
+            ("otlp_endpoint", "http://collector:4318"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
+            *((name.upper(), "1") for name in sorted(Settings.model_fields)),
+            *((name, "1") for name in sorted(Settings.model_fields)),
+        ],
+    )
+    def test_a_variable_of_somebody_else_says_nothing(self, monkeypatch, name, value):
+        before = load(auth_mode="off")
+        monkeypatch.setenv(name, value)
+
+        settings = load(auth_mode="off")
+
+        assert settings == before
+        assert settings.token is None
+        assert settings.otlp_endpoint is None
+
+    @pytest.mark.parametrize("name", ["TENTACULO_LINK_TOKEN", "OPERATOR_TOKEN"])
+    def test_the_token_has_two_variables_and_a_key(self, env, config, name):
+        env(**{name: TOKEN})
+        assert load().token.get_secret_value() == TOKEN
+
+        env(**{name: ""})
+        config(f'token = "{TOKEN}"\notlp_endpoint = "http://collector:4318"')
+        assert load().token.get_secret_value() == TOKEN
+        assert load().otlp_endpoint == "http://collector:4318"
+
+        env(OTLP_ENDPOINT="http://another:4318")
+        assert load().otlp_endpoint == "http://another:4318"
+
+
+class TestAddresses:
+    @pytest.fixture(autouse=True)
+    def token(self, env):
+        env(TENTACULO_LINK_TOKEN=TOKEN)
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            "http://h:99999",
+            "http://h:0x1",
+            "http://h:0",
+            "http://h:-1",
+            "http://[::1",
+            "http://[secret-word]",
+            "http://:80",
+            "http://a|b",
+        ],
+    )
+    @pytest.mark.parametrize("name", ["SWITCH_URL", "MADRE_URL", "OTLP_ENDPOINT"])
+    def test_what_nobody_could_connect_to_is_refused(self, env, name, bad):
+        env(**{name: bad})
+
+        (problem,) = problems()
+
+        assert problem.startswith(f"VX11_{name}: ")
+        assert "secret-word" not in problem
+
+    @pytest.mark.parametrize(
+        "good",
+        [
+            "http://switch",
+            "https://a_b.c-d.example:65535/base",
+            "http://[::1]:8002",
+            "http://127.0.0.1:1",
+            "http://bücher.example",
+        ],
+    )
+    def test_what_somebody_may_have_is_not(self, env, good):
+        env(SWITCH_URL=good)
+
+        assert load().switch_url == good
+
+    @pytest.mark.parametrize("name", ["BIND", "METRICS_BIND"])
+    @pytest.mark.parametrize("bad", ["127.0.0.1:99999", "[::1]:65536", "h:"])
+    def test_nobody_listens_at_a_port_that_there_is_not(self, env, name, bad):
+        env(**{name: bad})
+
+        assert [p.partition(":")[0] for p in problems()] == [f"VX11_{name}"]
+
+
+class TestWhatDoesNotFitTogether:
+    @pytest.fixture(autouse=True)
+    def token(self, env):
+        env(TENTACULO_LINK_TOKEN=TOKEN)
+
+    @pytest.mark.parametrize(
+        "pair",
+        [
+            {"BREAKER_OPEN": "5", "BREAKER_OPEN_MAX": "4"},
+            {"BREAKER_OPEN": "61"},
+            {"BREAKER_OPEN_MAX": "0.5"},
+        ],
+    )
+    def test_the_first_rest_of_a_circuit_is_not_longer_than_the_longest(
+        self, env, pair
+    ):
+        env(**pair)
+
+        (problem,) = problems()
+
+        assert problem.startswith("VX11_BREAKER_OPEN_MAX: ")
+        assert "VX11_BREAKER_OPEN (" in problem
+
+    def test_a_short_key_of_the_chain_is_refused(self, env):
+        env(AUDIT_KEY="fifteen-letters")
+        (problem,) = problems()
+        assert problem.startswith("VX11_AUDIT_KEY: ")
+        assert "fifteen" not in problem
+
+        env(AUDIT_KEY="sixteen-letters.")
+        assert load().audit_key_bytes() == b"sixteen-letters."
+
+    def test_a_grace_below_the_deadline_is_an_operators_choice(self, env):
+        env(GRACE="3")
+
+        assert load().grace == 3
+
+
+class TestTheFileItself:
+    @pytest.mark.parametrize(
+        ("data", "reason"),
+        [
+            (b"\xff\xfe", "is not UTF-8"),
+            (b"a = " + b"[" * 9000, "is nested too deeply"),
+        ],
+    )
+    def test_what_is_wrong_with_it_is_told(self, env, tmp_path, data, reason):
+        file = tmp_path / "gateway.toml"
+        file.write_bytes(data)
+        env(CONFIG=str(file), TENTACULO_LINK_TOKEN=TOKEN)
+
+        assert problems() == [f"VX11_CONFIG: {reason}"]
+
+    def test_a_folder_is_no_file(self, env, tmp_path):
+        env(CONFIG=str(tmp_path), TENTACULO_LINK_TOKEN=TOKEN)
+
+        assert problems() == ["VX11_CONFIG: Is a directory"]

@@ -8,6 +8,8 @@ import click
 
 from app.cli.chat import chat
 from app.cli.config import config
+from app.cli.exits import MEANINGS, exit_codes
+from app.cli.failing import Commands
 from app.cli.post_task import post_task
 from app.cli.records import records
 from app.cli.run import run
@@ -15,11 +17,17 @@ from app.cli.status import explain, status
 from app.cli.token import token
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=exit_codes("done", *MEANINGS),
+)
 def main() -> None:
     """Run and look after the chat gateway.
 
     Settings come from VX11_* variables and from the file named by VX11_CONFIG.
+
+    With --json a command prints JSON, and if it fails an object with `error`.
     """
 
 

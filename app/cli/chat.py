@@ -8,25 +8,25 @@ from uuid import uuid4
 import click
 
 from app.cli.client import GatewayClient
+from app.cli.exits import CONFIG, NOT_ALLOWED, UNAVAILABLE, exit_codes
 
 
-@click.command()
+@click.command(
+    epilog=exit_codes(
+        "answered", UNAVAILABLE, NOT_ALLOWED, CONFIG, no="not answered, or not all"
+    )
+)
 @click.argument("message", required=False)
 @click.option("--session", default=None, help="Go on with this session id.")
 @click.option("--json", "as_json", is_flag=True, help="Print each event as JSON.")
 def chat(message: str | None, session: str | None, as_json: bool) -> None:
-    """Chat; words appear as they come. Without MESSAGE, line by line until Ctrl-D.
-
-    \b
-    Exit codes: 0 answered, 1 not answered, 69 no gateway, 78 bad settings.
-    """
+    """Chat; words appear as they come. Without MESSAGE, line by line until Ctrl-D."""
     client = GatewayClient.of_this_installation()
     session = session or str(uuid4())
-    if message is not None:
-        raise SystemExit(0 if _ask(client, message, session, as_json) else 1)
-    for line in sys.stdin:
-        if line.strip():
-            _ask(client, line.strip(), session, as_json)
+    lines = sys.stdin if message is None else [message]
+    said = (line.strip() for line in lines)
+    answered = [_ask(client, words, session, as_json) for words in said if words]
+    raise SystemExit(0 if all(answered) else 1)
 
 
 def _ask(client: GatewayClient, message: str, session: str, as_json: bool) -> bool:
@@ -39,15 +39,20 @@ def _ask(client: GatewayClient, message: str, session: str, as_json: bool) -> bo
 
 
 def _show_json(event: str, data: dict[str, Any]) -> None:
-    click.echo(json.dumps({"event": event, **data}))
+    error = {"error": data.get("detail")} if event == "error" else {}
+    click.echo(json.dumps({"event": event, **error, **data}))
 
 
 def _show(event: str, data: dict[str, Any]) -> None:
     if event == "delta":
-        click.echo(data["text"], nl=False)
+        click.echo(data.get("text"), nl=False)
     elif event == "done":
-        how = "degraded, " if data["degraded"] else ""
-        note = f"[{data['provider']}, {how}{data['latency_ms']:.0f} ms]"
-        click.secho(f"\n{note}", dim=True, err=True)
+        click.secho(f"\n{_note(data)}", dim=True, err=True)
     elif event == "error":
-        click.secho(f"\n{data['detail']} ({data['code']})", fg="red", err=True)
+        sentence = f"{data.get('detail')} ({data.get('code')})"
+        click.secho(f"\n{sentence}", fg="red", err=True)
+
+
+def _note(done: dict[str, Any]) -> str:
+    how = "degraded, " if done.get("degraded") else ""
+    return f"[{done.get('provider')}, {how}{done.get('latency_ms', 0):.0f} ms]"

@@ -1,38 +1,76 @@
 """`config`: look at the settings before they matter."""
 
 import json
-from typing import Any
+from collections.abc import Iterable
 
 import click
 
 from app.cli.client import settings_or_exit
-from app.settings import Settings
+from app.cli.exits import CONFIG, exit_codes
+from app.cli.failing import Failure
+from app.gateway.pursuit import least_shares
+from app.settings import Settings, SettingsError, in_force, warnings_about
+from app.wiring import check_files
+
+NOBODY_MAY_COME_IN = (
+    "VX11_TENTACULO_LINK_TOKEN: no token is set; `run` makes one for each run, "
+    "and without `run` the gateway does not start"
+)
 
 
-@click.group()
+@click.group(epilog=exit_codes("done", CONFIG))
 def config() -> None:
     """Check the settings."""
 
 
-@config.command()
+@config.command(epilog=exit_codes("usable", _78="not usable"))
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def check(as_json: bool) -> None:
     """Name every error at once, or print what is in force; secrets stay hidden.
 
-    \b
-    Exit codes: 0 usable, 78 not usable.
+    Variables that nobody reads are told of, too; they are no errors.
     """
-    values = _effective(settings_or_exit())
+    try:
+        settings = _checked()
+    except Failure as failure:
+        warnings = warnings_about()
+        _warn(() if as_json else warnings)
+        raise Failure(CONFIG, *failure.problems, warnings=warnings) from None
+    warnings = [*_lacks(settings), *_cut(settings), *warnings_about(settings)]
     if as_json:
-        click.echo(json.dumps(values, indent=2))
+        click.echo(json.dumps({**in_force(settings), "warnings": warnings}, indent=2))
         return
-    for name, value in values.items():
+    for name, value in in_force(settings).items():
         click.echo(f"{name:<28} {value}")
+    _warn(warnings)
 
 
-def _effective(settings: Settings) -> dict[str, Any]:
-    values = settings.model_dump(mode="json")
-    values["upstreams"] = [
-        upstream.model_dump(mode="json") for upstream in settings.effective_upstreams()
+def _checked() -> Settings:
+    settings = settings_or_exit()
+    try:
+        check_files(settings)
+    except SettingsError as error:
+        raise Failure(CONFIG, *error.problems) from None
+    return settings
+
+
+def _lacks(settings: Settings) -> list[str]:
+    has_none = settings.token is None and settings.auth_mode == "token"
+    return [NOBODY_MAY_COME_IN] if has_none else []
+
+
+def _cut(settings: Settings) -> list[str]:
+    """Upstreams that may be ended before their own timeout."""
+    upstreams = settings.effective_upstreams()
+    shares = least_shares([one.timeout for one in upstreams], settings.chat_deadline)
+    return [
+        f"{one.name} may get only {share:.3g} of its {one.timeout:g} s, for all share "
+        f"VX11_CHAT_DEADLINE ({settings.chat_deadline:g} s)"
+        for one, share in zip(upstreams, shares, strict=True)
+        if share < one.timeout
     ]
-    return {f"VX11_{name.upper()}": value for name, value in values.items()}
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        click.echo(f"Warning: {warning}", err=True)

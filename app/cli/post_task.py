@@ -1,26 +1,29 @@
 """`post-task`: the last step of the deployment flow."""
 
+import json
+
 import click
 
-from app.cli.client import EXIT_UNAVAILABLE, settings_or_exit
+from app.cli.client import settings_or_exit
+from app.cli.exits import CONFIG, UNAVAILABLE, exit_codes
+from app.cli.failing import Failure
 from app.gateway.errors import GatewayError
 from app.wiring import run_post_task
 
 SECONDS = 30.0
 
 
-@click.command("post-task")
-def post_task() -> None:
+@click.command(
+    "post-task", epilog=exit_codes("done", CONFIG, _69="madre did not do it")
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def post_task(as_json: bool) -> None:
     """Ask madre to run its maintenance after a deployment.
 
     Calls POST /madre/power/maintenance/post_task once.
-
-    \b
-    Exit codes: 0 done, 69 madre did not do it, 78 bad settings.
     """
     try:
         answer = run_post_task(settings_or_exit(), SECONDS)
     except GatewayError as error:
-        click.echo(f"madre did not do it: {error}", err=True)
-        raise SystemExit(EXIT_UNAVAILABLE) from None
-    click.echo(answer)
+        raise Failure(UNAVAILABLE, f"madre did not do it: {error}") from None
+    click.echo(json.dumps({"answer": answer}) if as_json else answer)

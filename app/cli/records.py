@@ -4,6 +4,8 @@ It reads the database itself, so it works while the gateway is down.
 """
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from threading import Event
@@ -12,19 +14,30 @@ from typing import Any
 import click
 
 from app.cli.client import settings_or_exit
+from app.cli.exits import CONFIG, NO, UNREADABLE, exit_codes
+from app.cli.failing import Failure
+from app.cli.progress import progress
 from app.gateway.audit import Query, Record, Records
-from app.wiring import open_records, verify_records
+from app.gateway.errors import AuditUnavailable, SearchTookTooLong
+from app.wiring import open_records, search_records, verify_records
 
-EXIT_NOT_FOUND = 1
 FOLLOW_EVERY = 1.0  # seconds
+MOST = 10_000  # so many are held at once
 
 
-@click.group()
+@click.group(
+    epilog=exit_codes("done", UNREADABLE, CONFIG, no="nothing found, or not sound")
+)
 def records() -> None:
-    """Search, show, follow and check the audit records."""
+    """Search, show, follow and check the audit records.
+
+    No token is needed: who may read the files may read the records.
+    """
 
 
-@records.command()
+@records.command(
+    epilog=exit_codes("some were found", UNREADABLE, CONFIG, no="none was found")
+)
 @click.argument("text", required=False)
 @click.option("--session", "session_id", help="Only this session.")
 @click.option("--correlation", "correlation_id", help="Only this correlation id.")
@@ -38,76 +51,96 @@ def records() -> None:
 )
 @click.option("--since", type=click.DateTime(), help="Not before this time (UTC).")
 @click.option("--until", type=click.DateTime(), help="Before this time (UTC).")
-@click.option("--limit", default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MOST),
+    default=50,
+    show_default=True,
+    help="At most so many.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
 def search(
     since: datetime | None, until: datetime | None, as_json: bool, **filters: Any
 ) -> None:
-    """List records, newest first, whose words contain TEXT.
-
-    \b
-    Exit codes: 0 some were found, 1 none, 78 bad settings.
-    """
+    """List records, newest first, whose words contain TEXT."""
     query = Query(since=_unix(since), until=_unix(until), **filters)
-    found = _reader().search(query)
+    settings = settings_or_exit()
+    with _readable(), progress("Searching", as_json=as_json) as tell:
+        found = list(search_records(settings, query, tell))
     for record in found:
         _print(record, as_json)
-    raise SystemExit(0 if found else EXIT_NOT_FOUND)
+    raise SystemExit(0 if found else NO)
 
 
-@records.command()
+@records.command(epilog=exit_codes("found", UNREADABLE, CONFIG, no="there is none"))
 @click.argument("record_id")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def show(record_id: str, as_json: bool) -> None:
-    """Show one record by its id or correlation id, with its attempts.
-
-    \b
-    Exit codes: 0 found, 1 there is none, 78 bad settings.
-    """
-    record = _reader().get(record_id)
+    """Show one record by its id or correlation id, with its attempts."""
+    with _readable():
+        record = _reader().get(record_id)
     if record is None:
-        click.echo("There is no such record.", err=True)
-        raise SystemExit(EXIT_NOT_FOUND)
+        raise Failure(NO, "There is no such record.")
     click.echo(json.dumps(_shown(record), indent=None if as_json else 2))
 
 
-@records.command()
+@records.command(epilog=exit_codes("stopped by Ctrl-C", UNREADABLE, CONFIG))
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
 def follow(as_json: bool) -> None:
-    """Print each record as it is made, until Ctrl-C."""
-    reader, pause = _reader(), Event()
-    newest = next(iter(reader.search(Query(limit=1))), None)
-    since = newest.opened_at if newest else 0.0
-    seen = {newest.id} if newest else set()
-    while not pause.wait(FOLLOW_EVERY):
-        for record in reversed(reader.search(Query(since=since, limit=500))):
-            if record.outcome and record.id not in seen:
-                seen.add(record.id)
-                _print(record, as_json)
+    """Print each record once, when its chat has ended, until Ctrl-C.
+
+    They come in the order of the chain. What was on record before is not printed.
+    """
+    with _readable(), suppress(KeyboardInterrupt):
+        for record in sealed_from_now_on(_reader(), Event().wait):
+            _print(record, as_json)
 
 
-@records.command()
+def sealed_from_now_on(
+    reader: Records, wait: Callable[[float], bool]
+) -> Iterator[Record]:
+    """Yield what is sealed from now on; `wait` returns True to end it."""
+    seq = reader.last_seq()
+    while not wait(FOLLOW_EVERY):
+        while found := reader.sealed_after(seq):
+            yield from found
+            seq = found[-1].seq or seq
+
+
+@records.command(epilog=exit_codes("it is whole", UNREADABLE, CONFIG, no="it is not"))
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def verify(as_json: bool) -> None:
-    """Check the hash chain over all records.
-
-    \b
-    Exit codes: 0 it is whole, 1 it is not, 78 bad settings.
-    """
-    result = verify_records(settings_or_exit())
+    """Check the hash chain over all records."""
+    settings = settings_or_exit()
+    with _readable(), progress("Checking", as_json=as_json) as tell:
+        result = verify_records(settings, tell)
     facts = {
         "ok": result.ok,
         "rows": result.rows,
         "first_bad_seq": result.first_bad_seq,
         "reason": result.reason,
     }
+    if not result.ok:
+        facts["error"] = result.reason
     sentence = f"{result.rows} records, " + (result.reason or "the chain is whole")
     click.echo(json.dumps(facts) if as_json else sentence)
-    raise SystemExit(0 if result.ok else 1)
+    raise SystemExit(0 if result.ok else NO)
 
 
 def _reader() -> Records:
     return open_records(settings_or_exit())
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except SearchTookTooLong:
+        why = "The search took too long. Ask for less time with --since and --until"
+        raise Failure(UNREADABLE, why) from None
+    except AuditUnavailable as error:
+        why = f"The records cannot be read ({error}); see VX11_AUDIT_URL"
+        raise Failure(UNREADABLE, why) from None
 
 
 def _unix(time: datetime | None) -> float | None:

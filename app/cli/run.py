@@ -3,61 +3,93 @@
 import json
 import os
 import secrets
+import shlex
 import signal
+import socket
 import subprocess
-import sys
+import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
+from http.client import HTTPException
 from pathlib import Path
 
 import click
 
-from app.settings import Settings, SettingsError, load
+from app.cli import children
+from app.cli.address import Address
+from app.cli.children import Child
+from app.cli.client import settings_or_exit
+from app.cli.exits import CONFIG, UNAVAILABLE, exit_codes
+from app.cli.failing import Failure
+from app.settings import Settings
 
-HOUSE = Path(__file__).parents[2]
 TOKEN = "VX11_TENTACULO_LINK_TOKEN"  # noqa: S105  # a name
-STOP_LIMIT = 45.0  # seconds; longer than the longest chat may take
-EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
+AUDIT = "VX11_AUDIT_URL"
+# What another terminal must know of this run, as far as it is set.
+EXPORTS = ("VX11_CONFIG", "VX11_BIND", TOKEN, "VX11_OPERATOR_TOKEN", AUDIT)
+# Words said to the sandbox have no place among the records of real chats.
+SANDBOX_AUDIT = f"sqlite:///{children.HOUSE}/var/sandbox.db"
+STANDINS = "the sandbox: a stand-in switch and madre, on this machine only"
+# A closed terminal is a stop like any other, except under nohup.
+STOPS = (signal.SIGTERM, signal.SIGHUP)
+BEYOND_GRACE = 5.0  # seconds that a gateway gets to end after its last chat did
+SANDBOX_STOP = 5.0  # seconds
 
 BANNER = """\
 The console is at   {console}
-The gateway is at   {url}
+The gateway is at   {gateway}
 The token is        {token}
-Behind it           {upstreams}
-Try it              curl -s {url}/operator/api/chat -H 'X-VX11-Token: {token}' \\
+Behind it           {behind}
+Records are in      {records}
+Try it              curl -s {options}{url}/operator/api/chat \\
+                      -H 'X-VX11-Token: {token}' \\
                       -H 'Content-Type: application/json' -d '{{"message": "Hello"}}'
+Commands in another terminal need:
+{exports}
 Ctrl-C stops all of it.
 """
 
 
-@click.command()
-def run() -> None:
+@click.command(
+    epilog=exit_codes(
+        "stopped",
+        CONFIG,
+        no="the audit database, or something else at its start, cannot be used",
+        _3="the workers do not start",
+        _69="the address is taken",
+    )
+)
+@click.option("--json", "as_json", is_flag=True, help="Print where it is as JSON.")
+def run(as_json: bool) -> None:
     """Start the gateway in the foreground; Ctrl-C stops all of it.
 
-    Without VX11_SWITCH_URL, VX11_MADRE_URL or [[upstreams]] a sandbox answers,
-    and without a token a random one is made for this run.
+    Without VX11_SWITCH_URL, VX11_MADRE_URL or [[upstreams]] a sandbox answers, with
+    records in var/sandbox.db unless VX11_AUDIT_URL is set. Without a token a random
+    one is made for this run.
     """
     environment = dict(os.environ)
-    has_token = _token_is_set(environment)
+    has_token = _load_or_exit(environment).token is not None
     if not has_token:
         environment[TOKEN] = secrets.token_urlsafe(24)
     settings = _load_or_exit(environment)
+    _exit_if_taken(settings)
+    _stop_on_signals()
     with ExitStack() as running:
-        if _has_upstreams(environment, settings):
-            behind = ", ".join(u.name for u in settings.effective_upstreams())
-        else:
-            environment |= _start_sandbox(environment, running)
-            behind = "the sandbox: a stand-in switch and madre, on this machine only"
-        gateway = _start(
-            ["gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"], environment
-        )
-        running.callback(_stop, gateway)
-        _announce(settings, environment, behind, sign_in=not has_token)
-        raise SystemExit(_wait(gateway))
-
-
-def _token_is_set(environment: Mapping[str, str]) -> bool:
-    return any(environment.get(name) for name in (TOKEN, "VX11_OPERATOR_TOKEN"))
+        try:
+            behind = _stand_behind(environment, settings, running)
+            settings = _load_or_exit(environment)
+            gateway = _start_gateway(environment, settings, running)
+            if gateway.poll() is None:
+                here = _whereabouts(
+                    settings, environment, behind, sign_in=not has_token
+                )
+                click.echo(json.dumps(here) if as_json else BANNER.format(**here))
+            code = gateway.wait()
+        except KeyboardInterrupt:
+            with suppress(OSError):  # the terminal may be closed
+                click.echo("Stopping.", err=True)
+            code = 0
+    raise SystemExit(code)
 
 
 def _has_upstreams(environment: Mapping[str, str], settings: Settings) -> bool:
@@ -67,27 +99,40 @@ def _has_upstreams(environment: Mapping[str, str], settings: Settings) -> bool:
 
 def _load_or_exit(environment: Mapping[str, str]) -> Settings:
     os.environ.update(environment)
-    try:
-        return load()
-    except SettingsError as error:
-        click.echo("The gateway does not start:", err=True)
-        for problem in error.problems:
-            click.echo(f"  {problem}", err=True)
-        raise SystemExit(EXIT_CONFIG) from None
+    return settings_or_exit("The gateway does not start:")
 
 
-def _start(
-    command: list[str], environment: Mapping[str, str], stdout: int | None = None
-) -> "subprocess.Popen[str]":
-    """Start one of our own modules with this Python, in its own process group."""
-    return subprocess.Popen(  # noqa: S603  # the command is ours
-        [sys.executable, "-m", *command],
-        cwd=HOUSE,
-        env=dict(environment),
-        text=True,
-        start_new_session=True,  # Ctrl-C reaches only us; we stop the rest in order
-        stdout=stdout,
-    )
+def _exit_if_taken(settings: Settings) -> None:
+    """Say so at once, in one line; gunicorn would try for five seconds."""
+    places = {"VX11_BIND": settings.bind, "VX11_METRICS_BIND": settings.metrics_bind}
+    for variable, text in places.items():
+        if text and (problem := Address(text).problem()):
+            raise Failure(UNAVAILABLE, f"{text} {problem}, or set {variable}")
+
+
+def _stop_on_signals() -> None:
+    """From now on a stop is a KeyboardInterrupt; one is enough, also while stopping."""
+
+    def stop(_signum: int, _frame: object) -> None:
+        for name in STOPS:
+            signal.signal(name, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for name in STOPS:
+        if signal.getsignal(name) is not signal.SIG_IGN:
+            signal.signal(name, stop)
+
+
+def _stand_behind(
+    environment: dict[str, str], settings: Settings, running: ExitStack
+) -> str:
+    """Have somebody to answer, the sandbox if need be; return who, in words."""
+    if _has_upstreams(environment, settings):
+        return ", ".join(one.name for one in settings.effective_upstreams())
+    environment |= _start_sandbox(environment, running)
+    if "audit_url" not in settings.model_fields_set:
+        environment[AUDIT] = SANDBOX_AUDIT
+    return STANDINS
 
 
 def _start_sandbox(
@@ -95,8 +140,8 @@ def _start_sandbox(
 ) -> dict[str, str]:
     """Start the sandbox on free ports; return the variables that point to it."""
     command = ["app.sandbox", "--switch-port", "0", "--madre-port", "0"]
-    sandbox = _start(command, environment, stdout=subprocess.PIPE)
-    running.callback(_stop, sandbox)
+    sandbox = children.start(command, environment, stdout=subprocess.PIPE)
+    running.callback(children.stop, sandbox, SANDBOX_STOP)
     urls = json.loads(sandbox.stdout.readline() if sandbox.stdout else "{}")
     return {
         "VX11_SWITCH_URL": urls["switch"],
@@ -105,38 +150,80 @@ def _start_sandbox(
     }
 
 
-def _stop(process: "subprocess.Popen[str]") -> None:
-    process.terminate()
+def _start_gateway(
+    environment: Mapping[str, str], settings: Settings, running: ExitStack
+) -> Child:
+    """Start gunicorn and return once it answers, or has ended.
+
+    That it listens it tells us as it would tell systemd, so that nobody else who may
+    answer at its address is taken for it.
+    """
+    folder = running.enter_context(tempfile.TemporaryDirectory(prefix="vx11-"))
+    told = running.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+    told.bind(f"{folder}/notify")
+    told.setblocking(False)
+    gateway = children.start(
+        ["gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"],
+        {**environment, "NOTIFY_SOCKET": f"{folder}/notify"},
+    )
+    running.callback(children.stop, gateway, settings.grace + BEYOND_GRACE)
+    while _lives(gateway) and not _is_listening(told):
+        pass
+    while _lives(gateway) and not _answers(Address(settings.bind)):
+        pass
+    return gateway
+
+
+def _lives(child: Child) -> bool:
+    """Whether it still does, a moment from now."""
     try:
-        process.wait(STOP_LIMIT)
+        child.wait(0.1)
     except subprocess.TimeoutExpired:
-        process.kill()
+        return True
+    return False
 
 
-def _announce(
+def _is_listening(told: socket.socket) -> bool:
+    try:
+        return b"READY=1" in told.recv(4096)
+    except BlockingIOError:
+        return False
+
+
+def _answers(address: Address) -> bool:
+    """Ask for its health; a worker that is still starting lets us wait."""
+    with suppress(OSError, HTTPException), closing(address.connection(1.0)) as asked:
+        asked.request("GET", "/health")
+        return asked.getresponse().status == 200
+    return False
+
+
+def _whereabouts(
     settings: Settings, environment: Mapping[str, str], behind: str, *, sign_in: bool
-) -> None:
+) -> dict[str, str]:
     """Tell where everything is.
 
     With `sign_in` the console's address carries the token, behind the `#` that no
     browser sends on. Browsers remember addresses, so only a token that was made for
     this run goes there.
     """
-    token = environment.get(TOKEN) or environment["VX11_OPERATOR_TOKEN"]
-    url = f"http://{settings.bind}"
-    console = f"{url}/operator/" + (f"#token={token}" if sign_in else "")
-    click.echo(BANNER.format(url=url, console=console, token=token, upstreams=behind))
+    token = settings.token.get_secret_value() if settings.token else ""
+    address = Address(settings.bind)
+    console = f"{address.url}/operator/" + (f"#token={token}" if sign_in else "")
+    socket_option = f"--unix-socket {shlex.quote(address.path)} "
+    return {
+        "console": "(none: a browser needs HOST:PORT)" if address.path else console,
+        "gateway": settings.bind if address.path else address.url,
+        "url": address.url,
+        "options": socket_option if address.path else "",
+        "token": token,
+        "behind": behind,
+        "records": str(Path(settings.audit_url.partition(":///")[2])),
+        "exports": _exports(environment),
+    }
 
 
-def _wait(gateway: "subprocess.Popen[str]") -> int:
-    """Wait until the gateway ends or somebody asks us to stop."""
-
-    def stop(_signum: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        return gateway.wait()
-    except KeyboardInterrupt:
-        click.echo("Stopping.", err=True)
-        return 0
+def _exports(environment: Mapping[str, str]) -> str:
+    given = {name: environment[name] for name in EXPORTS if environment.get(name)}
+    lines = (f"export {name}={shlex.quote(text)}" for name, text in given.items())
+    return "\n".join(f"  {line}" for line in lines)

@@ -6,41 +6,51 @@ from typing import Any
 import click
 
 from app.cli.client import GatewayClient
+from app.cli.exits import CONFIG, NOT_ALLOWED, UNAVAILABLE, exit_codes
 
-STATUS = "/operator/api/status"
+OBSTACLES = {
+    "unhealthy": "it is down ({reason})",
+    "resting": "it asked for a rest",
+    "circuit_open": "its circuit breaker is {breaker}",
+    "no_slot": "all its {calls[limit]} places are taken",
+}
 
 
-@click.command()
+@click.command(
+    epilog=exit_codes(
+        "all are up", UNAVAILABLE, NOT_ALLOWED, CONFIG, no="some are not up"
+    )
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON.")
 def status(as_json: bool) -> None:
-    """Show whether each upstream is up.
-
-    \b
-    Exit codes: 0 all up, 1 some are not, 69 no gateway, 78 bad settings.
-    """
-    known = GatewayClient.of_this_installation().get(STATUS)
+    """Show whether each upstream is up."""
+    known = GatewayClient.of_this_installation().status()
     services: dict[str, dict[str, Any]] = known["core_services"]
     if as_json:
         click.echo(json.dumps(known, indent=2))
     else:
         for name in known["policy"]["order"]:
             service = services[name]
-            click.echo(f"{name:<16} {service['status']:<8} {service['reason']}")
+            reason, obstacle = service["reason"], _obstacle(service)
+            if obstacle and service["status"] != "down":
+                reason = f"{reason}, but passed over: {obstacle}"
+            click.echo(f"{name:<16} {service['status']:<8} {reason}")
     all_up = all(service["status"] == "up" for service in services.values())
     raise SystemExit(0 if all_up else 1)
 
 
-@click.command()
+@click.command(
+    epilog=exit_codes(
+        "somebody would answer", UNAVAILABLE, NOT_ALLOWED, CONFIG, no="nobody would"
+    )
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the reasons as JSON.")
 def explain(as_json: bool) -> None:
     """Tell which upstream would answer now, and why each other would not.
 
     Nobody is asked: it is what the gateway knows at this moment.
-
-    \b
-    Exit codes: 0 somebody would answer, 1 nobody, 69 no gateway, 78 bad settings.
     """
-    known = GatewayClient.of_this_installation().get(STATUS)
+    known = GatewayClient.of_this_installation().status()
     verdicts = _verdicts(known["policy"]["order"], known["core_services"])
     if as_json:
         click.echo(json.dumps(verdicts, indent=2))
@@ -68,8 +78,10 @@ def _verdicts(
 
 
 def _obstacle(service: dict[str, Any]) -> str:
-    if service["status"] == "down":
-        return f"it is down ({service['reason']})"
-    if service.get("breaker") == "open":
-        return "its circuit breaker is open"
-    return ""
+    """Why it would be passed over now and for how long; "" if it would not be."""
+    obstacle = service.get("obstacle")
+    if obstacle is None:
+        return ""
+    words = OBSTACLES.get(obstacle["reason"], obstacle["reason"]).format(**service)
+    wait = obstacle.get("for_s")
+    return words if wait is None else f"{words}, for another {wait:g} s"

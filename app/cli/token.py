@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+from app.cli.exits import CONFIG, NAME, exit_codes
+from app.cli.failing import Failure
 from app.gateway.chat import Priority
 from app.gateway.tokens import (
     ALL_SCOPES,
@@ -26,11 +28,8 @@ from app.gateway.tokens import (
     name_problem,
     new_token,
 )
-from app.settings import SettingsError, load
+from app.settings import SettingsError, load_local
 from app.wiring import token_store
-
-EXIT_NAME = 3  # the name is taken, or there is no such token
-EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -84,38 +83,26 @@ def _told() -> Iterator[None]:
         yield
     except NameTaken as name:
         message = f"There is a token of the name {name}. --rotate adds another one."
-        _give_up(EXIT_NAME, message)
+        raise Failure(NAME, message) from None
     except NoSuchToken as name:
-        _give_up(EXIT_NAME, f"There is no such token of the name {name}.")
+        raise Failure(NAME, f"There is no such token of the name {name}.") from None
     except (TokensUnusable, SettingsError) as error:
-        _give_up(EXIT_CONFIG, *error.problems)
-
-
-def _give_up(code: int, *messages: str) -> None:
-    for message in messages:
-        click.echo(message, err=True)
-    raise SystemExit(code)
+        raise Failure(CONFIG, *error.problems) from None
 
 
 def _configured() -> Path:
-    path = load(auth_mode="off").tokens_file
+    path = load_local().tokens_file
     if path is None:
         raise SettingsError(["There is no file of tokens: VX11_TOKENS_FILE or --file"])
     return path
 
 
-@click.group()
+@click.group(epilog=exit_codes("done", NAME, CONFIG))
 def token() -> None:
     """Make, list and revoke the tokens that callers show.
 
     Changes are in effect in the running gateway within 5 seconds. Only a digest of
     each token is kept, so a lost one cannot be found again: make a new one.
-
-    \b
-    Exit codes:  0  done
-                 2  the command line is wrong
-                 3  the name is taken, or there is no such token
-                78  the file of tokens, or a setting, cannot be used
     """
 
 
@@ -125,7 +112,7 @@ def _usable_name(_ctx: click.Context, _param: click.Parameter, name: str) -> str
     return name
 
 
-@token.command()
+@token.command(epilog=exit_codes("done", NAME, CONFIG))
 @click.argument("name", callback=_usable_name)
 @click.option(
     "--scope",
@@ -167,7 +154,6 @@ def new(
     """Make a token for NAME and print it, this once only.
 
     The token is all that goes to standard output, so that scripts can take it.
-    Exit codes: see `token --help`.
     """
     secret = new_token()
     like = _newest(store, name) if rotate else Caller(name, frozenset({"chat"}))
@@ -206,13 +192,10 @@ def _record(
     return replace(Token.of(caller, secret), not_before=not_before, expires=expires)
 
 
-@token.command("list")
+@token.command("list", epilog=exit_codes("done", CONFIG))
 @_common
 def show(store: TokenStore, *, as_json: bool) -> None:
-    """List the tokens: whose they are, what they may do, and whether they are valid.
-
-    Exit codes: see `token --help`.
-    """
+    """List the tokens: whose they are, what they may do, and whether they are valid."""
     facts = [_facts(known) for known in store.tokens()]
     if as_json:
         click.echo(json.dumps(facts))
@@ -221,20 +204,17 @@ def show(store: TokenStore, *, as_json: bool) -> None:
         click.echo(line)
 
 
-@token.command()
+@token.command(epilog=exit_codes("done", NAME, CONFIG))
 @click.argument("name")
 @click.option("--id", "token_id", help="Only the one of this id; see `token list`.")
 @_common
 def revoke(
     store: TokenStore, *, name: str, token_id: str | None, as_json: bool
 ) -> None:
-    """Revoke all tokens of NAME, or one of them.
-
-    Exit codes: see `token --help`.
-    """
+    """Revoke all tokens of NAME, or one of them."""
     gone = store.remove(name, token_id)
     if as_json:
-        click.echo(json.dumps([_facts(token) for token in gone]))
+        click.echo(json.dumps([_facts(t) | {"state": "revoked"} for t in gone]))
         return
     for token in gone:
         click.echo(f"Revoked {token.id} of {token.caller.name}.")

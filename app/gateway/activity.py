@@ -15,13 +15,14 @@ GAP = 60.0
 class Moment:
     """One chat as a point in a picture.
 
-    `opened_at` is Unix time and `duration` in seconds. While the chat is under way
-    all but `opened_at` is None.
+    `opened_at` is Unix time and `duration` in seconds; `status` is HTTP's. While
+    the chat is under way all but `opened_at` is None.
     """
 
     opened_at: float
     duration: float | None
     outcome: str | None
+    status: int | None
     provider: str | None
     degraded_by: str | None
     code: str | None

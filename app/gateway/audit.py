@@ -5,6 +5,7 @@ ends. Nothing here knows how or where the rows are kept.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,9 +70,16 @@ class Trail(Protocol):
         """
         ...
 
-    def finish(self, intent: Intent, closing: Closing, timeout: float) -> float:
+    def finish(
+        self,
+        intent: Intent,
+        closing: Closing,
+        timeout: float,
+        pulse: Callable[[], None] = lambda: None,
+    ) -> float:
         """Wait until the whole record is committed; return the seconds waited.
 
+        `pulse` is called every SLICE while the wait lasts; it must not raise.
         Raises AuditUnavailable, at most `timeout` seconds later, when it is not.
         The reply must then not be delivered.
         """
@@ -170,6 +178,23 @@ class Records(Protocol):
     def search(self, query: Query) -> tuple[Record, ...]:
         """Return matching records, newest first, at most 500 at once.
 
+        Raises AuditUnavailable when the records can't be read, SearchTookTooLong
+        when there are too many to look through.
+        """
+        ...
+
+    def last_seq(self) -> int:
+        """The `seq` of the record that was sealed last, 0 before the first.
+
+        Raises AuditUnavailable when the records can't be read.
+        """
+        ...
+
+    def sealed_after(self, seq: int) -> tuple[Record, ...]:
+        """Return what was sealed after that one, in that order, at most 500 at once.
+
+        Whoever asks on from the last one's `seq` sees each record once: a record is
+        sealed when its chat ends, and never before one that has a lower `seq`.
         Raises AuditUnavailable when the records can't be read.
         """
         ...

@@ -1,19 +1,21 @@
 """Audited: no answer leaves before its record is committed.
 
-The outermost handler. It notes the intent before anything is asked, and hangs
+Around all but the measuring. It notes the intent before anything is asked, and hangs
 the closing of the record on the reply's ending, where a failure to commit is a
 veto: the reply is then not delivered.
 """
 
 import hashlib
 import hmac
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
+from functools import partial
 from time import monotonic, time
 from typing import Any
 
+from app.gateway import strict_json
 from app.gateway.assembly import assembled
 from app.gateway.audit import Closing, Intent, Trail, new_audit_id
 from app.gateway.budget import Budget, Clock
@@ -34,9 +36,8 @@ COMMIT_LIMIT = 2.0  # seconds; a disk that takes longer is down (matrix row 74)
 GRACE = 0.2  # a commit may end this much after the deadline, of the 0.25 promised
 
 
-_encode = json.JSONEncoder(
-    ensure_ascii=False, separators=(",", ":"), default=str
-).encode
+_encode = strict_json.encoder(ensure_ascii=False, separators=(",", ":"), default=str)
+_encode_ascii = strict_json.encoder(default=str)
 
 
 class Content(Enum):
@@ -50,14 +51,16 @@ class Content(Enum):
 class ContentPolicy:
     """Turns requests and replies into what may be stored of them, as JSON text.
 
-    `key` makes digests useless to whoever has only the database. Threads may
-    share it.
+    `key`, or what returns it, makes digests useless to whoever has only the
+    database; without one there are none. Threads may share it.
     """
 
-    def __init__(self, content: Content, redactor: Redactor, key: bytes) -> None:
+    def __init__(
+        self, content: Content, redactor: Redactor, key: bytes | Callable[[], bytes]
+    ) -> None:
         self._content = content
         self._redactor = redactor
-        self._key = key
+        self._key = key if callable(key) else lambda: key
 
     def request(self, request: ChatRequest) -> str:
         """What is stored of a request: all that it says, and whom it asks."""
@@ -71,6 +74,10 @@ class ContentPolicy:
         if request.extra:
             said["extra"] = request.extra
         return self._store(said)
+
+    def name(self, name: str) -> str:
+        """What is stored of an id or a model's name, whatever the policy."""
+        return self._redactor.name(name)
 
     def reply(self, reply: ChatReply, pieces: Sequence[Mapping[str, Any]] = ()) -> str:
         """What is stored of a reply, whole or as far as it got.
@@ -88,7 +95,8 @@ class ContentPolicy:
         if self._content is Content.FULL:
             return _json(self._redacted(said))
         text = _json(said).encode()
-        digest = hmac.digest(self._key, text, hashlib.sha256).hex()
+        key = self._key()
+        digest = hmac.digest(key, text, hashlib.sha256).hex() if key else None
         return _json({"hmac_sha256": digest, "bytes": len(text)})
 
     def _redacted(self, said: Mapping[str, Any]) -> Any:
@@ -110,7 +118,7 @@ def _json(value: object) -> str:
     # Lone surrogates cannot be stored as UTF-8, so non-ASCII text is only kept
     # as it is where it encodes.
     text = _encode(value)
-    return text if _encodes(text) else json.dumps(value, default=str)
+    return text if _encodes(text) else _encode_ascii(value)
 
 
 def _encodes(text: str) -> bool:
@@ -187,8 +195,8 @@ class Audited:
         now = self._wall_clock()
         return Intent(
             id=new_audit_id(now),
-            correlation_id=request.correlation_id,
-            session_id=request.session_id,
+            correlation_id=self._policy.name(request.correlation_id),
+            session_id=self._policy.name(request.session_id),
             caller=request.caller,
             route=request.route,
             opened_at=now,
@@ -208,7 +216,7 @@ class Audited:
             self._trail.note(intent, closing)
             return 0.0
         limit = min(COMMIT_LIMIT, budget.remaining() + GRACE)
-        return self._trail.finish(intent, closing, limit)
+        return self._trail.finish(intent, closing, limit, partial(_beat, budget))
 
     def _closing(self, stream: ReplyStream, started: float) -> Closing:
         reply, error = stream.reply, stream.error
@@ -216,7 +224,7 @@ class Audited:
         return self._closed(
             started,
             outcome=(stream.outcome or Outcome.CANCELLED).value,
-            code=_code(error),
+            code=_code(error or _gone(stream)),
             status=status,
             reply=reply,
             pieces=stream.pieces,
@@ -247,7 +255,7 @@ class Audited:
             code=code,
             status=status,
             provider=reply.upstream or None,
-            model=reply.model or None,
+            model=self._policy.name(reply.model) or None,
             degraded_by=reply.degraded_by,
             reply=self._policy.reply(reply, pieces),
             attempts=_json([_drawn(attempt) for attempt in reply.attempts]),
@@ -269,10 +277,24 @@ def _drawn(attempt: Attempt) -> dict[str, object]:
     }
 
 
+def _beat(budget: Budget) -> None:
+    """Ask the budget's checks, which keep a stream's caller waiting, and no more.
+
+    Whatever they say, the record is committed all the same.
+    """
+    with suppress(Exception):
+        budget.check()
+
+
 def _code(error: BaseException | None) -> str | None:
     if error is None:
         return None
     return error.code if isinstance(error, GatewayError) else GatewayError.code
+
+
+def _gone(stream: ReplyStream) -> CallerGone | None:
+    """Who closes a reply before its end, and gives no reason, does not want it."""
+    return CallerGone() if stream.outcome is Outcome.CANCELLED else None
 
 
 def _status(error: BaseException | None) -> int:

@@ -83,6 +83,13 @@ class CircuitBreaker:
         """The phase as the whole host sees it now."""
         return self._circuit().phase
 
+    def refusal(self) -> tuple[str, float] | None:
+        """Why no call may start now and for how long, or None; takes nothing.
+
+        What it says of a probe under way is how long most of them take.
+        """
+        return self._refusal(self._circuit())
+
     def admit(self, lease: float) -> Permit:
         """Return if a call may start now, which must be over in `lease` seconds.
 
@@ -145,11 +152,16 @@ class CircuitBreaker:
             self._seen = raw, circuit
         return circuit
 
-    def _require(self, circuit: Circuit) -> None:
-        if refused := circuits.refusal(circuit, self._shared.now()):
+    def _refusal(self, circuit: Circuit) -> tuple[str, float] | None:
+        refused = circuits.refusal(circuit, self._shared.now())
+        if refused and refused[0] == "circuit_open" and circuit.phase is not Phase.OPEN:
             fault, wait = refused
-            if circuit.phase is Phase.HALF_OPEN:
-                wait = min(wait, self._rules.open_base)  # most probes are over sooner
+            return fault, min(wait, self._rules.open_base)  # most are over sooner
+        return refused
+
+    def _require(self, circuit: Circuit) -> None:
+        if refused := self._refusal(circuit):
+            fault, wait = refused
             raise NeverSent(fault, retry_after=wait)
 
     def _admit_probe(self, lease: float) -> Permit:

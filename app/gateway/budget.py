@@ -1,7 +1,7 @@
 """Budget: the time a request may take and whether anybody still wants it."""
 
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, sleep
 
 from app.gateway.errors import NoAnswer
 
@@ -68,6 +68,14 @@ class Budget:
     def slice(self) -> float:
         """How long a wait may last before it must call `check()` again; may be 0."""
         return min(SLICE, self.remaining())
+
+    def rest(self, seconds: float, wait: Callable[[float], None] = sleep) -> None:
+        """Wait that long, in slices. Raises as `check` does."""
+        until = self._clock() + seconds
+        while (left := until - self._clock()) > 0:
+            self.check()
+            wait(min(left, self.slice()))
+        self.check()
 
     def within(self, seconds: float, *checks: Check) -> "Budget":
         """A budget inside this one: same cancellation, no later deadline."""

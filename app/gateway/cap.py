@@ -26,6 +26,17 @@ class CallCap:
         self._shared = shared
         self._limit = limit
 
+    @property
+    def limit(self) -> int | None:
+        """How many calls there may be at the same time; None: as many as come."""
+        return self._limit
+
+    @property
+    def running(self) -> int:
+        """How many there are now, from the whole host; not counted without a limit."""
+        now = self._shared.now() * TENTHS
+        return sum(end > now for end in _decoded(self._shared.read(self._key)))
+
     def acquire(self, lease: float) -> int | None:
         """Take a slot for a call that is over in `lease` seconds; never wait.
 

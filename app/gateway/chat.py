@@ -10,6 +10,42 @@ from typing import Any
 
 NOTHING: Mapping[str, Any] = {}
 
+# What takes no room or leaves no ink, beside white space: zero-width and directional
+# marks, fillers, a blank of Braille.
+_UNSEEN = frozenset(
+    chr(code)
+    for first, last in (
+        (0x00, 0x20),
+        (0x7F, 0xA0),
+        (0xAD, 0xAD),
+        (0x034F, 0x034F),
+        (0x061C, 0x061C),
+        (0x115F, 0x1160),
+        (0x1680, 0x1680),
+        (0x17B4, 0x17B5),
+        (0x180B, 0x180F),
+        (0x2000, 0x200F),
+        (0x2028, 0x202F),
+        (0x205F, 0x206F),
+        (0x2800, 0x2800),
+        (0x3000, 0x3000),
+        (0x3164, 0x3164),
+        (0xFE00, 0xFE0F),
+        (0xFEFF, 0xFEFF),
+        (0xFFA0, 0xFFA0),
+        (0xFFF9, 0xFFFB),
+        (0xE0000, 0xE007F),
+        (0xE0100, 0xE01EF),
+    )
+    for code in range(first, last + 1)
+)
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing to whoever reads it."""
+    return _UNSEEN.issuperset(text)
+
+
 # What a request may need that not every upstream can (`ChatRequest.needs`).
 TOOLS = "tools"
 IMAGES = "images"
@@ -86,10 +122,14 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens spent, as counted by the upstream that answered."""
+    """Tokens spent, as counted by the upstream that answered.
+
+    `details` say how many of them were of which kind, in OpenAI's words.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
+    details: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(frozen=True, slots=True)

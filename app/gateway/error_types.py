@@ -82,9 +82,9 @@ CLASSES: Mapping[type[BaseException], str] = {
     AuditUnavailable: AUDIT_UNAVAILABLE,
 }
 
-# What a door says when it turns a request away. Other codes go by their status.
+# What a door says when it turns a known caller away; who shows no valid token is
+# counted apart, as a failed login. Other codes go by their status.
 CODES: Mapping[str, str] = {
-    "auth_required": "caller_unauthenticated",
     "forbidden": "caller_forbidden",
     "rate_limited": "policy_rate_limited",
     "too_many_failed_auth": "policy_rate_limited",

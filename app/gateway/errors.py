@@ -19,6 +19,7 @@
     ├── Overloaded             our own admission refused
     ├── ShuttingDown           the gateway stops before the answer can be had
     └── AuditUnavailable       the record cannot be written
+        └── SearchTookTooLong  too many records to look through
 
 The texts of these exceptions are written by us: they name a fault class and hold
 no URL, no host, no token and nothing an upstream sent.
@@ -154,6 +155,12 @@ class AuditUnavailable(GatewayError):
     code = "audit_unavailable"
 
 
+class SearchTookTooLong(AuditUnavailable):
+    """There are more records to look through than a search may; nothing is broken."""
+
+    code = "search_took_too_long"
+
+
 @dataclass(frozen=True, slots=True)
 class Consequence:
     """What follows from a class of failure.
@@ -187,6 +194,7 @@ CONSEQUENCES: dict[type[GatewayError], Consequence] = {
     Overloaded: Consequence(fails_over=False, counts=False, status=503),
     ShuttingDown: Consequence(fails_over=False, counts=False, status=503),
     AuditUnavailable: Consequence(fails_over=False, counts=False, status=503),
+    SearchTookTooLong: Consequence(fails_over=False, counts=False, status=503),
 }
 
 # A full upstream is alive, and a rejected key of ours is an alarm, not an outage.

@@ -71,6 +71,15 @@ class Load:
     streams: int
 
 
+@dataclass(frozen=True, slots=True)
+class HostLoad:
+    """What is taken at the moment in all of so many workers; they share a `slots`."""
+
+    workers: int
+    slots: int
+    load: Load
+
+
 class Gate:
     """Slots and the queue before them; it waits for nobody. Threads may share it.
 

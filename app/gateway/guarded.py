@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from time import monotonic
 
 from app.gateway.breaker import CircuitBreaker, Permit
 from app.gateway.budget import Budget, Clock
 from app.gateway.cap import CallCap
 from app.gateway.chat import ChatRequest
+from app.gateway.circuit import Phase
 from app.gateway.errors import (
     ConnectFailed,
     NeverSent,
@@ -32,6 +34,17 @@ LEASE_MARGIN = 1.0
 # less than this share of its own time: or one caller could switch it off for all.
 FAIR_SHARE = 0.5
 LATE = frozenset({"write_timeout", "read_timeout", "deadline", "late_beginning"})
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why an upstream is passed over now, in the word that NeverSent has for it.
+
+    `wait` is in seconds, None where nobody can know for how long.
+    """
+
+    reason: str
+    wait: float | None = None
 
 
 class Guarded:
@@ -64,6 +77,26 @@ class Guarded:
         self._patience = patience
         self._clock = clock
 
+    @property
+    def phase(self) -> Phase:
+        """The phase of its circuit, as the whole host sees it now."""
+        return self._breaker.phase
+
+    @property
+    def cap(self) -> CallCap:
+        """How many calls it gets at once, for looking at."""
+        return self._cap
+
+    def obstacle(self) -> Obstacle | None:
+        """What would keep a call from being made now; takes nothing, asks nobody."""
+        if self._is_out():
+            return Obstacle("unhealthy")
+        if refused := self._breaker.refusal():
+            return Obstacle(*refused)
+        if self._cap.limit is not None and self._cap.running >= self._cap.limit:
+            return Obstacle("no_slot")
+        return None
+
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Ask the upstream, or raise NeverSent at once."""
         call = self._begun(budget)
@@ -84,8 +117,7 @@ class Guarded:
         return stream
 
     def _begun(self, budget: Budget) -> "_Call":
-        verdict = self._health.verdict(self.name)
-        if verdict is not None and not verdict.is_healthy:
+        if self._is_out():
             raise NeverSent("unhealthy", retry_after=RETRY_AFTER)
         limit = budget.remaining()
         permit = self._breaker.admit(limit + LEASE_MARGIN)
@@ -96,17 +128,23 @@ class Guarded:
             raise
         return _Call(permit, slot, limit, self._clock())
 
+    def _is_out(self) -> bool:
+        verdict = self._health.verdict(self.name)
+        return verdict is not None and not verdict.is_healthy
+
     def _ended(self, call: "_Call", stream: ReplyStream, took: float) -> None:
         if stream.outcome is Outcome.COMPLETED:
             self._cap.release(call.slot)
             self._breaker.succeeded(call.permit, took)
             self._health.note(self.name, None)
         else:
-            self._failed(call, stream.error)
+            self._failed(call, stream.error, stream.unread)
 
-    def _failed(self, call: "_Call", error: BaseException | None) -> None:
+    def _failed(
+        self, call: "_Call", error: BaseException | None, unread: float = 0.0
+    ) -> None:
         self._cap.release(call.slot)
-        if isinstance(error, UpstreamError) and self._is_to_blame(call, error):
+        if isinstance(error, UpstreamError) and self._is_to_blame(call, error, unread):
             self._breaker.failed(call.permit)
             if isinstance(error, ConnectFailed | NoAnswer):
                 self._health.note(self.name, error.fault)
@@ -117,12 +155,13 @@ class Guarded:
         if isinstance(error, UpstreamError) and error.fault == "upstream_auth":
             log.error("Upstream %s rejects our credentials", self.name)
 
-    def _is_to_blame(self, call: "_Call", error: UpstreamError) -> bool:
+    def _is_to_blame(self, call: "_Call", error: UpstreamError, unread: float) -> bool:
+        """Whether it counts; the time that a slow reader took is not the upstream's."""
         if not counts_against(error):
             return False
         took = self._clock() - call.started
         was_late = took >= call.limit or error.fault in LATE
-        return not was_late or took >= FAIR_SHARE * self.timeout
+        return not was_late or took - unread >= FAIR_SHARE * self.timeout
 
 
 class _Call:

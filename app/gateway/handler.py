@@ -57,6 +57,7 @@ class ReplyStream(Iterator[Delta]):
         self.pieces: list[Mapping[str, Any]] = []  # of deltas that were not just text
         self.received = 0  # body bytes that came from the upstream
         self.status: int | None = None  # the upstream's HTTP status
+        self.unread = 0.0  # seconds for which the reader did not ask for more
 
     @classmethod
     def whole(cls, reply: ChatReply) -> Self:

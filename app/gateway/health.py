@@ -109,7 +109,8 @@ class HealthBoard:
         was_healthy = before is None or before.is_healthy
         if was_healthy == (reason is None):
             return
-        log.warning("Upstream %s is now %s", upstream, reason or "healthy")
+        level = logging.WARNING if reason else logging.INFO
+        log.log(level, "Upstream %s is now %s", upstream, reason or "healthy")
         for listener in self._on_failure if reason else self._on_recovery:
             listener(upstream)
 

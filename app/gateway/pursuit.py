@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Protocol
 
 from app.gateway.attempts import failed_attempt, fault_of
@@ -19,7 +19,12 @@ from app.gateway.errors import (
     may_fail_over,
 )
 from app.gateway.handler import ChatHandler, Outcome, ReplyStream
-from app.gateway.retries import MOST_TRIES
+from app.gateway.retries import (
+    MOST_TRIES,
+    TIME_TO_ANSWER,
+    Wait,
+    pause_before_next,
+)
 from app.gateway.tracing import ended_attempt
 
 log = logging.getLogger(__name__)
@@ -29,6 +34,21 @@ RETRY_AFTER = 1.0  # seconds; a dead upstream is asked for its health that often
 # Of the upstreams behind, so many have time kept for them: were it all of a hundred,
 # the first would have none.
 KEPT_FOR = 2
+
+
+def share(timeout: float, behind: Sequence[float], remaining: float) -> float:
+    """Seconds for an upstream, less what is kept for the timeouts of those behind."""
+    fair = remaining * len(behind) / (len(behind) + 1)
+    return min(timeout, remaining - min(sum(behind), fair))
+
+
+def least_shares(timeouts: Sequence[float], deadline: float) -> list[float]:
+    """What each upstream gets if all before it use theirs up."""
+    shares: list[float] = []
+    for number, timeout in enumerate(timeouts, 1):
+        behind = timeouts[number:][:KEPT_FOR]
+        shares.append(share(timeout, behind, deadline - sum(shares)))
+    return shares
 
 
 class Upstream(ChatHandler, Protocol):
@@ -46,7 +66,10 @@ class Pursuit:
     Each attempt gets its own limit, or what remains less the share that is kept for
     the upstreams behind it, so that no upstream can starve the next. With
     `lets_go`, an upstream whose reply has begun may use up that share as well:
-    nobody behind it is likely to be needed. It belongs to one thread.
+    nobody behind it is likely to be needed. At most MOST_TRIES upstreams get to see
+    the request; where MOST_AT_ONCE have seen it within AT_ONCE seconds, the next one
+    is asked once that time is over, if that leaves it time to answer. Those passed
+    over do not count. It belongs to one thread.
     """
 
     def __init__(
@@ -57,12 +80,14 @@ class Pursuit:
         *,
         lets_go: bool = False,
         clock: Clock = monotonic,
+        wait: Wait = sleep,
     ) -> None:
         self._upstreams = upstreams
         self._request = request
         self._budget = budget
         self._lets_go = lets_go
         self._clock = clock
+        self._wait = wait
         self._asked = 0  # upstreams, those passed over included
         self._started = 0.0
         self._errors: list[GatewayError] = []
@@ -75,7 +100,7 @@ class Pursuit:
         Raises NobodyAnswered when all failed, and an upstream's own error when it
         forbids asking another. Either carries the attempts made.
         """
-        while self._may_try():
+        while self._may_try() and self._has_waited():
             upstream = self._upstreams[self._asked]
             try:
                 return self._ask(upstream)
@@ -115,6 +140,19 @@ class Pursuit:
         is_left = self._asked < len(self._upstreams)
         return is_left and len(self._budget.tries.at) < MOST_TRIES
 
+    def _has_waited(self) -> bool:
+        """Wait until another may be asked; False if there is no time for that."""
+        pause = pause_before_next(self._budget.tries, self._clock())
+        if pause <= 0:
+            return True
+        if pause + TIME_TO_ANSWER > self._budget.remaining():
+            return False
+        try:
+            self._budget.rest(pause, self._wait)
+        except GatewayError as error:
+            raise self._telling(error) from None
+        return True
+
     def _ask(self, upstream: Upstream) -> ReplyStream:
         behind = self._upstreams[self._asked + 1 :][:KEPT_FOR]
         share = self._share(upstream, behind)
@@ -133,10 +171,8 @@ class Pursuit:
 
     def _share(self, upstream: Upstream, behind: Sequence[Upstream]) -> float:
         """Seconds until the next upstream's turn."""
-        remaining = self._budget.remaining()
-        fair = remaining * len(behind) / (len(behind) + 1)
-        kept = min(sum(u.timeout for u in behind), fair)
-        return min(upstream.timeout, remaining - kept)
+        timeouts = [one.timeout for one in behind]
+        return share(upstream.timeout, timeouts, self._budget.remaining())
 
     def _failed(self, name: str, error: GatewayError) -> None:
         """Note a failure to begin; raise it if nobody else may be asked."""

@@ -8,13 +8,26 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-_SENSITIVE_KEY = re.compile(
-    r"pass(word|wd|phrase)?|secret|token|api[_-]?key|authorization|cookie|credential",
-    re.IGNORECASE,
-)
-
+from app.gateway.tokens import MARKER
 
 SHORTEST = 5  # characters that hold a secret of any kind: a@b.c
+HIDDEN = "[redacted:secret]"
+
+_SENSITIVE_KEY = re.compile(
+    r"pass(?:word|wd|phrase|code)|(?<![a-z])(?:pass|pwd)(?![a-z])"
+    r"|secret(?!ar)|token(?!iz)|api[_-]?key|(?:access|private)[_-]?key"
+    r"|authorization|cookie|credential",
+    re.IGNORECASE,
+)
+# Names of numbers that count or number tokens, and are none.
+_COUNTED = re.compile(
+    r"tokens|(?:max|min|num|per|total)[_-]?token"
+    r"|token[_-]?(?:budget|count|id|index|limit|type|usage)",
+    re.IGNORECASE,
+)
+# Under a sensitive name may stand the schema of a value: what it says stays.
+_SCHEMA_TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
+_SCHEMA_WORDS = frozenset({"type", "description", "title", "format"})
 
 
 def _passes_luhn(digits: str) -> bool:
@@ -24,16 +37,43 @@ def _passes_luhn(digits: str) -> bool:
 
 
 def _card(match: re.Match[str]) -> str:
-    digits = re.sub(r"[ -]", "", match[0])
+    digits = re.sub(r"[ .-]", "", match[0])
     return "[redacted:card]" if _passes_luhn(digits) else match[0]
+
+
+# Those of the file of tokens, of which only digests are known (`tokens.new_token`).
+_OUR_TOKEN = re.compile(rf"{MARKER}[\w-]{{40,}}+", re.ASCII)
+
+# What may stand between a name and its value in settings, code and JSON (also in JSON
+# within JSON), and in prose. A group holds the quote before the value, if there is one.
+_QUOTE = r"\\{0,3}[\"'`]"
+_SIGN = rf"(?:{_QUOTE})?+\s*+(?:=>|:=|[:=])"
+_OPENING = rf"\s*+({_QUOTE})?+"
+_SUFFIX = r"(?:[_-][\w-]{1,30}+|\d{1,3}|(?i:access)?[Kk]ey)?+"
+# The value: not what was taken out already, or says that there is none.
+_SOME = r"(?!\[redacted|(?i:null|none|true|false|undefined)\b)"
+_QUOTED = r"(?:(?!\2)(?:[^\\\n]|\\.))++"
+_WORD = r"[\w.~+/=%-]"
+_HAS_DIGIT = r"(?=[A-Za-z_.~+/=%-]{0,64}\d)"
+
+
+def _assigned(name: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"({name}(?:{_SUFFIX}{_SIGN}|\s++is\b){_OPENING})"
+        rf"{_SOME}(?(2){_QUOTED}|[^\s,;]{{4,}}+)",
+        re.ASCII,
+    )
 
 
 _Replacement = str | Callable[[re.Match[str]], str]
 
-# (sign that must be present, pattern, what replaces a match)
+# (lower-case sign that must be present, pattern, what replaces a match). No pattern
+# takes more time than the length of the text: what repeats is possessive or bounded.
+# None begins with a case-blind letter or an assertion if it can be helped, since
+# those are searched several times slower.
 _PATTERNS: tuple[tuple[str, re.Pattern[str], _Replacement], ...] = (
     (
-        "-----BEGIN",
+        "-----begin",
         re.compile(
             r"-----BEGIN [A-Z ]{0,40}-----.*?(?:-----END [A-Z ]{0,40}-----|\Z)",
             re.DOTALL,
@@ -41,47 +81,91 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], _Replacement], ...] = (
         "[redacted:pem]",
     ),
     (
-        "eyJ",
-        re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*", re.ASCII),
+        "eyj",
+        re.compile(r"(?<![\w-])eyJ[\w-]{8,}+\.[\w-]{8,}+\.[\w-]*+", re.ASCII),
         "[redacted:jwt]",
     ),
     (
-        "earer",
-        re.compile(r"\b([Bb]earer)\s+[\w.~+/=-]{8,}", re.ASCII),
+        "bearer",
+        re.compile(r"([Bb](?i:earer))\s++[\w.~+/=-]{8,}+", re.ASCII),
         r"\1 [redacted:bearer]",
     ),
     (
-        "BEARER",
-        re.compile(r"\bBEARER\s+[\w.~+/=-]{8,}", re.ASCII),
-        "BEARER [redacted:bearer]",
+        "authorization",
+        re.compile(
+            r"([Aa](?i:uthorization)\\{0,3}[\"']?\s*+[:=]>?\s*+\\{0,3}[\"']?)(?:"
+            r"(?i:basic|token|apikey|negotiate|ntlm)\s++(?!\[redacted)[^\s\"',;]{4,}+"
+            r"|(?i:digest|aws4-hmac-sha256)\s++[^\r\n]++"
+            rf"|{_HAS_DIGIT}(?!\[redacted)[^\s\"',;]{{8,}}+)",
+            re.ASCII,
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (
+        "cookie",
+        re.compile(
+            r"([Cc](?i:ookie)[\"']?\s*+:\s*+[\"']?)(?=[\w.$-]{1,64}=)[^\r\n\"']++",
+            re.ASCII,
+        ),
+        rf"\1{HIDDEN}",
     ),
     (
         "",
         re.compile(
-            r"\b(?:(?:sk|pk|rk|gh[pousr]|glpat|hf|xox[abprs])[-_][\w-]{16,}"
-            r"|A[KS]IA[A-Z0-9]{16}|AIza[\w-]{35}|vx11_[\w-]{40,})",
+            r"\b(?:(?:sk|pk|rk|gh[pousr]|glpat|hf|xox[abprs])[-_][\w-]{16,}+"
+            r"|github_pat_\w{20,}+|A[KS]IA[A-Z0-9]{16}|AIza[\w-]{35}|vx11_[\w-]{40,}+)",
             re.ASCII,
         ),
         "[redacted:key]",
     ),
     (
+        "://",
+        re.compile(r"(://[^\s/:@?#]{0,64}:)[^\s/@?#]{1,256}+(?=@)", re.ASCII),
+        rf"\1{HIDDEN}",
+    ),
+    (
         "@",
         re.compile(
-            r"\b[\w.%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}",
+            r"(?<![\w.%+-])[\w.%+-]++@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}",
             re.ASCII,
         ),
         "[redacted:email]",
     ),
+    ("pass", _assigned(r"[Pp](?i:ass(?:word|wd|phrase))"), rf"\1{HIDDEN}"),
+    ("secret", _assigned(r"[Ss](?i:ecret)"), rf"\1{HIDDEN}"),
+    (
+        "key",
+        _assigned(r"[AaPp](?i:pi|ccess|ccount|rivate)[_-]?[Kk](?i:ey)"),
+        rf"\1{HIDDEN}",
+    ),
+    # A word of many meanings: what stands beside it must look like a secret, or its
+    # name must be longer (access_token), quoted (JSON) or joined (?token=).
+    (
+        "token",
+        re.compile(
+            rf"([Tt](?i:oken)(?:(?<=[\w-].{{5}})|(?={_QUOTE})|(?==\S)){_SIGN}{_OPENING})"
+            rf"{_SOME}(?!<|\d{{1,6}}\b)(?(2){_QUOTED}|{_WORD}{{4,}}+(?![(\[]))",
+            re.ASCII,
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (
+        "token",
+        re.compile(
+            rf"([Tt](?i:oken)(?:{_SIGN}|\s++is\b){_OPENING})"
+            rf"{_SOME}{_HAS_DIGIT}{_WORD}{{8,}}+(?![(\[])",
+            re.ASCII,
+        ),
+        rf"\1{HIDDEN}",
+    ),
     (
         "",
         re.compile(
-            r"(?i:\b(password|passwd|secret|api[_-]?key)\b\s*(?::|=|\bis\b)\s*)"
-            r"(?!\[redacted)[^\s,;]{4,}",
+            r"\d(?<![\w.]\d)(?:(?:[ -]?\d){12,18}|\d{3}(?:\.\d{4}){3})(?![\w])",
             re.ASCII,
         ),
-        r"\1: [redacted:secret]",
+        _card,
     ),
-    ("", re.compile(r"(?<![\w.])\d(?:[ -]?\d){12,18}(?![\w])", re.ASCII), _card),
 )
 
 
@@ -98,16 +182,30 @@ class Redactor:
         """Return the text with every known kind of secret replaced by its kind."""
         if len(text) < SHORTEST:
             return text
-        for secret in self._secrets:
-            if secret in text:
-                text = text.replace(secret, "[redacted:token]")
+        text = self._without_ours(text)
+        folded = text.lower()
         for sign, pattern, replacement in _PATTERNS:
-            if sign in text:
+            if sign in folded:
                 text = pattern.sub(replacement, text)
         return text
 
+    def name(self, name: str) -> str:
+        """Return an id or the name of a model without what opens the gateway.
+
+        Nothing else is taken out, else some ids would pass for cards.
+        """
+        name = self._without_ours(name)
+        return _OUR_TOKEN.sub("[redacted:token]", name) if MARKER in name else name
+
+    def holds_secret(self, name: str) -> bool:
+        """Whether an id or name holds what opens the gateway."""
+        return self.name(name) != name
+
     def value(self, value: Any) -> Any:
-        """Return a JSON value redacted throughout, including by sensitive keys."""
+        """Return a JSON value redacted throughout, including by sensitive keys.
+
+        Under such a key all is redacted, but counts of tokens and schemas.
+        """
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):
@@ -117,6 +215,32 @@ class Redactor:
         return value
 
     def _member(self, key: str, value: Any) -> Any:
-        if isinstance(value, str) and _SENSITIVE_KEY.search(key):
-            return "[redacted:secret]"
-        return self.value(value)
+        if not _SENSITIVE_KEY.search(key):
+            return self.value(value)
+        return self._hidden(value, keeps_numbers=bool(_COUNTED.search(key)))
+
+    def _hidden(self, value: Any, *, keeps_numbers: bool) -> Any:
+        """The value's shape, with nothing in it."""
+        if isinstance(value, Mapping):
+            kept = _SCHEMA_WORDS if _is_schema(value) else ()
+            return {
+                self.text(k): self.value(v)
+                if k in kept
+                else self._hidden(v, keeps_numbers=keeps_numbers)
+                for k, v in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [self._hidden(item, keeps_numbers=keeps_numbers) for item in value]
+        is_number = isinstance(value, int | float)
+        says_nothing = value in (None, "") or isinstance(value, bool)
+        return value if says_nothing or (is_number and keeps_numbers) else HIDDEN
+
+    def _without_ours(self, text: str) -> str:
+        for secret in self._secrets:
+            if secret in text:
+                text = text.replace(secret, "[redacted:token]")
+        return text
+
+
+def _is_schema(value: Mapping[str, Any]) -> bool:
+    return value.get("type") in _SCHEMA_TYPES

@@ -5,7 +5,8 @@ kinds of upstream (design, section 8).
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from app.gateway.chat import ChatReply, Delta
 from app.gateway.errors import (
@@ -19,6 +20,10 @@ from app.gateway.handler import ReplyStream
 from app.gateway.pursuit import Pursuit
 
 log = logging.getLogger(__name__)
+
+# Members of a delta that only lead to an answer. Where nothing else was sent, another
+# upstream may lead to its own.
+PRELUDE = frozenset({"role", "reasoning_content", "reasoning"})
 
 
 def verified(pursuit: Pursuit) -> ReplyStream:
@@ -52,7 +57,8 @@ def live(pursuit: Pursuit) -> ReplyStream:
     """Return a reply once it has begun; each delta is handed on as it comes.
 
     Where it breaks, the next upstream is asked; if its text begins with exactly what
-    was already sent, the rest of it follows. Else the reader gets Interrupted.
+    was already sent, the rest of it follows. Else the reader gets Interrupted. What
+    was thought aloud before the text is nobody's answer and need not be the same.
     Raises as `Pursuit.next` does.
     """
     relay = _Relay(pursuit)
@@ -82,7 +88,7 @@ class _Relay(Iterator[Delta]):
         self.stream = pursuit.next()
         self._is_noted = False  # whether the pursuit knows how that one ended
         self._sent: list[str] = []
-        self._is_plain = True  # nothing but text was sent
+        self._is_plain = True  # nothing but text and thoughts was sent
         self._awaited = ""  # was sent, and the present upstream has yet to say it
         self._broke_with: UpstreamError | None = None
 
@@ -93,7 +99,7 @@ class _Relay(Iterator[Delta]):
                 delta = self._beyond(delta)
             if delta.text or delta.choices:
                 self._sent.append(delta.text)
-                self._is_plain = self._is_plain and not delta.choices
+                self._is_plain = self._is_plain and not _is_more(delta)
                 return delta
 
     @property
@@ -116,7 +122,7 @@ class _Relay(Iterator[Delta]):
         """What a delta adds to what was already sent; its text may be empty."""
         said, awaited = delta.text, self._awaited
         common = min(len(said), len(awaited))
-        if delta.choices or said[:common] != awaited[:common]:
+        if _is_more(delta) or said[:common] != awaited[:common]:
             raise self._diverged()
         self._awaited = awaited[common:]
         return Delta(said[common:])
@@ -165,3 +171,13 @@ class _Relay(Iterator[Delta]):
     def close(self) -> None:
         """End the upstream's reply too; its connection closes at once."""
         self.stream.close()
+
+
+def _is_more(delta: Delta) -> bool:
+    """Whether it holds more than text and what leads to it: a tool call, a refusal."""
+    return bool(delta.choices) and (bool(delta.text) or any(map(_says, delta.choices)))
+
+
+def _says(choice: Mapping[str, Any]) -> bool:
+    part = choice.get("delta") or {}
+    return any(value for name, value in part.items() if name not in PRELUDE)

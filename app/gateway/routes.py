@@ -35,7 +35,7 @@ class RouteTable(Generic[N]):
     """Finds the upstreams of a request. Threads may share it.
 
     `abilities` says what each upstream can, by name; one that is not in it can
-    none of what a request may need.
+    none of what a request may need. `names` are those of all upstreams.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class RouteTable(Generic[N]):
                 self._globs.append((re.compile(translate(route.model)), chosen))
             else:
                 self._exact.setdefault(route.model, chosen)
+        self.names = frozenset(by_name)
         for one in self._all:
             others = tuple(u for u in self._all if u is not one)
             self._exact.setdefault(one.name, (one, *others))

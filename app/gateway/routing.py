@@ -1,13 +1,15 @@
 """Routing: who is asked, in which order, and what follows when a reply breaks."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from time import monotonic
+from dataclasses import replace
+from time import monotonic, sleep
 
 from app.gateway.budget import Budget, Clock
 from app.gateway.chat import ChatRequest, StreamMode
 from app.gateway.handler import ReplyStream
 from app.gateway.pursuit import RETRY_AFTER, Pursuit, Upstream
 from app.gateway.relay import live, verified
+from app.gateway.retries import Wait
 from app.gateway.routes import UNDECLARED, Route, RouteTable
 
 __all__ = ["RETRY_AFTER", "ChatRouter", "Upstream"]
@@ -19,7 +21,9 @@ class ChatRouter:
     `routes` give models their own upstreams; `abilities` says what each upstream
     can, by name. A reply that the caller wants whole, and a stream in verified
     mode, is in hand completely before anything is returned; a live stream is
-    returned once it has begun.
+    returned once it has begun. A `model` that is the name of an upstream only chooses
+    it: no server is asked for a model of that name. The model of a route is passed
+    on, since routes are for the names of real models too.
     """
 
     def __init__(
@@ -29,9 +33,11 @@ class ChatRouter:
         *,
         routes: Iterable[Route] = (),
         abilities: Mapping[str, frozenset[str]] = UNDECLARED,
+        wait: Wait = sleep,
     ) -> None:
         self._table = RouteTable(upstreams, routes, abilities)
         self._clock = clock
+        self._wait = wait
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Return a reply that has begun, or is complete.
@@ -40,8 +46,15 @@ class ChatRouter:
         forbids asking another, Unsupported when nobody can what is needed.
         """
         upstreams = self._table.upstreams_for(request)
+        if request.model in self._table.names:
+            request = replace(request, model=None)
         is_live = request.stream and request.stream_mode is StreamMode.LIVE
         pursuit = Pursuit(
-            upstreams, request, budget, lets_go=is_live, clock=self._clock
+            upstreams,
+            request,
+            budget,
+            lets_go=is_live,
+            clock=self._clock,
+            wait=self._wait,
         )
         return live(pursuit) if is_live else verified(pursuit)

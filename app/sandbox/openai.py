@@ -120,6 +120,8 @@ class OpenAI(Service):
             return error(401, "invalid_api_key", "Incorrect API key provided.")
         if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
             return error(400, "invalid_request_error", "'messages' is required.")
+        if not _are_tools(body.get("tools")):
+            return error(400, "invalid_request_error", "Invalid 'tools'.")
         if body.get("stream"):
             return Answer(200, self.events(request).joined(), EVENT_STREAM)
         return Answer.of(self.reply(request))
@@ -208,11 +210,22 @@ def _wanted(body: Mapping[str, Any]) -> int:
     return wanted if isinstance(wanted, int) and 1 <= wanted <= 8 else 1
 
 
+def _are_tools(tools: object) -> bool:
+    """Whether there are none, or all of them name a function."""
+    if not isinstance(tools, list):
+        return tools is None
+    functions = [tool.get("function") for tool in tools if isinstance(tool, dict)]
+    named = [f for f in functions if isinstance(f, dict) and "name" in f]
+    return len(named) == len(tools)
+
+
 def _tool_calls(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A call of the first tool, with the last question as its argument."""
     tools = body.get("tools")
     messages = body.get("messages")
     if not tools or not isinstance(messages, list) or not messages:
+        return []
+    if not isinstance(messages[-1], dict):
         return []
     if messages[-1].get("role") == "tool":
         return []  # it has its result

@@ -47,6 +47,14 @@ def head_mac(key: bytes, head: Head) -> bytes:
     return hmac.digest(key, text + head.digest, "sha256")
 
 
+def is_signed(key: bytes, head: Head, mac: bytes) -> bool:
+    """Whether whoever signed the head had the key."""
+    try:
+        return hmac.compare_digest(mac, head_mac(key, head))
+    except TypeError:  # a database holds values of any type in any column
+        return False
+
+
 def seal(
     drafts: Sequence[Draft],
     head: Head,

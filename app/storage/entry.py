@@ -5,10 +5,12 @@ gives its verdict or the waiter gives up, never both.
 """
 
 from _thread import allocate_lock
+from collections.abc import Callable
 from dataclasses import replace
-from threading import TIMEOUT_MAX
+from time import monotonic
 
 from app.gateway.audit import Closing, Intent, new_audit_id
+from app.gateway.budget import SLICE
 from app.gateway.errors import AuditUnavailable
 from app.storage.records import (
     Draft,
@@ -39,17 +41,27 @@ class Verdict:
         self._reason: str | None = None
         self.is_given = False
 
-    def wait(self, timeout: float) -> None:
-        """Return when told that the row is committed.
+    def wait(self, timeout: float, pulse: Callable[[], None] = lambda: None) -> None:
+        """Return when told that the row is committed; see Trail.finish for `pulse`.
 
         Raises AuditUnavailable when told otherwise, or when the timeout is over.
         """
-        if not self._latch.acquire(timeout=min(max(timeout, 0.0), TIMEOUT_MAX)):
+        if not self._is_told_within(timeout, pulse):
             if self._claim.acquire(blocking=False):
                 raise AuditUnavailable("too_slow", retry_after=RETRY_AFTER)
             self._latch.acquire()  # decided just now; the release is on its way
         if self._reason is not None:
             raise AuditUnavailable(self._reason, retry_after=RETRY_AFTER)
+
+    def _is_told_within(self, timeout: float, pulse: Callable[[], None]) -> bool:
+        if self._latch.acquire(timeout=max(0.0, min(timeout, SLICE))):
+            return True
+        until = monotonic() + timeout - SLICE
+        while (left := until - monotonic()) > 0:
+            pulse()
+            if self._latch.acquire(timeout=min(left, SLICE)):
+                return True
+        return False
 
     def give(self, reason: str | None) -> bool:
         """Tell the waiter; return False if it gave up before. For the writer."""

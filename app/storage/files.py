@@ -37,6 +37,10 @@ class AuditFiles:
         """The path of a companion file."""
         return self.database.with_name(self.database.name + suffix)
 
+    def make_folder(self) -> None:
+        """Make the folder of all of them if need be, ours alone. Raises OSError."""
+        self.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+
     @property
     def wal(self) -> Path:
         """SQLite's write-ahead log."""
@@ -51,6 +55,11 @@ class AuditFiles:
     def key(self) -> Path:
         """The chain's key."""
         return self.beside(".key")
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no database, or an empty file in its place."""
+        return not self.database.exists() or self.database.stat().st_size == 0
 
     @property
     def workers(self) -> Path:
@@ -114,6 +123,14 @@ class FileLock:
         except OSError:
             return False
 
+    def note(self, text: bytes) -> None:
+        """Write into the file; a text must be at least as long as the one before."""
+        os.pwrite(self._fd, text, 0)
+
+    def noted(self) -> bytes:
+        """Read what was noted."""
+        return os.pread(self._fd, 1024, 0)
+
     def says_begun(self) -> bool:
         """Whether a trail was begun beside this file."""
         return os.pread(self._fd, 1, 0) != b""
@@ -123,6 +140,13 @@ class FileLock:
         os.pwrite(self._fd, BEGUN, 0)
         os.fsync(self._fd)
         sync_folder(self._path.parent)
+
+
+def was_begun(files: AuditFiles) -> bool:
+    """Whether a trail was begun there, as far as can be seen just now."""
+    with suppress(OSError):
+        return files.lock.stat().st_size > 0
+    return False
 
 
 def make_private(path: Path) -> None:

@@ -1,13 +1,14 @@
 """Preparing a SQLite trail: look before writing, then migrate, then check the key.
 
-Runs under the writers' lock, so workers that start at once migrate once.
+Runs under the writers' lock, so workers that start at once migrate once. A trail is
+begun at a start only: one that vanishes later is missed until it is back.
 """
 
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from app.storage.chain import GENESIS, head_mac
+from app.storage.chain import GENESIS, head_mac, is_signed
 from app.storage.errors import StoreFailed, UnusableDatabase
 from app.storage.files import (
     AuditFiles,
@@ -31,37 +32,62 @@ QUICK_CHECK_LIMIT = 32 * 1024 * 1024
 
 
 def prepare(
-    files: AuditFiles, lock: FileLock, key: bytes | None, *, is_known: bool = False
+    files: AuditFiles,
+    lock: FileLock,
+    key: bytes | None,
+    *,
+    may_begin: bool = True,
 ) -> bytes:
     """Make the database ready to be written to; return the chain's key.
 
-    `lock` is open and held; `is_known` spares a file that was checked before.
-    Raises UnusableDatabase, leaving the file alone, or StoreFailed.
+    `lock` is open and held. Without `may_begin`, or where a trail was begun, none is
+    made anew. Raises UnusableDatabase, leaving the file alone, or StoreFailed.
     """
     with translated():
-        if _is_missing(files.database):
-            _begin(files, lock)
-        else:
-            _inspect(files.database, thoroughly=not is_known)
-        revision = _revision(files.database)
-        if not is_newest_revision(revision):
-            migrate(files.database)
-        key = key or read_key(files.key, may_make=not lock.says_begun())
-        _check_head(files.database, key, may_make=not lock.says_begun())
+        may_begin = may_begin and not lock.says_begun()
+        if files.is_missing:
+            _begin(files, may_begin=may_begin)
+        _bring_up_to_date(files.database, thoroughly=True, may_begin=may_begin)
+        key = key or read_key(files.key, may_make=may_begin)
+        _check_head(files.database, key, may_make=may_begin)
         if not lock.says_begun():
             lock.say_begun()
         return key
 
 
-def _is_missing(database: Path) -> bool:
-    return not database.exists() or database.stat().st_size == 0
+def prepare_again(files: AuditFiles, lock: FileLock, *, thoroughly: bool) -> None:
+    """Make a database ready that was ready before; a trail is never begun.
+
+    As `prepare`, but that key and head are left to the store, which knows them.
+    """
+    with translated():
+        refuse_if_gone(files)
+        _bring_up_to_date(files.database, thoroughly=thoroughly, may_begin=False)
+        if not lock.says_begun():
+            lock.say_begun()
 
 
-def _begin(files: AuditFiles, lock: FileLock) -> None:
-    if lock.says_begun():
+def refuse_if_gone(files: AuditFiles) -> None:
+    """Raise UnusableDatabase if no database is where there was one."""
+    if files.is_missing:
+        raise UnusableDatabase("deleted", f"{files.database} is gone; put it back")
+
+
+def _bring_up_to_date(database: Path, *, thoroughly: bool, may_begin: bool) -> None:
+    if database.stat().st_size:
+        _inspect(database, thoroughly=thoroughly)
+    revision = _revision(database)
+    if revision is None and not may_begin:
+        raise UnusableDatabase("replaced", f"{database} holds no audit trail")
+    if not is_newest_revision(revision):
+        migrate(database)
+
+
+def _begin(files: AuditFiles, *, may_begin: bool) -> None:
+    if not may_begin:
         raise UnusableDatabase(
             "deleted",
-            f"{files.database} is gone, though {files.lock} shows that it was there. "
+            f"{files.database} is gone, though a trail was begun there. "
             f"Restore it, or delete {files.lock} and {files.key} to begin a new trail.",
         )
     make_private(files.database)
@@ -145,8 +171,7 @@ def _check_head(database: Path, key: bytes, *, may_make: bool) -> None:
             return
     if found is None:
         raise StoreFailed("corrupt", f"{database}: the chain has no head")
-    head, mac = found
-    if head_mac(key, head) != mac:
+    if not is_signed(key, *found):
         raise UnusableDatabase(
             "wrong_key",
             f"{database} was signed with another key, or its chain was tampered with. "

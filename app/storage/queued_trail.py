@@ -28,15 +28,16 @@ class QueuedTrail:
 
     The writer starts at first use. A child process that is forked off gets a store
     and a writer of its own; what was under way belongs to the parent. `fault` is a
-    reason why writing does not work from the start, `key` the chain's key,
-    `backlog_rows` how many records are kept while writing does not work.
+    reason why writing does not work from the start, `key` returns the chain's key,
+    b"" while there is none to be had, and `backlog_rows` how many records are kept
+    while writing does not work.
     """
 
     def __init__(
         self,
         make_store: MakeStore,
         *,
-        key: bytes = b"",
+        key: Callable[[], bytes] = bytes,
         fault: str | None = None,
         backlog_rows: int = ROWS,
         clock: Callable[[], float] = monotonic,
@@ -70,7 +71,13 @@ class QueuedTrail:
         self._open[intent.id] = entry
         (self._writer or self.start()).expect(entry)
 
-    def finish(self, intent: Intent, closing: Closing, timeout: float) -> float:
+    def finish(
+        self,
+        intent: Intent,
+        closing: Closing,
+        timeout: float,
+        pulse: Callable[[], None] = lambda: None,
+    ) -> float:
         """Wait until the record is committed; return the seconds waited.
 
         While writing does not work it raises at once. See `writer` for what
@@ -82,7 +89,7 @@ class QueuedTrail:
         verdict = entry.verdict = Verdict()
         entry.close(closing)
         writer.put(entry)
-        verdict.wait(timeout)
+        verdict.wait(timeout, pulse)
         return self._clock() - began
 
     def note(self, intent: Intent, closing: Closing) -> None:

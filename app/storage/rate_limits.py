@@ -159,9 +159,17 @@ class SlidingRateLimits:
         return ask(self._own)
 
 
+class _PerMinute(RateLimitItemPerMinute):
+    """A quota whose counts do not begin anew when it is changed."""
+
+    def key_for(self, *identifiers: bytes | str | float) -> str:
+        """The library's key, without the quota."""
+        return "/".join([self.namespace, *map(str, identifiers), "minute"])
+
+
 @lru_cache(maxsize=256)
-def _per_minute(quota: int) -> RateLimitItemPerMinute:
-    return RateLimitItemPerMinute(quota, namespace="rate")
+def _per_minute(quota: int) -> _PerMinute:
+    return _PerMinute(quota, namespace="rate")
 
 
 def _take(limiter: SlidingWindowCounterRateLimiter, key: str, quota: int) -> Standing:

@@ -1,16 +1,21 @@
 """Reading the trail: one record, or a search, without disturbing the writers."""
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any
 
 import sqlalchemy as sa
 
 from app.gateway.audit import Query, Record
-from app.gateway.errors import AuditUnavailable
+from app.gateway.errors import AuditUnavailable, SearchTookTooLong
 from app.gateway.transitions import ROUTE as BREAKER
 from app.storage.schema import records
 
 LIMIT_MAX = 500
+# Seconds that one query may take: words are looked for in every record there is, and
+# a reader that stays keeps the log from shrinking.
+TIME_LIMIT = 5.0
+LOOK_EVERY = 10_000  # steps of SQLite's machine, well under a millisecond
 
 
 class AuditReader:
@@ -41,16 +46,53 @@ class AuditReader:
         )
         return self._read(statement)
 
+    def last_seq(self) -> int:
+        """See Records."""
+        ((seq,),) = fetch(self._engine, sa.select(sa.func.max(records.c.seq)))
+        return seq or 0
+
+    def sealed_after(self, seq: int) -> tuple[Record, ...]:
+        """See Records."""
+        statement = (
+            sa.select(records)
+            .where(records.c.seq > seq)
+            .order_by(records.c.seq)
+            .limit(LIMIT_MAX)
+        )
+        return self._read(statement)
+
+    def span(self) -> tuple[float, float]:
+        """When the oldest and the newest chat began; twice 0 if there is none."""
+        # One each: SQLite reads all rows to answer both in one.
+        ends = (sa.func.min(records.c.opened_at), sa.func.max(records.c.opened_at))
+        query = sa.select(*(sa.select(end).scalar_subquery() for end in ends))
+        ((oldest, newest),) = fetch(self._engine, query)
+        return oldest or 0.0, newest or 0.0
+
     def _read(self, query: sa.Select[Any]) -> tuple[Record, ...]:
         return tuple(Record(*row) for row in fetch(self._engine, query))
 
 
-def fetch(engine: sa.Engine, query: sa.Select[Any]) -> Sequence[Any]:
-    """Run a query on a connection of its own. Raises AuditUnavailable."""
+def fetch(
+    engine: sa.Engine, query: sa.Executable, limit: float = TIME_LIMIT
+) -> Sequence[Any]:
+    """Run a query on a connection of its own, for at most `limit` seconds.
+
+    Raises AuditUnavailable or SearchTookTooLong.
+    """
+    deadline = monotonic() + limit
+
+    def is_late() -> bool:
+        return monotonic() > deadline
+
     try:
         with engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.set_progress_handler(is_late, LOOK_EVERY)
             return connection.execute(query).all()
     except sa.exc.SQLAlchemyError as error:
+        if is_late():
+            raise SearchTookTooLong from error
         raise AuditUnavailable("unreadable") from error
 
 

@@ -1,15 +1,27 @@
 """A record as a row: plain values in the order of the table's columns.
 
 Rows are tuples, not objects, because they are made twice per chat on the hot
-path and go to the driver as they are.
+path and go to the driver as they are. A value that its column can't hold, or would
+give back as another one, is replaced: no answer goes without its row because an
+upstream said something odd.
 """
 
 import json
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any
 
 from app.gateway.audit import Closing, Intent
+from app.storage.schema import records
 
 Values = tuple[object, ...]
+
+_COLUMNS = tuple(records.columns)[:-3]  # the rest is the seal
+_TYPES = tuple(column.type.python_type for column in _COLUMNS)
+_MAY_BE_NULL = tuple(bool(column.nullable) for column in _COLUMNS)
+_numbers = itemgetter(*(n for n, kind in enumerate(_TYPES) if kind is not str))
+_NUMBER_MAX = 2**63 - 1  # of a BigInteger; the others are times
 
 _UNCLOSED: Values = (None,) * 13
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -74,10 +86,12 @@ def closed_draft(opening: Values, ending: Values) -> Draft:
     """Make the row of a chat that has ended, ready to be sealed."""
     values = opening + ending
     try:
-        return Draft(values, content(values))
+        if _types_fit(tuple(map(type, values))) and all(map(_fits, _numbers(values))):
+            return Draft(values, content(values))
     except UnicodeEncodeError:
-        values = _storable(values)
-        return Draft(values, content(values))
+        pass
+    values = _storable(values)
+    return Draft(values, content(values))
 
 
 def content(values: Values) -> bytes:
@@ -92,10 +106,28 @@ def undelivered(closing: Closing) -> Closing:
     return replace(closing, outcome="failed", code="audit_unavailable", status=503)
 
 
+@lru_cache
+def _types_fit(types: tuple[type, ...]) -> bool:
+    """Whether values of these types can be told from what columns give back."""
+    return all(map(_type_fits, types, _TYPES, _MAY_BE_NULL))
+
+
+def _type_fits(found: type, column: type, may_be_null: bool) -> bool:
+    return found is column or (may_be_null and found is type(None))
+
+
+def _fits(number: Any) -> bool:
+    return number is None or -_NUMBER_MAX <= number <= _NUMBER_MAX  # NaN is not
+
+
 def _storable(values: Values) -> Values:
-    return tuple(_escaped(v) if isinstance(v, str) else v for v in values)
+    return tuple(map(_replaced, values, _TYPES, _MAY_BE_NULL))
 
 
-def _escaped(text: str) -> str:
-    # A lone surrogate has no UTF-8; it must not take the whole batch down.
-    return text.encode("utf-8", "backslashreplace").decode()
+def _replaced(value: object, column: type, may_be_null: bool) -> object:
+    if column is str and isinstance(value, str):
+        # A lone surrogate has no UTF-8; it must not take the whole batch down.
+        return value.encode("utf-8", "backslashreplace").decode()
+    if type(value) is column and _fits(value):
+        return value
+    return None if may_be_null else column()

@@ -61,4 +61,13 @@ chain = sa.Table(
     sa.Column("mac", sa.LargeBinary(32), nullable=False),
 )
 
+# The triggers that guard the records, by name, where a database has triggers.
+GUARDS = {
+    "records_stay": "CREATE TRIGGER records_stay BEFORE DELETE ON records "
+    "BEGIN SELECT RAISE(ABORT, 'audit records are not deleted'); END",
+    "records_sealed": "CREATE TRIGGER records_sealed BEFORE UPDATE ON records "
+    "WHEN OLD.seq IS NOT NULL "
+    "BEGIN SELECT RAISE(ABORT, 'sealed audit records do not change'); END",
+}
+
 COLUMNS = tuple(column.name for column in records.columns)

@@ -21,7 +21,6 @@ BUCKETS = 512  # so 4096 slots in 2 MiB
 
 _HEAD = struct.Struct("<I16sId")  # checksum, digest of the key, length, expiry
 _SIGNED_AT = 4
-ROOM = SLOT - _HEAD.size
 EMPTY = bytes(SLOT)
 # A reader takes no lock, so it may look while a slot is being written: some 50 ns.
 LOOKS = 4

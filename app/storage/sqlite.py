@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
@@ -13,7 +14,7 @@ from sqlalchemy.dialects.sqlite import insert
 from app.storage.chain import Head
 from app.storage.errors import RowRefused, StoreFailed
 from app.storage.records import Values
-from app.storage.schema import COLUMNS, records
+from app.storage.schema import COLUMNS, GUARDS, records
 
 # Seconds that SQLite itself waits for a lock. Among our own workers the flock has
 # queued us before, so this is only met when somebody else holds the database.
@@ -36,6 +37,7 @@ _REASONS = {
     "FULL": "disk_full",
     "READONLY": "read_only",
     "CORRUPT": "corrupt",
+    "ERROR": "corrupt",  # no such table or column
     "NOTADB": "corrupt",
     "CANTOPEN": "unreadable",
     "IOERR": "io_error",
@@ -44,6 +46,7 @@ _OS_REASONS = {
     errno.ENOSPC: "disk_full",
     errno.EDQUOT: "disk_full",
     errno.EROFS: "read_only",
+    errno.ENOENT: "deleted",
     errno.EACCES: "unreadable",
     errno.EPERM: "unreadable",
 }
@@ -78,6 +81,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError) as error:
+        if "records.seq" in str(error):  # the next row would meet it as well
+            raise StoreFailed("corrupt", f"a place is taken: {error}") from error
         raise RowRefused(str(error)) from error
     except (sqlite3.ProgrammingError, OverflowError, UnicodeError) as error:
         raise RowRefused(type(error).__name__) from error
@@ -133,6 +138,26 @@ def write_head(connection: sqlite3.Connection, head: Head, mac: bytes) -> None:
         " digest = excluded.digest, sealed_at = excluded.sealed_at",
         (head.seq, head.digest, head.sealed_at, mac),
     )
+
+
+def digest_at(connection: sqlite3.Connection, seq: int) -> bytes | None:
+    """Return the digest of the record that has this place in the chain."""
+    query = "SELECT digest FROM records WHERE seq = ?"
+    row = connection.execute(query, (seq,)).fetchone() or (None,)
+    return cast("bytes | None", row[0])
+
+
+def check_guards(connection: sqlite3.Connection) -> None:
+    """Raise StoreFailed unless the triggers are those that we made."""
+    query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+    found = {name: _plain(sql) for name, sql in connection.execute(query)}
+    if found != GUARDS:
+        odd = dict(found.items() ^ GUARDS.items())
+        raise StoreFailed("corrupt", f"the guards of the records: {', '.join(odd)}")
+
+
+def _plain(sql: str) -> str:
+    return " ".join(sql.replace('"', "").split())  # ALTER TABLE quotes names
 
 
 def checkpoint(connection: sqlite3.Connection, mode: str) -> bool:

@@ -11,24 +11,29 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from time import time
 
-from app.storage.chain import ClockWatch, head_mac, seal
+from app.gateway.audit import Intent, new_audit_id
+from app.storage.chain import ClockWatch, Head, head_mac, is_signed, seal
 from app.storage.errors import RowRefused, StoreFailed
-from app.storage.files import AuditFiles, FileLock
-from app.storage.preparation import prepare
-from app.storage.records import Draft, closed_draft, interrupted
+from app.storage.files import AuditFiles, FileLock, read_key
+from app.storage.preparation import prepare_again, refuse_if_gone
+from app.storage.records import Draft, closed_draft, interrupted, opened
 from app.storage.sqlite import (
     WAL_LIMIT,
+    check_guards,
     checkpoint,
+    connect_reader,
     connect_writer,
     read_head,
+    reason_of,
     translated,
     write_head,
     write_rows,
 )
 from app.storage.store import Compose
+from app.storage.witness import Witness
 from app.storage.workers import Roster
 
 log = logging.getLogger(__name__)
@@ -49,7 +54,7 @@ _ORPHANS = (
 class SqliteStore:
     """Fulfils `Store`; one thread's. `key` None means the key file.
 
-    `reserve` is in bytes.
+    `reserve` is in bytes. It never begins a trail: one that is gone stays missed.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class SqliteStore:
         self._watch = watch or ClockWatch()
         self._lock = FileLock(files.lock)
         self._roster = Roster(files.workers)
+        self._witness = Witness(self._roster)
         self._connection: sqlite3.Connection | None = None
         self._key = b""
         self._inodes: tuple[int, int] | None = None  # of the database and its log
@@ -71,6 +77,7 @@ class SqliteStore:
         self._wal_size = 0
         self._checkpoint_above = WAL_LIMIT
         self._is_alarmed = self._is_dirty = self._was_dirty = False
+        self._is_suspect = False  # so its pages are looked at once more
 
     @property
     def instance(self) -> str:
@@ -82,47 +89,50 @@ class SqliteStore:
         with translated():
             known, self._inodes = self._inodes, None
             self._disconnect()
-            self._files.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            refuse_if_gone(self._files)
             self._lock.open()
             with self._lock.held():
                 is_known = known is not None and known[0] == self._inode()
-                self._key = prepare(
-                    self._files, self._lock, self._given_key, is_known=is_known
-                )
+                thoroughly = self._is_suspect or not is_known
+                prepare_again(self._files, self._lock, thoroughly=thoroughly)
+                self._key = self._given_key or self._key_of_file()
                 self._connection = connect_writer(self._files.database)
-                read_head(self._connection)  # makes the log appear
                 self._roster.join()
+                self._witness.saw(self._head(self._connection))
+                self._given_key = self._key  # the right one, whatever the file will say
                 self._inodes = (self._inode(), self._files.wal.stat().st_ino)
-                self._size = 0
+                self._size, self._is_suspect = 0, False
 
     def write(self, compose: Compose) -> None:
         """Append rows and move the chain's head, in one durable transaction."""
-        with translated():
+        with translated(), self._lock.held():
             with self._transaction() as connection:
-                self._append(connection, compose())
-            self._is_dirty = True
-            # A deleted file takes writes as before, and they lead nowhere.
-            self._check_in_place()
+                head = self._append(connection, compose())
+            self._committed(head)
 
     def probe(self) -> str | None:
-        """Look at the file, the free space and the write lock."""
+        """Look at the file, its place and the free space, and rehearse a write."""
         with translated():
             self._check_in_place()
             self._check_writable()
-            with self._transaction():
-                pass
+            with self._lock.held():
+                self._rehearse()
+                self._look_afresh()
             self._check_point_when_idle()
             return self._shortage()
 
     def sweep(self) -> int:
         """Seal what dead workers left open; living ones' rows are not touched."""
-        with translated(), self._transaction() as connection:
+        with translated(), self._lock.held():
+            self._check_in_place()  # or the roster would be made elsewhere
             living = json.dumps(sorted(self._roster.living()))
-            orphans = connection.execute(_ORPHANS, (living, ORPHANS_AT_ONCE)).fetchall()
-            ending = interrupted(time())
-            if orphans:
-                drafts = [closed_draft(tuple(row), ending) for row in orphans]
-                self._append(connection, drafts)
+            with self._transaction() as connection:
+                found = connection.execute(_ORPHANS, (living, ORPHANS_AT_ONCE))
+                ending = interrupted(time())
+                orphans = [closed_draft(tuple(row), ending) for row in found]
+                head = self._append(connection, orphans) if orphans else None
+            if head is not None:
+                self._committed(head)
                 log.warning("Audit: %d interrupted chats put on record", len(orphans))
             return len(orphans)
 
@@ -146,31 +156,73 @@ class SqliteStore:
     # ---- the transaction
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, end: str = "COMMIT") -> Iterator[sqlite3.Connection]:
+        """Do one, with the writers' lock held."""
         if self._connection is None:
             raise StoreFailed("unreadable", "not connected")
-        with self._lock.held():
+        try:
             self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):  # SQLite may have done so itself
-                    self._connection.execute("ROLLBACK")
-                raise
+            yield self._connection
+            self._connection.execute(end)
+        except BaseException as error:
+            if isinstance(error, sqlite3.Error):
+                self._is_suspect = reason_of(error) == "corrupt"
+            with suppress(sqlite3.Error):  # SQLite may have done so itself
+                self._connection.execute("ROLLBACK")
+            raise
 
-    def _append(self, connection: sqlite3.Connection, drafts: Sequence[Draft]) -> None:
-        found = read_head(connection)
-        if found is None:
-            raise StoreFailed("corrupt", "the chain has no head")
-        head, mac = found
+    def _append(self, connection: sqlite3.Connection, drafts: Sequence[Draft]) -> Head:
+        head = self._head(connection)
         now, step = self._watch.read(head.sealed_at)
         rows, new_head = seal(drafts, head, self._key, now=now, clock_step=step)
         write_rows(connection, rows)
         if new_head != head:
             self._watch.marked()
-            mac = head_mac(self._key, new_head)
-        write_head(connection, new_head, mac)
+        write_head(connection, new_head, head_mac(self._key, new_head))
+        return new_head
+
+    def _head(self, connection: sqlite3.Connection) -> Head:
+        """The head of the chain; raises StoreFailed if nothing may follow it.
+
+        Signing what follows a forged head would make the forgery good.
+        """
+        found = read_head(connection)
+        if found is None or not is_signed(self._key, *found):
+            raise StoreFailed("corrupt", "the chain's head is missing or forged")
+        self._witness.check(connection, found[0])
+        return found[0]
+
+    def _committed(self, head: Head) -> None:
+        self._is_dirty = True
+        # A deleted file takes writes as before, and they lead nowhere.
+        self._check_in_place()
+        self._witness.saw(head)
+
+    def _rehearse(self) -> None:
+        """Write a record as a batch would, and take it back."""
+        with self._transaction("ROLLBACK") as connection:
+            head = self._head(connection)
+            self._witness.check_with_others(connection, head)
+            check_guards(connection)
+            rows, _ = seal([self._a_record()], head, self._key, now=time())
+            try:
+                write_rows(connection, rows)
+            except (RowRefused, sqlite3.IntegrityError) as error:
+                raise StoreFailed("corrupt", f"no record fits: {error}") from error
+        self._witness.saw(head)
+
+    def _look_afresh(self) -> None:
+        """Read the head as a newcomer would: our own cache hides a damaged file."""
+        with closing(connect_reader(self._files.database)) as connection:
+            self._head(connection)
+
+    def _a_record(self) -> Draft:
+        now = time()
+        nobody = Intent(new_audit_id(now), "", "", "", "", now, "{}")
+        return closed_draft(opened(nobody, self.instance), interrupted(now))
+
+    def _key_of_file(self) -> bytes:
+        return read_key(self._files.key, may_make=False)
 
     # ---- the file
 

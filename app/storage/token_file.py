@@ -11,6 +11,7 @@ TOML, because operators write it by hand too:
     not_before = 2026-01-01          # dates and times without a zone are UTC
     expires = 2027-01-01T12:00:00Z   # leave out for never
 
+A file without records, also an empty one, is valid: then there are no such tokens.
 What is wrong with it is told by place and reason, and never by value.
 """
 
@@ -120,11 +121,14 @@ def read_tokens(path: Path) -> tuple[Token, ...]:
 def read_text(path: Path) -> str:
     """Return the file's text. Raises TokensUnusable if it is not to be trusted."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             about = os.fstat(file.fileno())
-            data = file.read(MAX_BYTES + 1)
+            is_regular = stat.S_ISREG(about.st_mode)
+            data = file.read(MAX_BYTES + 1) if is_regular else b""
     except OSError as error:
         raise TokensUnusable([f"{error.strerror}"]) from None
+    if not is_regular:
+        raise TokensUnusable(["is a pipe, a device or the like, and no file"])
     if stat.S_IMODE(about.st_mode) & 0o022:
         raise TokensUnusable(["others may write to it: chmod 600"])
     if len(data) > MAX_BYTES:
@@ -135,13 +139,16 @@ def read_text(path: Path) -> str:
         raise TokensUnusable(["is not UTF-8"]) from None
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting: a pipe would wait for somebody who writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def parse_tokens(text: str) -> tuple[Token, ...]:
     """Return the tokens in the text. Raises TokensUnusable with every problem."""
-    if not text.strip():
-        raise TokensUnusable(["is empty; write `tokens = []` if that is meant"])
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise TokensUnusable([f"is not TOML: {_place(error)}"]) from None
     entries = content.pop("tokens", [])
     problems = [f"{_shown(key)}: is not known here" for key in content]
@@ -159,7 +166,7 @@ def parse_tokens(text: str) -> tuple[Token, ...]:
     return tuple(tokens)
 
 
-def _place(error: tomllib.TOMLDecodeError) -> str:
+def _place(error: Exception) -> str:
     """Only where it broke: the message may quote what stands there."""
     found = re.search(r"\(at (line \d+, column \d+|end of document)\)", str(error))
     return found[1] if found else "somewhere"

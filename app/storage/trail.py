@@ -1,6 +1,7 @@
 """Opening a trail by its URL: the front door of this room."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -8,13 +9,13 @@ import sqlalchemy as sa
 from app.storage.activity import ActivityReader
 from app.storage.chain import Head
 from app.storage.errors import StoreFailed, UnusableDatabase
-from app.storage.files import AuditFiles, FileLock, read_key
-from app.storage.preparation import prepare
+from app.storage.files import AuditFiles, FileLock, read_key, was_begun
+from app.storage.preparation import prepare, refuse_if_gone
 from app.storage.queued_trail import QueuedTrail
 from app.storage.reader import AuditReader
 from app.storage.sqlite import connect_reader, translated
 from app.storage.sqlite_store import RESERVE, SqliteStore
-from app.storage.verification import Verification, verify
+from app.storage.verification import OnProgress, Verification, ignore, verify
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,12 @@ PREPARE_TIMEOUT = 10.0
 
 
 def open_trail(
-    url: str, key: bytes | None = None, *, reserve: int = RESERVE
+    url: str,
+    key: bytes | None = None,
+    *,
+    reserve: int = RESERVE,
+    is_known: bool = False,
+    may_begin: bool = True,
 ) -> QueuedTrail:
     """Open the audit trail, making and migrating it if need be.
 
@@ -33,20 +39,25 @@ def open_trail(
     for a URL that is none of ours. Where writing is impossible just now (locked,
     full, read-only) the trail opens, refuses chats, and comes back by itself;
     StoreFailed is raised only if it has never been there and can't be made.
+
+    Without `may_begin` one that is not there is an UnusableDatabase, too.
+    With `is_known` somebody has opened it before, so it is never made, and whatever
+    is wrong with it, it opens, refuses chats, and comes back once that is mended.
     """
     files = _files(url)
     fault = None
     try:
-        key = _prepare(files, key)
-    except UnusableDatabase:
-        raise
+        key = _prepare(files, key, may_begin=may_begin and not is_known)
     except StoreFailed as failure:
         log.error("Audit trail unavailable: %s", failure)
         fault = failure.reason
-        key = key or _key_of_before(files, failure)
-    return QueuedTrail(
-        lambda: SqliteStore(files, key, reserve=reserve), key=key, fault=fault
-    )
+        if not is_known:
+            key = _key_of_before(files, key, failure)
+
+    def make_store() -> SqliteStore:
+        return SqliteStore(files, key, reserve=reserve)
+
+    return QueuedTrail(make_store, key=lambda: key or _found_key(files), fault=fault)
 
 
 def open_reader(url: str) -> AuditReader:
@@ -60,35 +71,53 @@ def open_activity(url: str) -> ActivityReader:
 
 
 def verify_trail(
-    url: str, key: bytes | None = None, *, noted: Head | None = None
+    url: str,
+    key: bytes | None = None,
+    *,
+    noted: Head | None = None,
+    on_progress: OnProgress = ignore,
 ) -> Verification:
     """Check the whole chain; works while workers write. Raises StoreFailed.
 
     `noted` is a head that an earlier check returned and that was kept elsewhere.
     """
     files = _files(url)
+    if not files.database.exists():
+        raise StoreFailed("unreadable", f"{files.database} is not there")
     with translated():
         key = key or read_key(files.key, may_make=False)
-    return verify(_reading_engine(files), key, noted)
+    try:
+        return verify(_reading_engine(files), key, noted, on_progress)
+    except sa.exc.SQLAlchemyError as error:
+        raise StoreFailed("unreadable", f"{files.database} cannot be read") from error
 
 
-def _prepare(files: AuditFiles, key: bytes | None) -> bytes:
+def _prepare(files: AuditFiles, key: bytes | None, *, may_begin: bool) -> bytes:
     lock = FileLock(files.lock)
     try:
         with translated():
-            files.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if may_begin:
+                files.make_folder()
+            else:
+                refuse_if_gone(files)
             lock.open()
             with lock.held_within(PREPARE_TIMEOUT):
-                return prepare(files, lock, key)
+                return prepare(files, lock, key, may_begin=may_begin)
     finally:
         lock.close()
 
 
-def _key_of_before(files: AuditFiles, failure: StoreFailed) -> bytes:
-    if not files.key.exists():
+def _key_of_before(files: AuditFiles, key: bytes | None, failure: StoreFailed) -> bytes:
+    if isinstance(failure, UnusableDatabase) or not was_begun(files):
         raise failure
     with translated():
+        return key or read_key(files.key, may_make=False)
+
+
+def _found_key(files: AuditFiles) -> bytes:
+    with suppress(StoreFailed), translated():
         return read_key(files.key, may_make=False)
+    return b""
 
 
 def audit_files(url: str) -> tuple[Path, Path]:
@@ -98,7 +127,10 @@ def audit_files(url: str) -> tuple[Path, Path]:
 
 
 def _files(url: str) -> AuditFiles:
-    address = sa.make_url(url)
+    try:
+        address = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise ValueError("the audit URL is no URL") from None
     path = address.database
     if address.get_backend_name() != "sqlite" or path in (None, "", ":memory:"):
         raise ValueError("the audit URL must be sqlite:///path/to/a/file")

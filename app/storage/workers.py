@@ -1,7 +1,12 @@
-"""Roster: which workers of this host are alive, told by locks that die with them."""
+"""Roster: which workers of this host are alive, told by locks that die with them.
+
+Each may leave a note in its file, which others can read for as long as it lives.
+"""
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from app.storage.files import FileLock
@@ -44,16 +49,31 @@ class Roster:
         others = {path.stem for path in self._folder.glob("*.lock")} - {self.instance}
         return frozenset({self.instance, *filter(self._lives, others)})
 
+    def note(self, text: bytes) -> None:
+        """Leave a note for the others; all notes are equally long."""
+        self._own.note(text)
+
+    def notes(self) -> Iterator[bytes]:
+        """What the others that live have noted."""
+        for instance in self.living() - {self.instance}:
+            with self._opened(instance) as lock:
+                yield lock.noted()
+
     def _lives(self, instance: str) -> bool:
-        lock = FileLock(self._path(instance))
-        lock.open()
-        try:
+        with self._opened(instance) as lock:
             is_dead = lock.try_acquire()
-        finally:
-            lock.close()
         if is_dead:
             self._path(instance).unlink(missing_ok=True)
         return not is_dead
+
+    @contextmanager
+    def _opened(self, instance: str) -> Iterator[FileLock]:
+        lock = FileLock(self._path(instance))
+        lock.open()
+        try:
+            yield lock
+        finally:
+            lock.close()
 
     def _path(self, instance: str) -> Path:
         return self._folder / f"{instance}.lock"

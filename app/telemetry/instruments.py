@@ -103,6 +103,17 @@ METRIC_FAILURES = Counter(
     "gateway_metric_failures_total", "Chats that could not be measured: a bug."
 )
 
+LOG_LINES_LOST = Counter(
+    "gateway_log_lines_lost_total", "Log lines that could not be written."
+)
+SHARED_ALONE = Counter(
+    "gateway_shared_alone_total",
+    "Changes that a worker could not share with the others.",
+)
+SERIES_LOST = Counter(
+    "gateway_metric_series_lost_total", "Series for which there was no room: a bug."
+)
+
 CLIENT_DURATION = Histogram(
     "gen_ai_client_operation_duration_seconds",
     "Each attempt at an upstream, until its reply was over.",
@@ -182,21 +193,6 @@ WORKERS = Gauge(
     "gateway_workers", "Worker processes that are measured.", merge=Merge.SUM
 )
 WORKERS_EXPECTED = Gauge("gateway_workers_expected", "Worker processes as configured.")
-LOG_LINES_LOST = Gauge(
-    "gateway_log_lines_lost",
-    "Log lines that the workers which live could not write.",
-    merge=Merge.SUM,
-)
-SHARED_ALONE = Gauge(
-    "gateway_shared_alone",
-    "Changes that the workers which live could not share with each other.",
-    merge=Merge.SUM,
-)
-SERIES_LOST = Gauge(
-    "gateway_metric_series_lost",
-    "Series for which the workers which live had no room: a bug.",
-    merge=Merge.SUM,
-)
 BUILD = Gauge("gateway_build_info", "Always 1; its label is the version.", ("version",))
 
 INSTRUMENTS: tuple[Instrument, ...] = tuple(

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from threading import Event, Lock, Thread
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.gateway import correlation, tracing
 
@@ -165,3 +165,15 @@ def set_up_logging(
     server.handlers, server.propagate = [], True
     handler.start()
     return handler
+
+
+def server_logging(level: str, redact: Redact) -> dict[str, Any]:
+    """How gunicorn's master logs, for `dictConfig`: the same lines, at once."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": JsonFormatter, "redact": redact}},
+        "handlers": {"json": {"class": "logging.StreamHandler", "formatter": "json"}},
+        "root": {"level": level, "handlers": ["json"]},
+        "loggers": {"gunicorn.error": {"level": level, "propagate": True}},
+    }

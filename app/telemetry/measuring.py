@@ -17,7 +17,7 @@ from app.telemetry import instruments as its
 from app.telemetry.folder import Folder, Slot
 from app.telemetry.logs import BackgroundHandler
 from app.telemetry.metrics import Metrics
-from app.telemetry.sampling import Found, Looks, Sampler, alone
+from app.telemetry.sampling import Found, Looks, Sampler, Totals, alone
 from app.telemetry.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ class Measuring:
     """The metrics of one process, and the thread that keeps the gauges.
 
     `folder` is that of the instance. Where it can't be used nothing is counted for
-    anybody, `page` is None, and chats go on (matrix row 78). Threads may share it.
+    anybody, `page` and what `load` returns are None, and chats go on (matrix row
+    78). Threads may share it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,13 +56,18 @@ class Measuring:
         source = self._folder.read_slots if self._folder else list
         self.metrics = Metrics(self._tally, source)
         self.page = self.metrics.page if self._folder else None
+        self.load = self.metrics.load
 
     def watch(self, watched: Watched) -> None:
         """Keep the gauges from now on; call it after the fork."""
         self._tally.reset(GAUGES)
-        self.metrics.begin()
-        lost = {its.SERIES_LOST: alone(lambda: self._tally.lost)}
-        self._sampler = Sampler(self._tally, {**looks_at(watched), **lost})
+        self.metrics.begin(watched.breakers)
+        totals: Totals = {
+            its.SERIES_LOST: lambda: self._tally.lost,
+            its.SHARED_ALONE: lambda: watched.shared.alone,
+            its.LOG_LINES_LOST: _lines_lost,
+        }
+        self._sampler = Sampler(self._tally, looks_at(watched), totals)
         self._sampler.start()
 
     def breaker_moved(self, transition: Transition) -> None:
@@ -105,8 +111,6 @@ def looks_at(watched: Watched) -> Looks:
         its.AUDIT_UNAVAILABLE: alone(lambda: _is_down(watched.trail)),
         its.AUDIT_WAL: alone(lambda: _size(wal)),
         its.AUDIT_FREE: alone(lambda: _free(database.parent)),
-        its.LOG_LINES_LOST: alone(_lines_lost),
-        its.SHARED_ALONE: alone(lambda: watched.shared.alone),
         its.WORKERS: alone(lambda: 1),
         its.WORKERS_EXPECTED: alone(lambda: watched.workers),
         its.BUILD: lambda: {(watched.version,): 1},

@@ -1,17 +1,26 @@
 """Metrics: chats as they end, in Prometheus' words, for all workers together."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
 from app.gateway import error_types
 from app.gateway.chat import Attempt, ChatRequest
+from app.gateway.gate import HostLoad, Load
 from app.gateway.metered import REFUSED, Ending
 from app.telemetry import instruments as its
-from app.telemetry.exposition import Source, render
+from app.telemetry.exposition import Source, merged, render
 from app.telemetry.tally import Place, Tally
 
 CHAT = "chat"  # the name of what is done, in OpenTelemetry's words
 NOBODY = "none"  # as a provider's name: nobody answered
+LOAD = (
+    its.WORKERS,
+    its.SLOTS,
+    its.SLOTS_IN_USE,
+    its.QUEUE_LENGTH,
+    its.STREAMS_ACTIVE,
+)
 
 
 class Metrics:
@@ -28,8 +37,16 @@ class Metrics:
         self._commit = tally.place(its.AUDIT_COMMIT)
         self._overshoot = tally.place(its.OVERSHOOT)
 
-    def begin(self) -> None:
-        """Show zero for what alerts look out for, so that its first time is seen."""
+    def begin(self, upstreams: Iterable[str]) -> None:
+        """Show zero for what alerts look out for, so that its first time is seen.
+
+        Prometheus sees no increase in a series that begins with it. Those without
+        labels are there in any case (see `exposition`).
+        """
+        for counter in (its.LOG_LINES_LOST, its.SHARED_ALONE, its.SERIES_LOST):
+            self._tally.place(counter)  # now, while there is room
+        for name in upstreams:
+            self._tally.place(its.CLIENT_DURATION, CHAT, name, "upstream_auth")
         for error_type in sorted(error_types.ERROR_TYPES):
             self._tally.place(its.ERRORS, error_type)
         for reason in ("missing", "wrong"):
@@ -59,6 +76,15 @@ class Metrics:
     def page(self) -> bytes:
         """All numbers of all workers, as Prometheus reads them."""
         return render(self._source())
+
+    def load(self) -> HostLoad | None:
+        """What all workers have taken on, as of a second ago; None if not known."""
+        try:
+            found = merged(self._source())
+            workers, slots, *load = (int(found[g.name][()][0]) for g in LOAD)
+        except (OSError, KeyError):
+            return None
+        return HostLoad(workers, slots, Load(*load))
 
     def _count(self, ending: Ending) -> None:
         reply, shape = ending.reply, self._shape_of(ending)

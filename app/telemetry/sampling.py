@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from math import nan
 from threading import Event, Thread
 
-from app.telemetry.instruments import Gauge
+from app.telemetry.instruments import Counter, Gauge
 from app.telemetry.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -15,6 +15,8 @@ EVERY = 1.0  # seconds; Prometheus comes every 15
 # What one look finds: by labels, None for what is not known at the moment.
 Found = Mapping[tuple[str, ...], float | None]
 Looks = Mapping[Gauge, Callable[[], Found]]
+# What this process has counted elsewhere, since its start.
+Totals = Mapping[Counter, Callable[[], float]]
 
 
 def alone(value: Callable[[], float | None]) -> Callable[[], Found]:
@@ -25,12 +27,22 @@ def alone(value: Callable[[], float | None]) -> Callable[[], Found]:
 class Sampler:
     """Sets gauges to what its looks find, in a thread of its own.
 
-    A look that breaks makes its gauge unknown and is logged, once in a row.
+    Counters grow by what their totals have grown; what is counted there stays when
+    the process ends, as all counts do. A look that breaks makes its gauge unknown
+    and is logged, once in a row.
     """
 
-    def __init__(self, tally: Tally, looks: Looks, every: float = EVERY) -> None:
+    def __init__(
+        self,
+        tally: Tally,
+        looks: Looks,
+        totals: Totals | None = None,
+        every: float = EVERY,
+    ) -> None:
         self._tally = tally
         self._looks = looks
+        self._totals = totals or {}
+        self._seen = dict.fromkeys(self._totals, 0.0)
         self._every = every
         self._broken: set[str] = set()
         self._stopping = Event()
@@ -42,16 +54,24 @@ class Sampler:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Look no more, but once at what is to be counted."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(1.0)
+        self._count()
 
     def sample(self) -> None:
         """Ask every look once."""
         for gauge, look in self._looks.items():
             for labels, value in self._ask(gauge, look).items():
                 self._tally.set(gauge, nan if value is None else value, *labels)
+        self._count()
+
+    def _count(self) -> None:
+        for counter, total in self._totals.items():
+            now = total()
+            self._tally.raise_by(counter, now - self._seen[counter])
+            self._seen[counter] = now
 
     def _ask(self, gauge: Gauge, look: Callable[[], Found]) -> Found:
         try:

@@ -72,6 +72,12 @@ class Tally:
         """Add one to a counter."""
         self.add((self.place(counter, *labels),), ())
 
+    def raise_by(self, counter: Counter, amount: float, *labels: str) -> None:
+        """Add what somebody else has counted since the last time."""
+        first = self.place(counter, *labels).first
+        with self._lock:
+            self._cells.numbers[first] += amount
+
     def observe(self, histogram: Histogram, value: float, *labels: str) -> None:
         """Add a value to its bucket and to the sum."""
         self.add((), ((self.place(histogram, *labels), value),))

@@ -37,7 +37,8 @@ def write_head(
     Raises ValueError, without the value, for a header that is not plain ASCII.
     """
     if not _SENDABLE.fullmatch("".join(headers.values())):
-        raise ValueError("a header holds what cannot be sent")
+        names = (n for n, v in headers.items() if not _SENDABLE.fullmatch(v))
+        raise ValueError(f"header {next(names)} holds what cannot be sent")
     lines = [f"{method} {target} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if length is not None:

@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from app.gateway.budget import Budget
-from app.gateway.chat import ChatReply, ChatRequest
+from app.gateway.chat import ChatReply, ChatRequest, is_blank
 from app.gateway.errors import BadReply
 from app.gateway.handler import ReplyStream
-from app.upstreams.replies import marked, parse, whole
+from app.upstreams.replies import marked, model_name, parse, whole
 from app.upstreams.service import Service
 from app.upstreams.transport import Transport
 
@@ -51,6 +51,7 @@ class MadreUpstream:
     """Asks madre. Threads may share it.
 
     `timeout` is in seconds. madre wants no token: one is shown only if it is given.
+    A reply without a usable name of its model (see `model_name`) is UNNAMED_MODEL's.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class MadreUpstream:
     ) -> None:
         self.name = name
         self.timeout = timeout
+        self._token = token
         self._service = Service(url, transport, token)
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
@@ -72,12 +74,12 @@ class MadreUpstream:
         said = parse(answer, SHAPE)
         if isinstance(said, _Failure):
             raise marked(BadReply("upstream_error"), answer)
-        if not said.response.strip():
+        if is_blank(said.response):
             raise marked(BadReply("schema"), answer)
         reply = ChatReply(
             said.response,
             self.name,
-            said.model or UNNAMED_MODEL,
+            model_name(said.model, secret=self._token) or UNNAMED_MODEL,
             degraded_by=DEGRADED_BY.get(said.status),
         )
         return whole(reply, answer)

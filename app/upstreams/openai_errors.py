@@ -30,17 +30,31 @@ _FILTER = re.compile(
 )
 _FULL = re.compile(r"rate[ _-]?limit|too many requests|\b429\b", re.IGNORECASE)
 
-REJECTIONS = frozenset({400, 404, 413, 422})
+WORDS = ("code", "type", "message", "detail")
+
+REJECTIONS = frozenset({400, 403, 404, 413, 422})
 
 
 def rejection(status: int, body: bytes) -> UpstreamError | None:
     """What a status of REJECTIONS means, if its body makes a difference to that."""
     said = _said(_parsed(body))
+    if status == 403:  # else it is about our key, whatever it says
+        return _filtered(said, status)
     if meant := _about_the_request(said, status):
         return meant
     if status == 404 and "model" in said.lower():
         return UnknownModel("unknown_model", status=status)
     return None
+
+
+def is_failure(value: object) -> bool:
+    """Whether what came in place of an answer is an object that tells of an error."""
+    if not isinstance(value, dict):
+        return False
+    if value.get("error") or value.get("object") == "error":
+        return True
+    said_instead = value.get("detail") or value.get("message")
+    return bool(said_instead) and not value.get("choices")
 
 
 def failure(chunk: object, status: int) -> UpstreamError:
@@ -56,6 +70,10 @@ def failure(chunk: object, status: int) -> UpstreamError:
 def _about_the_request(said: str, status: int) -> UpstreamError | None:
     if _CONTEXT.search(said):
         return ContextTooLong("context_length", status=status)
+    return _filtered(said, status)
+
+
+def _filtered(said: str, status: int) -> ContentFiltered | None:
     if _FILTER.search(said):
         return ContentFiltered("content_filter", status=status)
     return None
@@ -75,4 +93,4 @@ def _said(value: object) -> str:
     error = value.get("error", value)
     if not isinstance(error, Mapping):
         return str(error)
-    return " ".join(str(error.get(key, "")) for key in ("code", "type", "message"))
+    return " ".join(str(error[key]) for key in WORDS if error.get(key))

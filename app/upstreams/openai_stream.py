@@ -1,18 +1,21 @@
 """A streamed answer of an OpenAI-speaking upstream, as it comes in.
 
-What keeps it alive are words: heartbeats, roles and empty deltas do not count. What
-makes it complete is a finish reason for each choice, or `[DONE]`; one that ends with
-neither was cut.
+What keeps it alive are words: heartbeats, roles and empty deltas do not count, and only
+time spent waiting for the upstream does, not what its reader takes. What makes it
+complete is a finish reason for each choice; one that ends without was cut. `[DONE]`
+alone ends one choice of nothing but text, by a server that tells no reasons; callers
+are then told `stop`, because clients take an answer without a reason for a broken one.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from time import monotonic
 
 from pydantic_core import from_json
 
-from app.gateway.budget import Budget
-from app.gateway.chat import Delta, Usage
+from app.gateway.budget import Budget, Clock
+from app.gateway.chat import Delta, Usage, is_blank
 from app.gateway.errors import (
     BadReply,
     CallerFault,
@@ -20,13 +23,14 @@ from app.gateway.errors import (
     NoAnswer,
     UpstreamError,
 )
-from app.gateway.handler import ReplyStream
+from app.gateway.handler import Outcome, ReplyStream
 from app.upstreams import openai_chunks as chunks
-from app.upstreams.openai_errors import failure
-from app.upstreams.sse import Event, EventParser
+from app.upstreams.openai_errors import failure, is_failure
+from app.upstreams.sse import ERROR, Event, EventParser
 from app.upstreams.transport import Exchange
 
 DONE = b"[DONE]"
+BARE_END = "stop"  # the reason that is told where `[DONE]` alone ended an answer
 
 TAIL = 2.0  # seconds that usage and `[DONE]` may take after the last finish reason
 SETTLE = 0.05  # seconds for the end of the body, so that the connection can be kept
@@ -45,7 +49,8 @@ class StreamedReply(Iterator[Delta]):
 
     `budget` bounds all of it. `words_by` is the time by which the first words must
     have come, as a budget; `idle_limit` is in seconds. `expected` choices must
-    finish.
+    finish. With `as_text` the caller is told text alone: thoughts do not begin the
+    reply, and a refusal's words are its text.
     """
 
     def __init__(
@@ -54,7 +59,10 @@ class StreamedReply(Iterator[Delta]):
         budget: Budget,
         words_by: Budget,
         idle_limit: float,
-        expected: int,
+        expected: int = 1,
+        *,
+        as_text: bool = False,
+        clock: Clock = monotonic,
     ) -> None:
         self._exchange = exchange
         self._pieces = exchange.pieces()
@@ -62,6 +70,11 @@ class StreamedReply(Iterator[Delta]):
         self._budget = budget
         self._idle_limit = idle_limit
         self._expected = expected
+        self._as_text = as_text
+        self._clock = clock
+        self._patience = words_by.remaining()  # seconds of waiting for the upstream
+        self._left_at = clock()  # when that waiting was last over
+        self._unread = 0.0
         self._ready: deque[Delta] = deque()
         self._finishes: dict[int, str | None] = {}
         self._usage = Usage()
@@ -69,17 +82,20 @@ class StreamedReply(Iterator[Delta]):
         self._answered = self._thought = False
         self._is_done = self._is_over = False
         self._broken_by: UpstreamError | None = None
+        self._is_finished = False  # whether each choice has its finish reason
         self._is_plain = True
+        self._is_prose = True  # nothing came but text and thoughts
         self._likeness = b""  # how the stream's own events begin, once one came
         self.model = ""
-        exchange.rearm(words_by)
 
     def begin(self) -> None:
         """Return once words are in hand, or all of an answer that needs none.
 
         Raises an UpstreamError if it never came to that.
         """
-        while not (self._answered or self._thought or self._is_over):
+        while not (self._answered or self._is_over):
+            if self._thought and not self._as_text:
+                break
             self._advance()
         if self._is_over:
             self._require_whole()
@@ -103,37 +119,45 @@ class StreamedReply(Iterator[Delta]):
 
     def report(self, stream: ReplyStream) -> None:
         """Tell at the reply's ending what is known only then."""
-        stream.received = self._exchange.received
+        stream.received, stream.unread = self._exchange.received, self._unread
         first = self._finishes.get(0)
-        stream.annotate(usage=self._usage, finish_reason=first or "stop")
+        stream.annotate(usage=self._usage, finish_reason=first or BARE_END)
         if not self._is_plain:
+            bare = BARE_END if stream.outcome is Outcome.COMPLETED else None
             told = [
-                {"index": index, "finish_reason": reason or "stop"}
+                {"index": index, "finish_reason": reason or bare}
                 for index, reason in sorted(self._finishes.items())
             ]
             stream.annotate(choices=tuple(told))
 
-    @property
-    def _is_finished(self) -> bool:
-        reasons = self._finishes.values()
-        return len(reasons) >= self._expected and all(reasons)
+    def _is_whole_if(self, *, is_done: bool) -> bool:
+        return chunks.is_whole(
+            self._finishes.values(),
+            expected=self._expected,
+            is_ended=is_done,
+            is_prose=self._is_prose,
+        )
 
     def _require_whole(self) -> None:
         """Raise why this is not a whole answer, unless it is one."""
-        broken = self._broken_by
-        if broken is None and not (self._is_done or self._is_finished):
-            broken = BadReply("truncated")
-        if broken is None and not chunks.is_complete(
-            self._finishes.values(), answered=self._answered, thought=self._thought
-        ):
-            broken = BadReply("schema")
-        if broken is not None:
-            raise self._meaning(broken)
+        try:
+            if self._broken_by is not None:
+                raise self._broken_by
+            if not self._is_whole_if(is_done=self._is_done):
+                raise BadReply("truncated")
+            chunks.require_answer(
+                self._finishes.values(),
+                answered=self._answered,
+                thought=self._thought,
+                as_text=self._as_text,
+            )
+        except UpstreamError as error:
+            raise self._meaning(error) from None
 
     def _advance(self) -> None:
         """Take in the next piece. If it breaks, what came before it still counts."""
         try:
-            piece = next(self._pieces, None)
+            piece = self._next_piece()
             self._is_over = piece is None
             self._take_events(piece)
         except UpstreamError as error:
@@ -141,24 +165,36 @@ class StreamedReply(Iterator[Delta]):
             if not self._is_finished:
                 self._broken_by = error
 
+    def _next_piece(self) -> bytes | None:
+        """Wait for the upstream; the time since the last wait was the reader's."""
+        entered = self._clock()
+        self._unread += entered - self._left_at
+        self._exchange.rearm(self._budget.within(self._patience))
+        try:
+            return next(self._pieces, None)
+        finally:
+            self._left_at = self._clock()
+            self._patience -= self._left_at - entered
+
     def _take_events(self, piece: bytes | None) -> None:
         events = self._parser.end() if piece is None else self._parser.feed(piece)
         for event in events:
+            if self._parser.strays:
+                self._skip_strays()
             if event.data.strip() == DONE:
                 self._is_done = self._is_over = True
                 return
             self._take(event)
+        self._skip_strays()
 
     def _take(self, event: Event) -> None:
         chunk = _parsed(event.data)
-        if event.kind == b"error":
+        if event.kind == ERROR or is_failure(chunk):
             raise failure(chunk, self._exchange.status)
-        if not isinstance(chunk, dict):
-            self._require_no_loss(event.data)
+        if not chunks.is_chunk(chunk):
+            self._skip(event.data, may_be_alien=isinstance(chunk, dict))
             return
         self._likeness = event.data[:BEGINNING]
-        if chunk.get("error"):
-            raise failure(chunk, self._exchange.status)
         self.model = self.model or chunks.model_of(chunk)
         self._usage = chunks.usage_of(chunk) or self._usage
         choices = chunks.choices_of(chunk)
@@ -167,47 +203,61 @@ class StreamedReply(Iterator[Delta]):
         elif choices:
             self._take_choices(choices)
 
-    def _require_no_loss(self, malformed: bytes) -> None:
-        beginning = malformed[:BEGINNING]
-        own = self._likeness or beginning
+    def _skip(self, odd: bytes, *, may_be_alien: bool = False) -> None:
+        """Pass over what is no chunk, unless words of the answer may be lost with it.
+
+        A first event that is cut is taken for the stream's own; a whole object may
+        as well be somebody else's.
+        """
+        self._is_prose = False  # it may have told of a failure
+        beginning = odd[:BEGINNING]
+        own = self._likeness or (b"" if may_be_alien else beginning)
         is_alike = beginning.startswith(b"{") and own.startswith(beginning)
-        if is_alike or any(sign in malformed for sign in SIGNS_OF_WORDS):
+        if is_alike or any(sign in odd for sign in SIGNS_OF_WORDS):
             raise BadReply("protocol")
+
+    def _skip_strays(self) -> None:
+        while strays := self._parser.strays:
+            line = strays.pop()
+            self._skip(line[max(0, line.find(b"{")) :])  # behind a damaged field
 
     def _take_words(self, text: str) -> None:
         self._ready.append(Delta(text))
-        self._finishes.setdefault(0, None)
-        if not text.isspace():
+        if 0 not in self._finishes:
+            self._finishes[0], self._is_finished = None, False
+        if not is_blank(text):
             self._answered = True
             self._go_on()
 
     def _take_choices(self, choices: tuple[chunks.Choice, ...]) -> None:
-        delta = chunks.delta_of(choices)
+        delta = chunks.delta_of(choices, as_text=self._as_text)
         if delta.text or delta.choices:
             self._ready.append(delta)
         self._is_plain = self._is_plain and not delta.choices
         was_finished = self._is_finished
-        self._note_words(choices)
+        self._note_words(delta.text, choices)
         for choice in choices:
             index = choice.get("index", 0)
             reason = chunks.finish_of(choice)
             self._finishes[index] = reason or self._finishes.get(index)
+        self._is_finished = self._is_whole_if(is_done=False)
         if self._is_finished and not was_finished:
-            self._exchange.rearm(self._budget.within(TAIL))
+            self._patience = TAIL
 
-    def _note_words(self, choices: tuple[chunks.Choice, ...]) -> None:
+    def _note_words(self, text: str, choices: tuple[chunks.Choice, ...]) -> None:
         parts = [chunks.part_of(choice, "delta") for choice in choices]
-        answers = any(chunks.is_answer(part) for part in parts)
+        answers = any(map(chunks.is_answer, parts))
         thinks = any(chunks.has_any(part, chunks.THOUGHT) for part in parts)
-        self._answered = self._answered or answers
-        self._thought = self._thought or thinks
+        self._answered |= not is_blank(text) if self._as_text else answers
+        self._thought |= thinks
+        self._is_prose &= all(map(chunks.is_prose, parts))
         if answers or thinks:
             self._go_on()
 
     def _go_on(self) -> None:
         """Words came: those that follow have the whole time again."""
         if not self._is_finished:
-            self._exchange.rearm(self._budget.within(self._idle_limit))
+            self._patience = self._idle_limit
 
     def _settle(self) -> None:
         """Read to the end of the body, if it is as good as there."""

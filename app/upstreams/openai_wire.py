@@ -11,7 +11,7 @@ from app.gateway.chat import ChatReply, ChatRequest, Delta, Message
 from app.gateway.errors import UpstreamError
 from app.gateway.handler import ReplyStream
 from app.upstreams import openai_chunks as chunks
-from app.upstreams.openai_errors import REJECTIONS, failure, rejection
+from app.upstreams.openai_errors import REJECTIONS, failure, is_failure, rejection
 from app.upstreams.openai_stream import StreamedReply, named
 from app.upstreams.replies import marked, parse, whole
 from app.upstreams.service import Service
@@ -20,6 +20,8 @@ from app.upstreams.transport import JSON, Answer, Exchange, Transport
 PATH = "/chat/completions"
 HEALTH_PATH = "/models"
 EVENTS = "text/event-stream"
+
+OWN_DOOR = "openai"  # whose callers get choices as they are (`ChatRequest.route`)
 
 MAX_STREAM = 16 * 1024 * 1024  # bytes; some 200 for each token of 80,000
 
@@ -117,6 +119,7 @@ class OpenAIUpstream:
             words_by,
             self._limits.idle,
             expected=_choices_wanted(request),
+            as_text=_is_told_as_text(request),
         )
         reply.begin()
         facts = ChatReply("", self.name, reply.model or self._asked_for(request))
@@ -128,9 +131,10 @@ class OpenAIUpstream:
     def _reply(self, answer: Answer, request: ChatRequest) -> ChatReply:
         value = parse(answer, OBJECT)
         try:
-            if value.get("error"):
+            if is_failure(value):
                 raise failure(value, answer.status)
-            return chunks.whole_reply(value, self.name, self._asked_for(request))
+            model, as_text = self._asked_for(request), _is_told_as_text(request)
+            return chunks.whole_reply(value, self.name, model, as_text=as_text)
         except UpstreamError as error:
             raise marked(error, answer) from None
 
@@ -158,6 +162,11 @@ def _streaming(request: ChatRequest) -> dict[str, Any]:
     options = request.extra.get("stream_options")
     wanted = options if isinstance(options, Mapping) else {}
     return {"stream": True, "stream_options": {**wanted, "include_usage": True}}
+
+
+def _is_told_as_text(request: ChatRequest) -> bool:
+    """Whether the caller came by a door that knows of nothing but text."""
+    return request.route != OWN_DOOR
 
 
 def _choices_wanted(request: ChatRequest) -> int:
@@ -193,7 +202,10 @@ def _at_once(reply: ChatReply, answer: Answer) -> ReplyStream:
 def _as_delta(choice: chunks.Choice) -> chunks.Choice:
     """A whole choice in the shape of a chunk's, where tool calls are numbered."""
     message = dict(chunks.part_of(choice, "message"))
-    if calls := message.get("tool_calls"):
-        message["tool_calls"] = [{"index": i, **c} for i, c in enumerate(calls)]
+    if isinstance(calls := message.get("tool_calls"), list):
+        message["tool_calls"] = [
+            {"index": i, **call} if isinstance(call, Mapping) else call
+            for i, call in enumerate(calls)
+        ]
     rest = {k: v for k, v in choice.items() if k != "message"}
     return {**rest, "delta": message, "finish_reason": None}

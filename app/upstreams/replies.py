@@ -11,6 +11,8 @@ from app.upstreams.transport import Answer
 
 T = TypeVar("T")
 
+MAX_MODEL = 200  # characters of a model's name, as of one that a caller asks for
+
 _NOT_AN_OBJECT = frozenset({"model_type", "model_attributes_type", "dict_type"})
 
 
@@ -26,6 +28,21 @@ def parse(answer: Answer, shape: TypeAdapter[T]) -> T:
         return shape.validate_json(answer.body)
     except ValidationError as error:
         raise marked(BadReply(_fault(error)), answer) from None
+
+
+def model_name(*told: str | None, secret: str = "") -> str:
+    """Return the first of these that can be a model's name; "" if there is none.
+
+    One that is longer than MAX_MODEL, is blank, holds what cannot be printed (line
+    ends, controls) or our `secret` counts as not told: it goes into records, headers
+    of streams and other people's screens, but no answer is lost for a bad label.
+    """
+    return next((name for name in told if name and _is_name(name, secret)), "")
+
+
+def _is_name(name: str, secret: str) -> bool:
+    is_label = len(name) <= MAX_MODEL and name.isprintable() and not name.isspace()
+    return is_label and not (secret and secret in name)
 
 
 def whole(reply: ChatReply, answer: Answer) -> ReplyStream:

@@ -81,7 +81,8 @@ class Service:
         }
 
 
-_to_json = json.JSONEncoder(separators=(",", ":")).encode
+# An upstream is sent JSON or nothing: a number that is none is a bug of ours.
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def _encode(payload: Mapping[str, Any]) -> bytes:

@@ -1,9 +1,10 @@
 """SSE: from the bytes of an event stream to its events.
 
-After the HTML standard, section 9.2, and as lenient as that: any kind of line end,
-a byte order mark, comments, missing spaces, data of several lines. Everything is
-bytes here: lines are cut before anything is decoded, so that a character may be
-split between two pieces.
+After the HTML standard, section 9.2, and more lenient than that: any kind of line
+end, byte order marks before any line, comments, missing spaces, data of several
+lines. A field named `error` makes an event of that type, as llama.cpp means it.
+Everything is bytes here: lines are cut before anything is decoded, so that a
+character may be split between two pieces.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from app.gateway.errors import BadReply
 MAX_EVENT = 1_048_576  # bytes of a line, and of an event's data (matrix row 39)
 
 BOM = b"\xef\xbb\xbf"
+
+MESSAGE, ERROR = b"message", b"error"  # types of events
+MEANINGLESS = frozenset({b"", b"id", b"retry"})  # to us; an empty name: a comment
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +31,17 @@ class Event:
 class EventParser:
     """Takes pieces, gives events. It belongs to one thread.
 
-    Its memory is bounded by MAX_EVENT and the size of a piece.
+    Its memory is bounded by MAX_EVENT and the size of a piece. `strays` are the lines
+    so far that hold no field of the standard: it drops them, but something may have
+    been lost with them. Whoever has looked at them may clear them.
     """
 
     def __init__(self) -> None:
         self._tail = bytearray()  # of an unfinished line
         self._after_cr = False  # a line feed now belongs to the line end before it
-        self._at_start = True
+        self.strays: list[bytes] = []
         self._kind = b""
+        self._is_error = False
         self._data: list[bytes] = []
         self._size = 0
 
@@ -62,8 +69,6 @@ class EventParser:
             self._after_cr = False
             piece = piece.removeprefix(b"\n")
         self._tail += piece
-        if self._at_start:
-            self._skip_mark()
         if len(self._tail) > MAX_EVENT + len(piece):
             raise BadReply("protocol")
         if b"\n" not in piece and b"\r" not in piece:
@@ -76,30 +81,33 @@ class EventParser:
         self._tail = bytearray(rest)
         yield from lines
 
-    def _skip_mark(self) -> None:
-        """Drop a byte order mark; a part of one may become a whole one."""
-        if BOM.startswith(self._tail[: len(BOM)]) and len(self._tail) < len(BOM):
-            return
-        self._at_start = False
-        if self._tail.startswith(BOM):
-            del self._tail[: len(BOM)]
-
     def _take(self, line: bytes) -> Event | None:
         """Take a line in; return the event that it ends, if it does."""
+        while line.startswith(BOM):
+            line = line[len(BOM) :]
         if not line:
             return self._dispatched()
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"data":
-            self._data.append(value)
-            self._size += len(value) + 1
-            if self._size > MAX_EVENT:
-                raise BadReply("protocol")
+            self._add(value)
         elif field == b"event":
             self._kind = value
+        elif field == ERROR:
+            self._is_error = True
+            self._add(value)
+        elif field not in MEANINGLESS:
+            self.strays.append(line)
         return None
 
+    def _add(self, value: bytes) -> None:
+        self._data.append(value)
+        self._size += len(value) + 1
+        if self._size > MAX_EVENT:
+            raise BadReply("protocol")
+
     def _dispatched(self) -> Event | None:
-        kind, data = self._kind, self._data
-        self._kind, self._data, self._size = b"", [], 0
-        return Event(kind or b"message", b"\n".join(data)) if data else None
+        kind = ERROR if self._is_error else self._kind or MESSAGE
+        data = self._data
+        self._kind, self._data, self._size, self._is_error = b"", [], 0, False
+        return Event(kind, b"\n".join(data)) if data else None

@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from app.gateway.budget import Budget
-from app.gateway.chat import ChatReply, ChatRequest
+from app.gateway.chat import ChatReply, ChatRequest, is_blank
 from app.gateway.errors import BadReply
 from app.gateway.handler import ReplyStream
-from app.upstreams.replies import marked, parse, whole
+from app.upstreams.replies import marked, model_name, parse, whole
 from app.upstreams.service import Service
 from app.upstreams.transport import Transport
 
@@ -50,7 +50,8 @@ class SwitchUpstream:
     """Asks switch. Threads may share it.
 
     `timeout` is in seconds. Of a request's metadata, which steers switch, only the
-    keys in `metadata_allowed` are forwarded.
+    keys in `metadata_allowed` are forwarded. A reply's model is its `engine_used`,
+    else its `provider`, else our name for switch; see `model_name` for what counts.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class SwitchUpstream:
         self.name = name
         self.timeout = timeout
         self._metadata_allowed = metadata_allowed
+        self._token = token
         self._service = Service(url, transport, token)
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
@@ -74,10 +76,10 @@ class SwitchUpstream:
         said = parse(answer, SHAPE)
         if isinstance(said, _Failure):
             raise marked(BadReply("upstream_error"), answer)
-        if not said.text.strip():
+        if is_blank(said.text):
             raise marked(BadReply("schema"), answer)
-        model = said.engine_used or said.provider or self.name
-        return whole(ChatReply(said.text, self.name, model), answer)
+        model = model_name(said.engine_used, said.provider, secret=self._token)
+        return whole(ChatReply(said.text, self.name, model or self.name), answer)
 
     def ping(self, budget: Budget) -> None:
         """Return if switch shows a sign of life; else raise an UpstreamError."""

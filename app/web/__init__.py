@@ -10,7 +10,7 @@ from typing import Any
 from flask import Flask
 
 from app.services import PerProcess, Services
-from app.web import audit, chat, console, metrics, openai, ops, sandbox_panel
+from app.web import api_docs, audit, chat, console, metrics, openai, ops, sandbox_panel
 from app.web.context import EXTENSION, register_context
 from app.web.errors import register_errors
 from app.web.sse import register_streams
@@ -29,13 +29,14 @@ def make_app(services: PerProcess[Services]) -> Flask:
     """Put all doors into one WSGI app; the services are asked for when needed."""
     app = Doors(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False  # a redirect would be HTML, and lose the body
     app.extensions[EXTENSION] = services
     register_traces(app)
     metrics.register_metrics(app)
     register_context(app)
     register_errors(app)
     register_streams(app)
-    pages = (console.bp, audit.bp, sandbox_panel.bp)
+    pages = (console.bp, audit.bp, sandbox_panel.bp, api_docs.bp)
     for blueprint in (chat.bp, openai.bp, ops.bp, metrics.bp, *pages):
         app.register_blueprint(blueprint)
     return app

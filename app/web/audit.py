@@ -1,16 +1,25 @@
 """The records and the recent past, for operators' eyes: the console's and others'."""
 
-from dataclasses import asdict
 from time import time
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
-from pydantic import BaseModel
 from werkzeug.exceptions import NotFound
 
+from app.gateway.activity import Window
 from app.gateway.audit import Query, Record
+from app.gateway.errors import AuditUnavailable, SearchTookTooLong
+from app.web.activity_schemas import (
+    ActivityPicture,
+    ActivityPoint,
+    Outage,
+    OutageCause,
+    OutageList,
+)
 from app.web.auth import token_required
 from app.web.context import services
+from app.web.documented import Note, documented
+from app.web.json_response import json_response
 from app.web.record_schemas import (
     RecordDetail,
     RecordPage,
@@ -29,6 +38,13 @@ HISTORY_WINDOWS = 50
 
 @bp.get("/records")
 @token_required("audit")
+@documented(
+    Note(
+        RecordPage,
+        query=RecordQuery,
+        failures=(AuditUnavailable, SearchTookTooLong),
+    )
+)
 def get_records() -> ResponseReturnValue:
     """Search the records, newest first."""
     asked = RecordQuery.parse(request.args.to_dict(flat=False))
@@ -40,54 +56,61 @@ def get_records() -> ResponseReturnValue:
         records=[RecordSummary.of(record) for record in found],
         next=place_behind(found[-1]) if is_full else None,
     )
-    return _json(page)
+    return json_response(page)
 
 
 @bp.get("/records/<any_id>")
 @token_required("audit")
+@documented(
+    Note(
+        RecordDetail,
+        path={"any_id": "The record's own id, or a correlation id."},
+        failures=(AuditUnavailable,),
+    )
+)
 def get_record(any_id: str) -> ResponseReturnValue:
     """One record whole, by its own id, or the newest of a correlation id."""
     record = services().records.get(any_id)
     if record is None:
         raise NotFound
-    return _json(RecordDetail.of(record))
+    return json_response(RecordDetail.of(record))
 
 
 @bp.get("/activity")
 @token_required("audit", rated=False)
+@documented(Note(ActivityPicture, failures=(AuditUnavailable,)))
 def get_activity() -> ResponseReturnValue:
-    """The newest chats as points: when, how long, who, how it ended. Newest first.
-
-    `is_whole` tells whether these are all since then, or only as many as are shown.
-    """
+    """The newest chats as points: when, how long, who, how it ended. Newest first."""
     now = time()
     moments = services().activity.recent(now - PICTURE, PICTURE_CHATS)
-    return jsonify(
-        now=now,
-        since=now - PICTURE,
-        is_whole=len(moments) < PICTURE_CHATS,
-        chats=[asdict(moment) for moment in moments],
+    return json_response(
+        ActivityPicture(
+            now=now,
+            since=now - PICTURE,
+            is_whole=len(moments) < PICTURE_CHATS,
+            chats=[ActivityPoint.model_validate(moment) for moment in moments],
+        )
     )
 
 
 @bp.get("/windows")
 @token_required("audit", rated=False)
+@documented(Note(OutageList, failures=(AuditUnavailable,)))
 def get_windows() -> ResponseReturnValue:
     """When the first choice did not answer, why, and for how long. Newest first."""
     now = time()
     windows = services().activity.windows(now - HISTORY, HISTORY_WINDOWS)
-    return jsonify(
-        now=now,
-        since=now - HISTORY,
-        windows=[
-            {
-                "began": window.began,
-                "ended": window.ended,
-                "chats": window.chats,
-                "causes": [{"cause": c, "chats": n} for c, n in window.causes],
-            }
-            for window in windows
-        ],
+    return json_response(
+        OutageList(
+            now=now, since=now - HISTORY, windows=[_outage(one) for one in windows]
+        )
+    )
+
+
+def _outage(window: Window) -> Outage:
+    causes = [OutageCause(cause=c, chats=n) for c, n in window.causes]
+    return Outage(
+        began=window.began, ended=window.ended, chats=window.chats, causes=causes
     )
 
 
@@ -97,7 +120,3 @@ def _of_id(any_id: str) -> tuple[Record, ...]:
     if found is None or found.id == any_id:
         return (found,) if found else ()
     return services().records.search(Query(correlation_id=any_id))
-
-
-def _json(model: BaseModel) -> Response:
-    return Response(model.model_dump_json(), mimetype="application/json")

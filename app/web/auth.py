@@ -5,6 +5,7 @@ one that comes too often 429.
 """
 
 import math
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -21,10 +22,13 @@ from app.web.source import source_of
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 
 SCOPE = "__gateway_scope__"
+ANY = "any"  # in place of a scope: every valid token will do
+RATED = "__gateway_is_rated__"
+BEARER = re.compile(r"\Abearer(?: +|$)", re.IGNORECASE)
 
 
 def token_required(scope: str, *, rated: bool = True) -> Callable[[View], View]:
-    """Guard a view: the caller's token must be valid and hold the scope.
+    """Guard a view: the caller's token must be valid and hold the scope, or ANY.
 
     A view that is `rated` uses up the token's rate. The view finds its caller in
     `g.caller`.
@@ -37,6 +41,7 @@ def token_required(scope: str, *, rated: bool = True) -> Callable[[View], View]:
             return refusal if refusal is not None else view(*args, **kwargs)
 
         setattr(guarded, SCOPE, scope)
+        setattr(guarded, RATED, rated)
         return guarded  # type: ignore[return-value]
 
     return decorate
@@ -51,13 +56,11 @@ def public(view: View) -> View:
 def shown_token(request: Request) -> bytes | None:
     """Return the token that was shown, b"" if those shown differ, None if none.
 
-    A proxy may send the header twice, and WSGI joins repeated headers by commas:
+    A proxy may send either header twice, and WSGI joins repeated headers by commas:
     equal values count as one.
     """
     values = set(_values(request.headers.get("X-VX11-Token", "")))
-    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        values.update(_values(bearer))
+    values.update(_bearers(request.headers.get("Authorization", "")))
     if len(values) > 1:
         return b""
     return values.pop().encode("latin-1", "replace") if values else None
@@ -67,13 +70,21 @@ def _values(header: str) -> list[str]:
     return [value for part in header.split(",") if (value := part.strip())]
 
 
+def _bearers(header: str) -> list[str]:
+    """The values of `Bearer T` or `Bearer T,Bearer T`; none of another scheme."""
+    values = _values(header)
+    if not (values and BEARER.match(values[0])):
+        return []
+    return [bare for value in values if (bare := BEARER.sub("", value))]
+
+
 def _refusal(scope: str, *, rated: bool) -> ResponseReturnValue | None:
     keyring = services().keyring
     caller = ANYBODY if keyring is None else _authenticate(keyring)
     if not isinstance(caller, Caller):
         return caller
     g.caller = caller
-    if scope not in caller.scopes:
+    if scope not in (ANY, *caller.scopes):
         return _forbidden()
     if rated and caller.rate is not None:
         return _over_rate(caller.name, caller.rate)

@@ -2,7 +2,8 @@
 
 import mmap
 
-STOPPING = 0  # the first cell; the others are the workers' places
+STOPPING, BOOTED = 0, 1  # the first cells; the others are the workers' places
+FIRST_PLACE = 2
 MOST = 0xFFFF
 
 
@@ -14,7 +15,16 @@ class Board:
     """
 
     def __init__(self, places: int) -> None:
-        self._cells = memoryview(mmap.mmap(-1, 2 * (places + 1))).cast("H")
+        self._cells = memoryview(mmap.mmap(-1, 2 * (places + FIRST_PLACE))).cast("H")
+
+    @property
+    def has_booted(self) -> bool:
+        """Whether any worker ever began to serve."""
+        return self._cells[BOOTED] == 1
+
+    def booted(self) -> None:
+        """Say so. All who say it say the same."""
+        self._cells[BOOTED] = 1
 
     @property
     def is_stopping(self) -> bool:
@@ -27,7 +37,7 @@ class Board:
 
     def take_place(self) -> int | None:
         """Return a free place, None if there is none. For the master."""
-        for place in range(1, len(self._cells)):
+        for place in range(FIRST_PLACE, len(self._cells)):
             if self._cells[place] == 0:
                 self._cells[place] = 1
                 return place
@@ -44,4 +54,4 @@ class Board:
 
     def least_busy(self) -> int:
         """How many the worker has that has the fewest."""
-        return min(filter(None, self._cells[1:]), default=1) - 1
+        return min(filter(None, self._cells[FIRST_PLACE:]), default=1) - 1

@@ -16,6 +16,7 @@ from app.web.errors import InvalidBody
 
 DEADLINE = "X-Gateway-Deadline-Ms"
 PRIORITY = "X-Gateway-Priority"
+MILLISECONDS = re.compile("[1-9][0-9]{2,6}")  # in fewer there can be no answer
 WAITED = "gateway.waited"  # in the WSGI environment, so that it is looked at once
 
 # Nobody waits this long: the front door gives up after 40 s. What says so comes
@@ -58,8 +59,9 @@ def _asked_for(request: Request) -> float | None:
     text = request.headers.get(DEADLINE)
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and 1 <= len(text) <= 7 and int(text)):
-        raise InvalidBody({DEADLINE: "must be a whole number of milliseconds"})
+    if not MILLISECONDS.fullmatch(text):
+        wanted = "must be a whole number of milliseconds, 100 to 9999999"
+        raise InvalidBody({DEADLINE: wanted})
     return int(text) / 1000
 
 
@@ -79,6 +81,16 @@ def _seconds_since(shown: str) -> float:
     found = _UNIX_SECONDS.fullmatch(shown)
     spent = time() - float(found[1]) if found else 0.0
     return spent if 0.0 < spent < IMPLAUSIBLE else 0.0
+
+
+def may_send(connection: socket.socket) -> bool:
+    """Whether a few bytes could be sent without waiting, or would fail at once."""
+    poll = select.poll()
+    try:
+        poll.register(connection, select.POLLOUT)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):
+        return True
 
 
 def has_left(connection: socket.socket) -> bool:

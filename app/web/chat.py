@@ -1,6 +1,5 @@
 """The native chat endpoint: one body in, one reply out, whole or streamed."""
 
-from dataclasses import asdict
 from time import monotonic
 from typing import Any
 
@@ -11,11 +10,14 @@ from app.gateway import correlation
 from app.gateway.chat import Attempt, ChatReply, ChatRequest, Delta
 from app.web import schemas
 from app.web.answers import log_answer, record_refusal, stream_mode, who_answers
+from app.web.api_headers import OF_CHATS, OF_REPLIES
 from app.web.auth import token_required
 from app.web.body import read_json
 from app.web.caller import budget_of, priority_of, waited
-from app.web.context import services, this_request
-from app.web.errors import Report
+from app.web.context import is_usable_id, services, this_request
+from app.web.documented import CHAT_FAILURES, Note, documented
+from app.web.event_schemas import StreamDelta, StreamDone, StreamError, StreamMeta
+from app.web.reports import Report
 from app.web.sse import TextEvents, event, stream_answer
 
 bp = Blueprint("chat", __name__, url_prefix="/operator/api")
@@ -24,6 +26,22 @@ bp.after_request(record_refusal)
 
 @bp.post("/chat")
 @token_required("chat")
+@documented(
+    Note(
+        schemas.ChatResponse,
+        body=schemas.ChatRequest,
+        example={"message": "Hello"},
+        headers=OF_CHATS,
+        answer_headers=OF_REPLIES,
+        events=(
+            ("meta", StreamMeta),
+            ("delta", StreamDelta),
+            ("done", StreamDone),
+            ("error", StreamError),
+        ),
+        failures=CHAT_FAILURES,
+    )
+)
 def post_chat() -> ResponseReturnValue:
     """Answer one chat request by its deadline, on record."""
     started, request, ours, caller = monotonic(), this_request(), services(), g.caller
@@ -31,7 +49,8 @@ def post_chat() -> ResponseReturnValue:
     body = schemas.ChatRequest.parse(read_json(request, ours.max_body))
     asked = body.to_request(
         caller.name,
-        _correlation_id(body),
+        session_id=_session_id(body),
+        correlation_id=_correlation_id(body),
         stream=_wants_events(request) if body.stream is None else body.stream,
         mode=stream_mode(),
         priority=priority_of(request, caller),
@@ -52,9 +71,16 @@ def post_chat() -> ResponseReturnValue:
 
 def _correlation_id(body: schemas.ChatRequest) -> str:
     """The body's id if it may be echoed; else the one that is already current."""
-    if body.correlation_id and correlation.is_well_formed(body.correlation_id):
+    if body.correlation_id and is_usable_id(body.correlation_id, services()):
         correlation.current.set(body.correlation_id)
     return correlation.current.get()
+
+
+def _session_id(body: schemas.ChatRequest) -> str:
+    """The body's id if no secret is in it; else a new UUID4."""
+    if body.session_id and not services().holds_secret(body.session_id):
+        return body.session_id
+    return correlation.new_id()
 
 
 def _wants_events(request: Request) -> bool:
@@ -107,7 +133,10 @@ class NativeEvents:
         facts = {
             "finish_reason": reply.finish_reason,
             "fallback_reason": reply.degraded_by,
-            "usage": asdict(reply.usage),
+            "usage": {
+                "input_tokens": reply.usage.input_tokens,
+                "output_tokens": reply.usage.output_tokens,
+            },
             "timings": self._timings(reply, took),
             "attempts": [_drawn(attempt) for attempt in reply.attempts],
             "audit_id": reply.audit_id,

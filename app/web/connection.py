@@ -13,6 +13,7 @@ from gunicorn.http import errors
 from gunicorn.workers.gthread import TConn
 
 from app.gateway import correlation
+from app.web.reports import Report, is_openai_path
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -40,9 +41,10 @@ class CallerSocket(socket):
     A limit on each single read would let a caller drip for ever, so head and body
     have a deadline each. What can be had without a wait is taken by one system call:
     each one costs a thread its turn, and a time limit of Python's would make it two.
+    `begins` is what came first of the present request.
     """
 
-    __slots__ = ("_deadline", "_is_in_head", "ran_out")
+    __slots__ = ("_deadline", "_is_in_head", "begins", "ran_out")
 
     @classmethod
     def of(cls, plain: socket) -> "CallerSocket":
@@ -50,11 +52,13 @@ class CallerSocket(socket):
         family, kind, protocol = plain.family, plain.type, plain.proto
         ours = cls(family, kind, protocol, fileno=plain.detach())
         ours._deadline, ours._is_in_head, ours.ran_out = 0.0, True, False
+        ours.begins = b""
         return ours
 
     def expect_head(self) -> None:
         """Give the caller his time for a request line and headers."""
         self._is_in_head, self._deadline = True, monotonic() + HEAD_LIMIT
+        self.begins = b""
 
     def expect_body(self) -> None:
         """Give the caller his time for a body."""
@@ -64,6 +68,11 @@ class CallerSocket(socket):
         """Read what comes; TimeoutError, or NoMoreData inside a head, if too late."""
         if flags:
             return super().recv(size, flags)
+        data = self._recv(size)
+        self.begins = self.begins or data
+        return data
+
+    def _recv(self, size: int) -> bytes:
         with suppress(BlockingIOError):
             return super().recv(size, MSG_DONTWAIT)
         left = self._deadline - monotonic()
@@ -140,13 +149,18 @@ def _is_unread(body: Any) -> bool:
     return bool(rest) or getattr(body.reader, "parser", None) is not None
 
 
-def refusal(status: HTTPStatus) -> bytes:
-    """A whole response in the words of this gateway, for what never reached it."""
+def refusal(status: HTTPStatus, begins: bytes = b"") -> bytes:
+    """A whole response in the words of this gateway, for what never reached it.
+
+    `begins` is the beginning of the request: OpenAI's clients want OpenAI's words.
+    """
     correlation_id = correlation.new_id()
     phrase = status.phrase.lower()
     code = re.sub("[^a-z]", "_", phrase)
+    told = Report(status, code, phrase)
     body = {"detail": phrase, "code": code, "correlation_id": correlation_id}
-    text = json.dumps(body)
+    path = begins[:100].partition(b" ")[2].decode("latin-1")
+    text = json.dumps(told.openai() if is_openai_path(path.split(" ")[0]) else body)
     lines = [
         f"HTTP/1.1 {status.value} {status.phrase}",
         "Content-Type: application/json",

@@ -10,6 +10,7 @@ from werkzeug.wsgi import ClosingIterator
 
 from app.gateway import correlation
 from app.services import PerProcess, Services
+from app.web.reports import is_openai_path
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -42,29 +43,38 @@ def single_value(header: str) -> str:
     return values.pop() if len(values) == 1 else ""
 
 
+def is_usable_id(shown: str, services: Services) -> bool:
+    """Whether a correlation id from outside is well-formed and holds no secret."""
+    return correlation.is_well_formed(shown) and not services.holds_secret(shown)
+
+
 class Correlated:
     """WSGI middleware: the request's correlation id is current until its last byte.
 
-    An id that is missing or malformed is replaced, never reflected. gthread
+    An id that is missing or unusable is replaced, never reflected. gthread
     threads keep their context, so it is always reset. The headers of every answer
     are added here, where they cost next to nothing.
     """
 
-    def __init__(self, app: "WSGIApplication") -> None:
+    def __init__(self, app: "WSGIApplication", services: PerProcess[Services]) -> None:
         self._app = app
+        self._services = services
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         shown = single_value(environ.get("HTTP_X_CORRELATION_ID", ""))
-        known = correlation.is_well_formed(shown)
+        known = shown and is_usable_id(shown, self._services())
         token = correlation.current.set(shown if known else correlation.new_id())
 
         def reset() -> None:
             correlation.current.reset(token)
 
         def start(status: str, headers: list[Header], *rest: Any) -> Any:
-            headers += [("X-Correlation-ID", correlation.current.get()), *ON_ALL]
+            here = correlation.current.get()
+            headers += [("X-Correlation-ID", here), *ON_ALL]
+            if is_openai_path(environ.get("PATH_INFO", "")):
+                headers.append(("X-Request-Id", here))  # where its clients look for it
             return start_response(status, headers, *rest)
 
         try:
@@ -78,7 +88,9 @@ class Correlated:
 def register_context(app: Flask) -> None:
     """Put the correlation id, and the headers of every answer, around all doors."""
     app.before_request(_refuse_long_targets)
-    app.wsgi_app = Correlated(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = Correlated(  # type: ignore[method-assign]
+        app.wsgi_app, app.extensions[EXTENSION]
+    )
 
 
 def _refuse_long_targets() -> None:

@@ -7,7 +7,6 @@
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask, Response, g, jsonify, request
@@ -24,17 +23,20 @@ from app.gateway.errors import (
     Interrupted,
     NobodyAnswered,
     Overloaded,
+    SearchTookTooLong,
     ShuttingDown,
     UnknownModel,
     Unsupported,
     consequence,
 )
+from app.web.reports import Report, is_openai_path
 
 log = logging.getLogger(__name__)
 
 DETAILS: dict[type[GatewayError], str] = {
     NobodyAnswered: "no upstream could answer",
     AuditUnavailable: "the audit record cannot be written, so nothing is answered",
+    SearchTookTooLong: "the search took too long; ask for a smaller time range",
     CallerFault: "the upstream rejected the request",
     ContentFiltered: "the upstream's content policy forbids the request",
     ContextTooLong: "the conversation is too long for the model",
@@ -51,11 +53,6 @@ RETRY_AFTER = 1  # seconds; least that a caller is told to wait after a 503
 # What OpenAI calls them. Its clients try anything from 500 on again, so a request
 # that an upstream rejected must not look like an outage there.
 OPENAI_STATUS = {(422, "invalid_request"): 400, (502, CallerFault.code): 400}
-OPENAI_TYPE = {
-    401: "authentication_error",
-    403: "permission_error",
-    429: "rate_limit_error",
-}
 
 
 class InvalidBody(Exception):
@@ -66,34 +63,14 @@ class InvalidBody(Exception):
         self.fields = dict(fields)
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a caller is told of a failure. `retry_after` is in seconds."""
-
-    status: int
-    code: str
-    detail: str
-    retry_after: int | None = None
-
-    def openai(self, param: str | None = None) -> dict[str, Any]:
-        """The body of the error in OpenAI's shape."""
-        kind = "invalid_request_error" if self.status < 500 else "server_error"
-        return {
-            "error": {
-                "message": self.detail,
-                "type": OPENAI_TYPE.get(self.status, kind),
-                "param": param,
-                "code": self.code,
-            }
-        }
-
-
 def report(error: Exception) -> Report:
     """Say what a caller is told of this error, and log it."""
     if not isinstance(error, GatewayError):
         log.error("Chat error: internal_error", exc_info=error)
         return Report(500, GatewayError.code, "the gateway made a mistake")
-    log.error("Chat error: %s", error.code)
+    # A closed tab is nobody's failure.
+    level = logging.INFO if isinstance(error, CallerGone) else logging.ERROR
+    log.log(level, "Chat error: %s", error.code)
     detail = next(
         (DETAILS[kind] for kind in type(error).__mro__ if kind in DETAILS),
         "the gateway could not answer",
@@ -136,7 +113,7 @@ def error_response(
 
 def is_openai() -> bool:
     """Whether the caller of this request expects OpenAI's shapes."""
-    return request.path.startswith("/v1/")
+    return is_openai_path(request.path)
 
 
 def register_errors(app: Flask) -> None:

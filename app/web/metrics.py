@@ -15,6 +15,7 @@ from flask.typing import ResponseReturnValue
 
 from app.web.auth import token_required
 from app.web.context import EXTENSION, services
+from app.web.documented import Note, Refusal, documented
 from app.web.errors import error_response
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' own format
 
 @bp.get(PATH)
 @token_required("metrics", rated=False)
+@documented(Note("text/plain", refusals=(Refusal(503, *UNAVAILABLE),)))
 def get_metrics() -> ResponseReturnValue:
     """All that is measured, of all workers, in Prometheus' text format."""
     page = services().metrics_page

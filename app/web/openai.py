@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator, Mapping
 from time import monotonic, time
-from typing import Any
+from typing import Any, TypeGuard
 
-from flask import Blueprint, Response, g, jsonify
+from flask import Blueprint, Response, g
 from flask.typing import ResponseReturnValue
 
-from app.gateway import correlation
+from app.gateway import correlation, strict_json
 from app.gateway.chat import ChatReply, ChatRequest, Delta
 from app.web import openai_schemas as schemas
 from app.web.answers import (
@@ -18,11 +18,21 @@ from app.web.answers import (
     stream_mode,
     who_answers,
 )
+from app.web.api_headers import OF_CHATS, OF_REPLIES
 from app.web.auth import token_required
 from app.web.body import read_json
 from app.web.caller import budget_of, priority_of, waited
+from app.web.completion_schemas import (
+    Completion,
+    CompletionChunk,
+    Model,
+    ModelList,
+)
 from app.web.context import services, this_request
-from app.web.errors import Report
+from app.web.documented import CHAT_FAILURES, Note, documented
+from app.web.error_schemas import OpenAIErrorBody
+from app.web.json_response import json_response
+from app.web.reports import Report
 from app.web.sse import TextEvents, event, stream_answer
 
 bp = Blueprint("openai", __name__, url_prefix="/v1")
@@ -30,10 +40,22 @@ bp.after_request(record_refusal)
 
 SESSION = "X-Session-Id"
 _SESSION_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+_encode = strict_json.encoder(separators=(",", ":"))  # upstreams' numbers may be NaN
 
 
 @bp.post("/chat/completions")
 @token_required("chat")
+@documented(
+    Note(
+        Completion,
+        body=schemas.CompletionRequest,
+        example={"messages": [{"role": "user", "content": "Hello"}]},
+        headers=(*OF_CHATS, SESSION),
+        answer_headers=OF_REPLIES,
+        events=(("", CompletionChunk), ("", OpenAIErrorBody), ("", "[DONE]")),
+        failures=CHAT_FAILURES,
+    )
+)
 def post_completion() -> ResponseReturnValue:
     """Answer one chat by its deadline, on record, in OpenAI's words."""
     started, request, ours, caller = monotonic(), this_request(), services(), g.caller
@@ -54,32 +76,27 @@ def post_completion() -> ResponseReturnValue:
         return stream_answer(asked, budget, chunks)
     reply = ours.chat.open(asked, budget).collect()
     log_answer(reply, monotonic() - started + waited(request))
-    response = jsonify(
-        **_envelope(reply, "chat.completion"),
-        choices=schemas.choices(reply),
-        usage=schemas.usage(reply.usage),
+    answer = _envelope(reply, "chat.completion") | {
+        "choices": schemas.choices(reply),
+        "usage": schemas.usage(reply.usage),
+    }
+    return Response(
+        _encode(answer),
+        headers=who_answers(reply),
+        content_type="application/json",
     )
-    response.headers.update(who_answers(reply))
-    return response
 
 
 @bp.get("/models")
 @token_required("chat")
+@documented(Note(ModelList))
 def get_models() -> ResponseReturnValue:
     """The names that `model` may hold to choose an upstream or a route."""
     names = dict.fromkeys((*services().models, *services().upstreams))
     data = [
-        {"id": name, "object": "model", "created": 0, "owned_by": "gateway"}
-        for name in names
+        Model(id=name, object="model", created=0, owned_by="gateway") for name in names
     ]
-    return jsonify(object="list", data=data)
-
-
-@bp.after_request
-def name_the_request(response: Response) -> Response:
-    """The header in which OpenAI's clients look for a request's id."""
-    response.headers["X-Request-Id"] = correlation.current.get()
-    return response
+    return json_response(ModelList(object="list", data=data))
 
 
 def _session_id(body: schemas.CompletionRequest) -> str:
@@ -87,8 +104,13 @@ def _session_id(body: schemas.CompletionRequest) -> str:
     metadata: Mapping[str, Any] = body.metadata or {}
     header = this_request().headers.get(SESSION)
     shown = (header, metadata.get("session_id"), body.user)
-    usable = (s for s in shown if isinstance(s, str) and _SESSION_ID.fullmatch(s))
-    return next(usable, None) or correlation.new_id()
+    return next((s for s in shown if _is_usable(s)), None) or correlation.new_id()
+
+
+def _is_usable(session_id: object) -> TypeGuard[str]:
+    if not (isinstance(session_id, str) and _SESSION_ID.fullmatch(session_id)):
+        return False
+    return not services().holds_secret(session_id)
 
 
 def _envelope(reply: ChatReply, kind: str) -> dict[str, Any]:

@@ -7,24 +7,53 @@ OpenAI.
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from app.gateway import chat
 from app.web.errors import InvalidBody
-from app.web.schemas import reasons, texts
+from app.web.schemas import WHOLE, reasons, texts
+from app.web.text_schemas import (
+    NUL_FREE,
+    NulFree,
+    NulFreeObject,
+    ShownAs,
+)
+
+Text = Annotated[str, Field(json_schema_extra={"pattern": NUL_FREE})]
+Name = Annotated[str, Field(max_length=200, json_schema_extra={"pattern": NUL_FREE})]
+Object = Annotated[dict[str, Any], ShownAs(NulFreeObject)]
+Objects = Annotated[list[dict[str, Any]], ShownAs(list[NulFreeObject])]
+
+# A message that is not empty, as the document tells it (see `parse`).
+NOT_EMPTY: dict[str, JsonValue] = {
+    "anyOf": [
+        {
+            "properties": {"content": {"type": "string", "minLength": 1}},
+            "required": ["content"],
+        },
+        {
+            "properties": {"content": {"type": "array", "minItems": 1}},
+            "required": ["content"],
+        },
+        {
+            "properties": {"tool_calls": {"type": "array", "minItems": 1}},
+            "required": ["tool_calls"],
+        },
+    ]
+}
 
 # What only the gateway decides, so it is not passed on.
 _OURS = frozenset({"model", "messages", "stream", "stream_options"})
 
 
-class Message(BaseModel):
+class Message(NulFree, BaseModel):
     """One message of a conversation; unknown fields are kept."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[dict[str, Any]] | None = None
-    tool_calls: list[Any] | None = None
+    content: Text | Objects | None = None
+    tool_calls: Objects | None = None
 
     def to_message(self, raw: Mapping[str, Any]) -> chat.Message:
         """Make the core's value of it; `raw` is the message as it came."""
@@ -53,26 +82,41 @@ def _is_text(part: Mapping[str, Any]) -> bool:
     return part.get("type") in {"text", "refusal"}
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(NulFree, BaseModel):
     """How a stream is wanted."""
 
-    include_usage: bool | None = None
+    model_config = ConfigDict(strict=True)
+
+    include_usage: bool | None = Field(
+        default=None, description="End with a chunk that tells the tokens spent."
+    )
 
 
-class CompletionRequest(BaseModel):
+class CompletionRequest(NulFree, BaseModel):
     """Body of `POST /v1/chat/completions`; unknown fields are kept."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    messages: Annotated[list[Message], Field(min_length=1)]
-    model: Annotated[str, Field(max_length=200)] | None = None
+    messages: Annotated[list[Message], Field(min_length=1)] = Field(
+        description="Not all of them empty.",
+        json_schema_extra={"contains": NOT_EMPTY},
+    )
+    model: Name | None = Field(
+        default=None, description="An upstream or a route; others are passed on."
+    )
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: Annotated[int, Field(ge=1, le=128)] | None = None
-    tools: list[Any] | None = None
-    functions: list[Any] | None = None
-    metadata: dict[str, Any] | None = None
-    user: str | None = None
+    n: Annotated[int, Field(ge=1, le=128), WHOLE] | None = Field(
+        default=None, description="How many answers are wanted."
+    )
+    tools: Objects | None = None
+    functions: Objects | None = None
+    metadata: Object | None = Field(
+        default=None, description="`session_id` in it names the session."
+    )
+    user: Text | None = Field(
+        default=None, description="The session, if nothing else names it."
+    )
 
     @classmethod
     def parse(cls, body: Any) -> Self:
@@ -84,7 +128,7 @@ class CompletionRequest(BaseModel):
         except ValidationError as error:
             raise InvalidBody(reasons(error)) from None
         for field, value in body.items():
-            if any("\x00" in text for text in texts(value)):
+            if any("\x00" in text for text in texts({field: value})):
                 raise InvalidBody({field: "must not hold NUL"})
         if not any(m.content or m.tool_calls for m in parsed.messages):
             raise InvalidBody({"messages": "must not all be empty"})
@@ -112,7 +156,7 @@ class CompletionRequest(BaseModel):
             stream=bool(self.stream),
             stream_mode=mode,
             model=self.model or None,
-            extra={k: v for k, v in body.items() if k not in _OURS},
+            extra={k: v for k, v in body.items() if k not in _OURS} | self._counted(),
             needs=frozenset(self._needs()),
             route="openai",
         )
@@ -121,6 +165,10 @@ class CompletionRequest(BaseModel):
     def wants_usage(self) -> bool:
         """Whether a stream is to end with a chunk that tells the tokens spent."""
         return bool(self.stream_options and self.stream_options.include_usage)
+
+    def _counted(self) -> dict[str, int]:
+        """`n` as a whole number, in whatever way the caller wrote it."""
+        return {} if self.n is None else {"n": self.n}
 
     def _needs(self) -> Iterator[str]:
         if self.tools or self.functions:
@@ -131,7 +179,7 @@ class CompletionRequest(BaseModel):
             yield from message.needs()
 
 
-def usage(usage: chat.Usage) -> dict[str, int] | None:
+def usage(usage: chat.Usage) -> dict[str, Any] | None:
     """Tokens in OpenAI's words; None if the upstream did not count them."""
     spent, made = usage.input_tokens, usage.output_tokens
     if spent is None and made is None:
@@ -140,6 +188,7 @@ def usage(usage: chat.Usage) -> dict[str, int] | None:
         "prompt_tokens": spent or 0,
         "completion_tokens": made or 0,
         "total_tokens": (spent or 0) + (made or 0),
+        **usage.details,
     }
 
 

@@ -1,42 +1,68 @@
 """Operations: is it alive, is it ready, what does it know of its upstreams."""
 
 from datetime import UTC, datetime
+from typing import Any, Literal
 
-from flask import Blueprint, g, jsonify
+from flask import Blueprint, g
 from flask.typing import ResponseReturnValue
 
 from app.gateway.breaker import NAMES
 from app.gateway.errors import AuditUnavailable, ShuttingDown
+from app.gateway.gate import HostLoad
 from app.version import VERSION
-from app.web.auth import public, token_required
+from app.web.auth import ANY, public, token_required
 from app.web.context import services
+from app.web.documented import Note, documented
 from app.web.errors import error_response
+from app.web.json_response import json_response
+from app.web.ops_schemas import (
+    AdmissionState,
+    CallerState,
+    CallsState,
+    Health,
+    Identity,
+    ObstacleState,
+    OperatorHealth,
+    Policy,
+    Readiness,
+    Status,
+    StatusData,
+    TokenState,
+    UpstreamState,
+)
 
 bp = Blueprint("ops", __name__)
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
-
-
 @bp.get("/health")
 @public
+@documented(Note(Health))
 def get_health() -> ResponseReturnValue:
     """The process answers; nothing else is asked."""
-    return jsonify(
-        ok=True, status="ok", module="operator", version=VERSION, timestamp=_now()
+    return json_response(
+        Health(
+            ok=True,
+            status="ok",
+            module="operator",
+            version=VERSION,
+            timestamp=datetime.now(UTC),
+        )
     )
 
 
 @bp.get("/operator/api/health")
 @public
+@documented(Note(OperatorHealth))
 def get_operator_health() -> ResponseReturnValue:
     """The same in the words of the operator backend."""
-    return jsonify(status="ok", service="operator_backend", version=VERSION)
+    return json_response(
+        OperatorHealth(status="ok", service="operator_backend", version=VERSION)
+    )
 
 
 @bp.get("/readyz")
 @public
+@documented(Note(Readiness, failures=(ShuttingDown, AuditUnavailable)))
 def get_readiness() -> ResponseReturnValue:
     """200 if a chat sent now would be accepted, else 503 and why not."""
     if services().drain.is_final:
@@ -45,72 +71,100 @@ def get_readiness() -> ResponseReturnValue:
         services().trail.check()
     except AuditUnavailable as error:
         return error_response(503, error.code, str(error))
-    return jsonify(status="ready")
+    return json_response(Readiness(status="ready"))
+
+
+@bp.get("/operator/api/whoami")
+@token_required(ANY, rated=False)
+@documented(Note(Identity))
+def get_whoami() -> ResponseReturnValue:
+    """Whose token was shown; every valid one may ask."""
+    caller = g.caller
+    return json_response(
+        Identity.model_validate(
+            {
+                "name": caller.name,
+                "scopes": sorted(caller.scopes),
+                "class": caller.priority.name.lower(),
+            }
+        )
+    )
 
 
 @bp.get("/operator/api/status")
 @token_required("chat", rated=False)
+@documented(Note(Status))
 def get_status() -> ResponseReturnValue:
     """What the gateway knows, in both shapes that clients read."""
-    core_services = _core_services()
-    policy = {"order": list(services().upstreams), "deadline_s": services().deadline}
-    timestamp = _now()
-    return jsonify(
-        ok=True,
-        data={
-            "policy": policy,
-            "core_services": core_services,
-            "timestamp": timestamp,
-        },
-        policy=policy,
-        core_services=core_services,
-        timestamp=timestamp,
-        tokens=_tokens(),
-        caller={"name": g.caller.name, "scopes": sorted(g.caller.scopes)},
-        sandbox=services().fault_panel is not None,
-        admission=_admission(),
+    order = services().upstreams
+    known = StatusData(
+        policy=Policy(order=list(order), deadline_s=services().deadline),
+        core_services={name: _upstream(name) for name in order},
+        timestamp=datetime.now(UTC),
+    )
+    caller = CallerState(name=g.caller.name, scopes=sorted(g.caller.scopes))
+    return json_response(
+        Status(
+            ok=True,
+            data=known,
+            policy=known.policy,
+            core_services=known.core_services,
+            timestamp=known.timestamp,
+            tokens=_tokens(),
+            caller=caller,
+            sandbox=services().fault_panel is not None,
+            admission=_admission(),
+        )
     )
 
 
-def _tokens() -> dict[str, str | int]:
+def _tokens() -> TokenState:
     """Whether the file of tokens is in effect; what is wrong with it is logged."""
     keyring = services().keyring
     if keyring is None:
-        return {"status": "off"}
+        return TokenState(status="off")
     problems = len(keyring.problems)
-    return {"status": "stale" if problems else "ok", "problems": problems}
+    return TokenState(status="stale" if problems else "ok", problems=problems)
 
 
-def _core_services() -> dict[str, dict[str, str]]:
-    """Health of each upstream as it is known now; nobody is asked for it."""
-    verdicts = {name: services().health.verdict(name) for name in services().upstreams}
-    return {
-        name: {
-            "status": "unknown" if v is None else "up" if v.is_healthy else "down",
-            "reason": v.reason if v else "not asked yet",
-        }
-        | _breaker(name)
-        for name, v in verdicts.items()
-    }
+def _upstream(name: str) -> UpstreamState:
+    """Its health as it is known now; nobody is asked for it."""
+    verdict = services().health.verdict(name)
+    if verdict is None:
+        return UpstreamState(status="unknown", reason="not asked yet", **_guard(name))
+    status: Literal["up", "down"] = "up" if verdict.is_healthy else "down"
+    return UpstreamState(status=status, reason=verdict.reason, **_guard(name))
 
 
-def _breaker(upstream: str) -> dict[str, str]:
-    """The phase of its circuit as the whole host sees it."""
-    breaker = services().breakers.get(upstream)
-    return {"breaker": NAMES[breaker.phase]} if breaker else {}
+def _guard(upstream: str) -> dict[str, Any]:
+    """What its guard knows, as the whole host sees it: circuit, obstacle, calls."""
+    guard = services().guards.get(upstream)
+    if guard is None:
+        return {}
+    known: dict[str, Any] = {"breaker": NAMES[guard.phase]}
+    if obstacle := guard.obstacle():
+        wait = {} if obstacle.wait is None else {"for_s": round(obstacle.wait, 1)}
+        known["obstacle"] = ObstacleState(reason=obstacle.reason, **wait)
+    if guard.cap.limit is not None:
+        running, limit = guard.cap.running, guard.cap.limit
+        known["calls"] = CallsState(running=running, limit=limit)
+    return known
 
 
-def _admission() -> dict[str, int]:
-    """What is taken in the worker that answers, and how much there is."""
+def _admission() -> AdmissionState:
+    """What is taken on the whole host, or in this worker if that is not known."""
     gate = services().gate
     if gate is None:
-        return {}
-    load, limits = gate.load(), gate.limits
-    return {
-        "busy": load.busy,
-        "slots": limits.slots,
-        "waiting": load.waiting,
-        "queue": limits.queue,
-        "streams": load.streams,
-        "stream_slots": limits.streams,
-    }
+        return AdmissionState()
+    host = services().host_load()
+    known = host or HostLoad(workers=1, slots=gate.limits.slots, load=gate.load())
+    return AdmissionState(
+        scope="host" if host else "worker",
+        workers=known.workers,
+        busy=known.load.busy,
+        slots=known.slots,
+        waiting=known.load.waiting,
+        queue=known.workers * gate.limits.queue,
+        streams=known.load.streams,
+        stream_slots=known.workers * gate.limits.streams,
+    )

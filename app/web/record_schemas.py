@@ -2,9 +2,21 @@
 
 import json
 import re
-from typing import Annotated, Any, Literal, Self
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic.config import JsonDict
+from pydantic_core import PydanticCustomError
 
 from app.gateway.audit import Query, Record
 from app.web.errors import InvalidBody
@@ -18,30 +30,73 @@ Outcome = Literal[
     "completed", "failed", "cancelled", "interrupted", "refused", "event", "open"
 ]
 
+FARTHEST = 2e10  # Unix seconds; pydantic would take more for milliseconds
+_NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,3})?")
+_RFC_3339 = re.compile(
+    r"[0-9]{4}(?:-[0-9]{2}){2}[Tt](?:[0-9]{2}:){2}[0-9]{2}(?:\.[0-9]+)?"
+    r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def _moment(shown: str) -> datetime | str:
+    if _NUMBER.fullmatch(shown) and abs(seconds := float(shown)) <= FARTHEST:
+        return datetime.fromtimestamp(seconds, UTC)
+    if not _RFC_3339.fullmatch(shown):
+        raise PydanticCustomError("moment", "must be RFC 3339 or Unix seconds")
+    return shown
+
+
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_moment),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "number", "minimum": -FARTHEST, "maximum": FARTHEST},
+            ]
+        }
+    ),
+]
+
+
+def _as_sent(schema: JsonDict) -> None:
+    """Tell in a query's schema that nothing is null, and empty is as if left out."""
+    for field in cast("dict[str, JsonDict]", schema["properties"]).values():
+        told = {k: field.pop(k) for k in ("description", "default") if field.get(k)}
+        choices = cast("list[JsonValue]", field.pop("anyOf", None) or [dict(field)])
+        field.clear()
+        kept = (choice for choice in choices if choice != {"type": "null"})
+        field.update(told, anyOf=[*kept, {"const": ""}])
+
 
 class RecordQuery(BaseModel):
-    """Query string of `GET /operator/api/records`; what is left out means any."""
+    """Query string of `GET /operator/api/records`; left out or empty means any."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_as_sent)
 
     id: Id | None = Field(default=None, description="A record's or correlation id.")
-    correlation_id: Id | None = None
-    session_id: Id | None = None
-    provider: Id | None = None
-    outcome: Outcome | None = None
+    correlation_id: Id | None = Field(default=None, description="Of this one.")
+    session_id: Id | None = Field(default=None, description="Of this one.")
+    provider: Id | None = Field(default=None, description="Answered by this one.")
+    outcome: Outcome | None = Field(
+        default=None, description="`open`: under way. `event`: no chat, but a breaker."
+    )
     text: str | None = Field(
         default=None,
         min_length=1,
         max_length=500,
         description="Looked for in questions and answers.",
     )
-    since: AwareDatetime | None = Field(
-        default=None, description="Not begun before: ISO 8601 or Unix seconds."
+    since: Moment | None = Field(
+        default=None, description="Not begun before: RFC 3339 or Unix seconds."
     )
-    until: AwareDatetime | None = Field(
-        default=None, description="Begun before: ISO 8601 or Unix seconds."
+    until: Moment | None = Field(
+        default=None, description="Begun before: RFC 3339 or Unix seconds."
     )
-    limit: int = Field(default=50, ge=1, le=200)
+    limit: int = Field(
+        default=50, ge=1, le=200, description="Records on a page; default: 50."
+    )
     before: str | None = Field(
         default=None,
         pattern=f"^{_PLACE.pattern}$",
@@ -152,5 +207,6 @@ def _value(text: str | None) -> Any:
 
 def _excerpt(request: str) -> str | None:
     said = _value(request) or {}
-    users = [content for role, content in said.get("messages", ()) if role == "user"]
+    turns = said.get("messages", ())  # a message with more than a text has a third part
+    users = [content for role, content, *_ in turns if role == "user"]
     return users[-1][:EXCERPT] if users else None

@@ -6,7 +6,7 @@ Without a sandbox these routes answer 404, as if they were not there.
 import logging
 from typing import Annotated, Any, Self
 
-from flask import Blueprint, g, jsonify, request
+from flask import Blueprint, g, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from werkzeug.exceptions import NotFound
@@ -15,12 +15,21 @@ from app.gateway.fault_panel import FaultPanel, Wish, WishRefused
 from app.web.auth import token_required
 from app.web.body import read_json
 from app.web.context import services
+from app.web.documented import Note, Refusal, documented
 from app.web.errors import InvalidBody
-from app.web.schemas import reasons
+from app.web.json_response import json_response
+from app.web.sandbox_schemas import Fault, KnownFault, Panel
+from app.web.schemas import WHOLE, reasons
 
 log = logging.getLogger(__name__)
 
 bp = Blueprint("sandbox", __name__, url_prefix="/operator/api/sandbox")
+
+NAME = {"name": "The stand-in's name."}
+REFUSALS = (
+    Refusal(404, "not_found", "there is no sandbox, or no stand-in of that name"),
+    Refusal(503, "upstream_unavailable", "the stand-in cannot be reached"),
+)
 
 Knob = Annotated[str, Field(max_length=1000)] | bool | int | float
 
@@ -31,8 +40,8 @@ class FaultWish(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     fault: str = Field(max_length=64, description="A name of the catalogue.")
-    times: int | None = Field(
-        default=None, ge=1, description="Chats that shall suffer it; null: all."
+    times: Annotated[int, Field(ge=1), WHOLE] | None = Field(
+        default=None, description="Chats that shall suffer it; null: all."
     )
     params: dict[str, Knob] = Field(default_factory=dict, max_length=8)
 
@@ -47,17 +56,29 @@ class FaultWish(BaseModel):
 
 @bp.get("")
 @token_required("admin", rated=False)
+@documented(Note(Panel, refusals=REFUSALS))
 def get_panel() -> ResponseReturnValue:
     """Every stand-in with the fault that is on, and the faults there are."""
     panel = _panel()
-    return jsonify(
-        services={name: panel.fault(name) for name in panel.names},
-        faults=panel.catalogue(),
+    return json_response(
+        Panel(
+            services={n: Fault.model_validate(panel.fault(n)) for n in panel.names},
+            faults=[KnownFault.model_validate(fault) for fault in panel.catalogue()],
+        )
     )
 
 
 @bp.post("/<name>/fault")
 @token_required("admin", rated=False)
+@documented(
+    Note(
+        Fault,
+        body=FaultWish,
+        example={"fault": "slow", "times": 2},
+        path=NAME,
+        refusals=REFUSALS,
+    )
+)
 def post_fault(name: str) -> ResponseReturnValue:
     """Switch a fault on, in place of the one before."""
     panel = _panel_with(name)
@@ -67,16 +88,17 @@ def post_fault(name: str) -> ResponseReturnValue:
     except WishRefused as refusal:
         raise InvalidBody({"fault": str(refusal)}) from None
     log.warning("%s breaks %s of the sandbox: %s", g.caller.name, name, body.fault)
-    return jsonify(fault)
+    return json_response(Fault.model_validate(fault))
 
 
 @bp.delete("/<name>/fault")
 @token_required("admin", rated=False)
+@documented(Note(Fault, path=NAME, refusals=REFUSALS))
 def delete_fault(name: str) -> ResponseReturnValue:
     """Switch the fault off."""
     fault = _panel_with(name).heal(name)
     log.warning("%s heals %s of the sandbox", g.caller.name, name)
-    return jsonify(fault)
+    return json_response(Fault.model_validate(fault))
 
 
 def _panel() -> FaultPanel:

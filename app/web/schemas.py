@@ -2,17 +2,26 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from app.gateway import chat, correlation
+from app.gateway import chat
 from app.web.errors import InvalidBody
+from app.web.text_schemas import PLAIN, SAYS_SOMETHING, PlainObject, ShownAs
 
 # PostgreSQL refuses NUL and terminals obey the rest; tab and line ends are text.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
-Id = Annotated[str, Field(max_length=200)]
+
+def _whole(number: Any) -> Any:
+    is_whole = isinstance(number, float) and number.is_integer()
+    return int(number) if is_whole else number
+
+
+WHOLE = BeforeValidator(_whole)  # JSON has 2.0 for 2, too
+Id = Annotated[str, Field(max_length=200, json_schema_extra={"pattern": PLAIN})]
+FreeForm = Annotated[dict[str, Any], ShownAs(PlainObject)]
 
 
 class ChatRequest(BaseModel):
@@ -20,16 +29,19 @@ class ChatRequest(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    message: str = Field(description="What the user says.")
+    message: str = Field(
+        description="What the user says. Not only white space.",
+        json_schema_extra={"pattern": SAYS_SOMETHING},
+    )
     session_id: Id | None = Field(default=None, description="Echoed; else a new UUID4.")
     correlation_id: str | None = Field(
         default=None,
         description="Echoed if 1 to 128 harmless ASCII characters, else replaced.",
     )
-    context: dict[str, Any] | None = Field(
+    context: FreeForm | None = Field(
         default=None, description="Free-form; given to the fallback."
     )
-    metadata: dict[str, Any] | None = Field(
+    metadata: FreeForm | None = Field(
         default=None, description="Free-form; allow-listed keys go to the primary."
     )
     stream: bool | None = Field(
@@ -59,16 +71,17 @@ class ChatRequest(BaseModel):
     def to_request(
         self,
         caller: str,
-        correlation_id: str,
         *,
+        session_id: str,
+        correlation_id: str,
         stream: bool,
         mode: chat.StreamMode,
         priority: chat.Priority,
     ) -> chat.ChatRequest:
-        """Make the core's value of it; `correlation_id` is already chosen."""
+        """Make the core's value of it; the ids are already chosen."""
         return chat.ChatRequest(
             messages=(chat.Message("user", self.message),),
-            session_id=self.session_id or correlation.new_id(),
+            session_id=session_id,
             correlation_id=correlation_id,
             caller=caller,
             context=self.context or chat.NOTHING,
@@ -82,14 +95,14 @@ class ChatRequest(BaseModel):
 class ChatResponse(BaseModel):
     """Answer of `POST /operator/api/chat`: eight fields, always all of them."""
 
-    response: str
-    model_used: str
-    latency_ms: float
+    response: str = Field(description="What is said in answer.")
+    model_used: str = Field(description="The model that answered.")
+    latency_ms: float = Field(description="Milliseconds in all.")
     correlation_id: str
     session_id: str
-    provider: str
-    status: str
-    degraded: bool
+    provider: str = Field(description="The upstream that answered.")
+    status: Literal["ok", "degraded"]
+    degraded: bool = Field(description="Whether it was not the first choice.")
 
     @classmethod
     def of(

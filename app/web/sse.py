@@ -8,7 +8,6 @@ thread for each stream, no queue, and nothing to cancel across threads
 """
 
 import errno
-import json
 import logging
 import socket
 from collections.abc import Callable, Iterable
@@ -19,13 +18,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from flask import Flask, Response, g, request
 
+from app.gateway import strict_json
 from app.gateway.budget import Budget, Clock
 from app.gateway.chat import ChatReply, ChatRequest, Delta
 from app.gateway.errors import CallerGone
 from app.gateway.handler import ReplyStream
 from app.web.answers import who_answers
+from app.web.caller import may_send
 from app.web.context import services
-from app.web.errors import Report, report
+from app.web.errors import report
+from app.web.reports import Report
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -41,7 +43,7 @@ HELD = 16384  # bytes of events that may travel together
 COMMENT = b":\n\n"
 
 
-_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
+_encode = strict_json.encoder(separators=(",", ":"), default=str)
 
 
 def event(data: Any, name: str | None = None) -> bytes:
@@ -111,8 +113,14 @@ class Channel:
         self._sent_at = self._clock()
 
     def beat(self) -> None:
-        """Send a comment if nothing was sent for a while: a check of the budget."""
-        if self._write and self._clock() - self._sent_at >= HEARTBEAT:
+        """Send a comment if nothing was sent for a while: a check of the budget.
+
+        It comes in the middle of other waits, so it never waits itself: a caller who
+        has yet to read what was sent before needs no comment.
+        """
+        if self._write is None or self._clock() - self._sent_at < HEARTBEAT:
+            return
+        if self._connection is None or may_send(self._connection):
             self.send(COMMENT)
 
     def send(self, data: bytes) -> None:

@@ -29,10 +29,11 @@ class Traced:
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
+        services, state = self._services(), environ.get("HTTP_TRACESTATE", "")
         trace = tracing.continued(
             environ.get("HTTP_TRACEPARENT", ""),
-            environ.get("HTTP_TRACESTATE", ""),
-            sample=self._services().traces,
+            "" if services.holds_secret(state) else state,
+            sample=services.traces,
         )
         tracing.current.set(trace)
 

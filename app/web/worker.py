@@ -8,6 +8,7 @@ last goodbyes of all connections at once, and threads read and write against a c
 
 import errno
 import logging
+import os
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
@@ -15,7 +16,7 @@ from functools import partial
 from http import HTTPStatus
 from selectors import EVENT_READ
 from socket import MSG_DONTWAIT, SHUT_WR, socket
-from time import monotonic
+from time import monotonic, sleep
 from types import FrameType
 from typing import Any
 
@@ -41,6 +42,8 @@ FIRST_BYTE_LIMIT = 10.0  # costs a file descriptor and no thread
 LINGER = 2.0  # RFC 9112, section 9.6: else a reset destroys the answer
 ORPHAN_GRACE = 1  # a new master must find the port free
 SHORTAGE_PAUSE = 0.5  # before accepting again where no file could be had
+BOOT_PAUSE = 3.0  # before a worker that cannot boot makes room for the next one
+BOOT_FAILED = 1  # its exit code; at 3 and 4 gunicorn's master stops all workers
 
 # A worker with so many requests more than another one leaves new connections to that
 # for a moment. All wake for each one, and the same one is the fastest every time:
@@ -83,6 +86,36 @@ class Worker(ThreadWorker):
         """Load the application."""
         super().load_wsgi()
         self.wsgi = closing(self.wsgi)  # type: ignore[assignment, arg-type]
+
+    # ---- the beginning
+
+    def init_process(self) -> None:
+        """Boot and serve.
+
+        A worker that cannot boot ends all of them, as gunicorn has it, at the start of
+        the gateway only. Later the others go on, and the next one tries in a while.
+        """
+        try:
+            super().init_process()
+        except Exception as error:
+            if self.booted or not self.board.has_booted:
+                raise
+            known = getattr(error, "problems", None)
+            self.log.error(
+                "A worker does not start: %s", error, exc_info=None if known else error
+            )
+            self._wait_for_better_times()
+            raise SystemExit(BOOT_FAILED) from None
+
+    def _wait_for_better_times(self) -> None:
+        until = monotonic() + BOOT_PAUSE
+        while self.alive and self.ppid == os.getppid() and monotonic() < until:
+            sleep(TICK)
+
+    def run(self) -> None:
+        """Serve until the end."""
+        self.board.booted()
+        super().run()
 
     # ---- connections that come
 
@@ -190,7 +223,7 @@ class Worker(ThreadWorker):
 
     def _refuse(self, sock: socket, status: HTTPStatus) -> None:
         with suppress(OSError):
-            sock.sendall(refusal(status))
+            sock.sendall(refusal(status, getattr(sock, "begins", b"")))
 
     # ---- connections that go
 

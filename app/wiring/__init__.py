@@ -10,23 +10,31 @@ attempts.
 """
 
 from app.wiring.assembly import build_services, default_services
+from app.wiring.checks import check_addresses, check_all, check_files
 from app.wiring.commands import (
+    OnProgress,
     log_redactor,
     open_records,
     run_post_task,
+    search_records,
     token_store,
     verify_records,
 )
-from app.wiring.parts import check_tokens, metrics_folder
+from app.wiring.parts import last_good_tokens, metrics_folder
 
 __all__ = [
+    "OnProgress",
     "build_services",
-    "check_tokens",
+    "check_addresses",
+    "check_all",
+    "check_files",
     "default_services",
+    "last_good_tokens",
     "log_redactor",
     "metrics_folder",
     "open_records",
     "run_post_task",
+    "search_records",
     "token_store",
     "verify_records",
 ]

@@ -18,6 +18,7 @@ from app.gateway.routing import Upstream
 from app.gateway.transitions import RecordedTransitions
 from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load
+from app.settings_handed import handed
 from app.storage.rate_limits import SlidingRateLimits
 from app.storage.trail import audit_files, open_activity, open_reader, open_trail
 from app.telemetry.export import open_exporter
@@ -41,7 +42,11 @@ class Assembly:
         self.measuring = Measuring(parts.metrics_folder(settings))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
         self.transport = parts.transport(settings)
-        self.trail = open_trail(settings.audit_url, settings.audit_key_bytes())
+        self.trail = open_trail(
+            settings.audit_url,
+            settings.audit_key_bytes(),
+            is_known=handed() is not None,
+        )
         self.upstreams = {
             one.name: parts.upstream(one, settings, self.transport)
             for one in settings.effective_upstreams()
@@ -50,6 +55,9 @@ class Assembly:
         pings = {name: upstream.ping for name, upstream in self.upstreams.items()}
         self.prober = Prober(self.health, pings, self.shared)
         self.breakers = self._breakers()
+        self.guards = {
+            one.name: self._guarded(one) for one in settings.effective_upstreams()
+        }
         self.gate = parts.gate(settings)
 
     def start(self) -> None:
@@ -102,18 +110,19 @@ class Assembly:
             trusted_proxies=settings.trusted_proxies,
             fault_panel=parts.fault_panel(settings, self.transport),
             gate=self.gate,
-            breakers=self.breakers,
+            guards=self.guards,
+            host_load=self.measuring.load,
             metrics_page=self.measuring.page,
             metrics_bind=settings.metrics_bind,
             traces=bool(self.exporter.observers),
+            holds_secret=parts.redactor(settings).holds_secret,
         )
 
     def _chat(self) -> Metered:
         """Put the policies around each other."""
         settings = self.settings
-        guarded = [self._guarded(one) for one in settings.effective_upstreams()]
         admitted = Admitted(
-            parts.router(settings, guarded),
+            parts.router(settings, list(self.guards.values())),
             self.gate,
             is_short=parts.memory_is_short(settings),
         )
@@ -125,7 +134,7 @@ class Assembly:
         )
         return Metered(audited, (self.measuring.metrics, *self.exporter.observers))
 
-    def _guarded(self, one: UpstreamSettings) -> Upstream:
+    def _guarded(self, one: UpstreamSettings) -> Guarded:
         return Guarded(
             self._repeating(one),
             self.health,

@@ -1,17 +1,30 @@
 """What commands and gunicorn's hooks use without a running gateway."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from app.gateway.audit import Records
+from app.gateway.audit import Query, Record, Records
 from app.gateway.budget import Budget
+from app.gateway.errors import AuditUnavailable
 from app.gateway.tokens import TokenStore
 from app.settings import Settings
+from app.storage.errors import StoreFailed
+from app.storage.scan import scan
 from app.storage.token_edits import TokenFile
 from app.storage.trail import open_reader, verify_trail
-from app.storage.verification import Verification
+from app.storage.verification import OnProgress, Verification
 from app.upstreams.madre import MadreUpstream
 from app.wiring import parts
+
+__all__ = [
+    "OnProgress",
+    "log_redactor",
+    "open_records",
+    "run_post_task",
+    "search_records",
+    "token_store",
+    "verify_records",
+]
 
 
 def token_store(path: Path) -> TokenStore:
@@ -29,9 +42,23 @@ def open_records(settings: Settings) -> Records:
     return open_reader(settings.audit_url)
 
 
-def verify_records(settings: Settings) -> Verification:
-    """Check the whole hash chain; works while the gateway writes."""
-    return verify_trail(settings.audit_url, key=settings.audit_key_bytes())
+def search_records(
+    settings: Settings, query: Query, on_progress: OnProgress
+) -> Iterator[Record]:
+    """Yield what is found in all records, newest first. Raises AuditUnavailable."""
+    return scan(open_reader(settings.audit_url), query, on_progress)
+
+
+def verify_records(settings: Settings, on_progress: OnProgress) -> Verification:
+    """Check the whole hash chain; works while the gateway writes.
+
+    Raises AuditUnavailable, with what an operator can do, when it can't be read.
+    """
+    key = settings.audit_key_bytes()
+    try:
+        return verify_trail(settings.audit_url, key, on_progress=on_progress)
+    except StoreFailed as error:
+        raise AuditUnavailable(str(error)) from error
 
 
 def run_post_task(settings: Settings, seconds: float) -> str:

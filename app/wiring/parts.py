@@ -1,6 +1,7 @@
 """Parts: what is made of the settings alone, each for itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from app.gateway.audited import Content, ContentPolicy
@@ -13,9 +14,9 @@ from app.gateway.routing import ChatRouter, Upstream
 from app.gateway.shared import SharedState
 from app.gateway.tokens import LINK, Keyring, Token, TokensUnusable
 from app.settings import Settings, SettingsError, UpstreamSettings
+from app.settings_handed import handed
 from app.storage.shared_memory import MEMORY, open_shared
-from app.storage.token_file import read_tokens
-from app.storage.token_watch import TokenWatch
+from app.storage.token_watch import LastGood, TokenWatch
 from app.telemetry import memory
 from app.telemetry.folder import folder_of
 from app.upstreams import openai_wire
@@ -28,9 +29,13 @@ ProbedUpstream = SwitchUpstream | MadreUpstream | openai_wire.OpenAIUpstream
 
 
 def transport(settings: Settings) -> Transport:
-    """Make the way to all upstreams."""
+    """Make the way to all upstreams. Raises SettingsError for a bad CA bundle."""
     verify = str(settings.tls_ca) if settings.tls_ca else True
-    return Transport(verify=verify, pool_size=settings.threads)
+    try:
+        return Transport(verify=verify, pool_size=settings.threads)
+    except OSError as error:
+        reason = error.strerror or "holds no certificates"
+        raise SettingsError([f"VX11_TLS_CA: {reason}"]) from None
 
 
 def upstream(
@@ -109,7 +114,7 @@ def memory_is_short(settings: Settings) -> Callable[[], bool]:
     return Watermark(limit, memory.container_used) if limit else lambda: False
 
 
-def content_policy(settings: Settings, key: bytes) -> ContentPolicy:
+def content_policy(settings: Settings, key: Callable[[], bytes]) -> ContentPolicy:
     """Make what decides how much of a chat is stored."""
     return ContentPolicy(Content(settings.audit_content), redactor(settings), key)
 
@@ -144,24 +149,35 @@ def keyring(settings: Settings) -> Keyring | None:
 def watch_tokens(settings: Settings, keyring: Keyring | None) -> Callable[[], None]:
     """Keep the keyring as the file says; return what ends it.
 
-    Raises SettingsError for a file that cannot be used.
+    Raises SettingsError for a file that cannot be used, unless we were handed what
+    was in it when it was last good.
     """
     if settings.tokens_file is None or keyring is None:
         return lambda: None
-    check_tokens(settings)
+    given = handed()
     watch = TokenWatch(settings.tokens_file, keyring)
-    watch.start()
+    with _told_as("VX11_TOKENS_FILE"):
+        watch.start(last_good=given.tokens if given else None)
     return watch.stop
 
 
-def check_tokens(settings: Settings) -> None:
-    """Raise SettingsError with every problem of the file of tokens, if there is one."""
-    if settings.tokens_file is None:
-        return
+def last_good_tokens(settings: Settings) -> LastGood | None:
+    """Keep what is in the file of tokens, if there is one.
+
+    Raises SettingsError with every problem of one that cannot be used.
+    """
+    if settings.tokens_file is None or settings.auth_mode == "off":
+        return None
+    with _told_as("VX11_TOKENS_FILE"):
+        return LastGood(settings.tokens_file)
+
+
+@contextmanager
+def _told_as(variable: str) -> Iterator[None]:
     try:
-        read_tokens(settings.tokens_file)
+        yield
     except TokensUnusable as error:
-        problems = [f"VX11_TOKENS_FILE: {problem}" for problem in error.problems]
+        problems = [f"{variable}: {problem}" for problem in error.problems]
         raise SettingsError(problems) from None
 
 

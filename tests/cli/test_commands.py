@@ -1,6 +1,9 @@
 """The commands, in this process, against a real gateway."""
 
 import json
+import re
+import socketserver
+import threading
 
 import pytest
 from click.testing import CliRunner
@@ -59,13 +62,69 @@ def test_a_chat_in_json_prints_its_events(command):
     assert [json.loads(line)["event"] for line in lines][-1] == "done"
 
 
-def test_a_chat_that_is_refused_ends_with_1(command, monkeypatch):
-    monkeypatch.setenv("VX11_TENTACULO_LINK_TOKEN", "another-token")
-
-    done = command("chat", "Hello")
+def test_a_chat_that_is_refused_ends_with_1(command):
+    done = command("chat", "x" * 1_100_000)  # more than is read
 
     assert done.exit_code == 1
-    assert "forbidden" in done.stderr
+    assert done.stderr
+
+
+def test_a_wrong_token_ends_with_77(command, monkeypatch):
+    monkeypatch.setenv("VX11_TENTACULO_LINK_TOKEN", "another-token")
+
+    for words in (["chat", "Hello"], ["status"]):
+        done = command(*words)
+        assert done.exit_code == 77
+        assert "forbidden" in done.stderr
+
+
+def test_the_operator_token_does_as_well(command, monkeypatch):
+    monkeypatch.delenv("VX11_TENTACULO_LINK_TOKEN")
+    monkeypatch.setenv("VX11_OPERATOR_TOKEN", TOKEN)
+
+    assert command("status").exit_code == 0
+
+
+def test_what_only_reads_files_needs_no_token(command, monkeypatch, tmp_path):
+    monkeypatch.delenv("VX11_TENTACULO_LINK_TOKEN")
+    monkeypatch.setenv("VX11_TOKENS_FILE", str(tmp_path / "tokens.toml"))
+
+    assert command("token", "new", "ci").exit_code == 0
+    for words in (
+        ["records", "verify"],
+        ["records", "search"],
+        ["config", "check"],
+        ["token", "list"],
+        ["post-task"],
+    ):
+        assert command(*words).exit_code == 0, words
+
+
+def test_a_gateway_behind_a_socket_file_is_reached(tmp_path, monkeypatch):
+    bind = f"unix:{tmp_path}/gw"
+    requested = []
+
+    class Server(socketserver.UnixStreamServer):
+        def handle_error(self, *args):
+            raise AssertionError
+
+    class Answer(socketserver.StreamRequestHandler):
+        def handle(self):
+            requested.append(self.rfile.readline())
+            body = b'{"detail": "overloaded", "code": "overloaded"}'
+            head = f"HTTP/1.0 503 Busy\r\nContent-Length: {len(body)}\r\n\r\n"
+            self.wfile.write(head.encode() + body)
+
+    monkeypatch.setenv("VX11_TENTACULO_LINK_TOKEN", TOKEN)
+    monkeypatch.setenv("VX11_BIND", bind)
+    with Server(bind.removeprefix("unix:"), Answer) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        done = CliRunner().invoke(main, ["status"])
+        thread.join()
+
+    assert requested == [b"GET /operator/api/status HTTP/1.1\r\n"]
+    assert (done.exit_code, "overloaded" in done.stderr) == (69, True)
 
 
 def test_without_a_gateway_the_exit_code_is_69(command, monkeypatch):
@@ -100,6 +159,22 @@ def test_explain_tells_who_would_answer_and_why_not_the_others(command, stack):
     assert "2. madre: would be asked" in done.stdout
     verdicts = json.loads(command("explain", "--json").stdout)
     assert [v["would_answer"] for v in verdicts] == [False, True]
+
+
+def test_explain_and_status_tell_of_a_rest_although_the_upstream_is_up(command, stack):
+    gateway, switch, _ = stack
+    switch.break_with("rate_limited", retry_after="3")
+    gateway.chat()
+
+    explained, shown = command("explain").stdout, command("status").stdout
+
+    why = r"it asked for a rest, for another [0-3](\.\d)? s"
+    assert re.search(rf"1\. switch: would be passed over: {why}", explained)
+    assert "2. madre: would be asked" in explained
+    assert re.search(rf"switch +up +ok, but passed over: {why}", shown)
+    assert gateway.services()["switch"]["obstacle"]["reason"] == "resting"
+    assert gateway.chat().headers["X-Gateway-Fallback-Reason"] == "resting"
+    wait_until(lambda: "obstacle" not in gateway.services()["switch"])
 
 
 class TestRecords:
@@ -162,6 +237,7 @@ def test_post_task_asks_madre_once(command, stack):
     assert done.exit_code == 0
     asked = [r for r in stack[2].requests[before:] if r.method == "POST"]
     assert [r.path for r in asked] == ["/madre/power/maintenance/post_task"]
+    assert json.loads(command("post-task", "--json").stdout)["answer"] in done.stdout
 
 
 def test_post_task_says_if_madre_does_not(command, monkeypatch):

@@ -115,7 +115,8 @@ def test_a_revoked_name_is_gone(path):
 
     result = token("revoke", "ci", "--json")
 
-    assert [t["name"] for t in json.loads(result.stdout)] == ["ci", "ci"]
+    gone = [(t["name"], t["state"]) for t in json.loads(result.stdout)]
+    assert gone == [("ci", "revoked"), ("ci", "revoked")]
     assert [t["name"] for t in listed()] == ["boss"]
 
 

@@ -157,6 +157,23 @@ def test_a_refusal_at_the_door_is_noted(chat, trail):
     assert (closing.outcome, closing.status) == ("refused", 422)
 
 
+@pytest.mark.parametrize("content", Content)
+def test_no_column_holds_the_gateways_token(trail, content):
+    class Telling(FakeUpstream):
+        def open(self, request, budget):
+            stream = super().open(request, budget)
+            stream.annotate(model="m-the-gateway-token")
+            return stream
+
+    chat = an_audited(trail, Telling(), content=content)
+    ask(chat, session_id="the-gateway-token", correlation_id="c-the-gateway-token")
+
+    ((intent, closing),) = trail.closed
+    assert intent.session_id == "[redacted:token]"
+    assert intent.correlation_id == "c-[redacted:token]"
+    assert closing.model == "m-[redacted:token]"
+
+
 class TestContent:
     def stored(self, trail, content, text):
         chat = an_audited(trail, FakeUpstream(deltas=["the answer"]), content=content)
@@ -173,6 +190,13 @@ class TestContent:
             "metadata": {"password": "[redacted:secret]", "n": 1},
         }
         assert json.loads(reply) == {"text": "the answer"}
+
+    def test_a_number_that_is_none_is_null(self, trail):
+        ask(an_audited(trail, FakeUpstream()), metadata={"n": float("inf")})
+
+        ((intent, _),) = trail.closed
+        assert json.loads(intent.request)["metadata"] == {"n": None}
+        assert "Infinity" not in intent.request
 
     def test_digest_keeps_no_word_but_tells_equal_from_different(self, trail):
         request, reply = self.stored(trail, Content.DIGEST, "my secret plan")
@@ -205,7 +229,7 @@ def test_a_refusal_does_not_wait_for_the_disk(trail):
             raise Overloaded
 
     class Slow(FakeTrail):
-        def finish(self, intent, closing, timeout):
+        def finish(self, intent, closing, timeout, pulse):
             raise AssertionError("it waited")
 
     slow = Slow()
@@ -233,3 +257,34 @@ def test_row_71_if_redaction_breaks_the_answer_is_right_and_nothing_is_stored(
     ((intent, closing),) = trail.closed
     assert json.loads(intent.request) == {"redaction": "broke"}
     assert json.loads(closing.reply) == {"redaction": "broke"}
+
+
+def test_the_wait_for_the_commit_asks_the_budgets_checks_but_not_their_leave(switch):
+    """A stream's heartbeat is one of them; that a caller left is no reason to stop."""
+    asked = []
+
+    def check():
+        asked.append(True)
+        raise CallerGone
+
+    class Slow(FakeTrail):
+        def finish(self, intent, closing, timeout, pulse):
+            pulse()
+            pulse()
+            return super().finish(intent, closing, timeout)
+
+    slow = Slow()
+    an_audited(slow, switch).open(a_request(), Budget(36, check)).collect()
+
+    assert (len(asked), len(slow.closed)) == (2, 1)
+
+
+def test_a_reply_that_is_closed_early_says_why_on_record(chat, trail, switch):
+    switch.deltas = ("Hel", "lo")
+    stream = chat.open(a_request(stream=True), Budget(36))
+    next(stream)
+
+    stream.close()
+
+    ((_, closing),) = trail.closed
+    assert (closing.outcome, closing.code) == ("cancelled", "client_gone")

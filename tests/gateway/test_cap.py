@@ -87,3 +87,17 @@ def test_as_many_as_a_setting_allows_can_be_counted(shared):
         cap.release(slot)
 
     assert shared.read("calls:madre") is None
+
+
+def test_how_many_are_running_is_told_for_the_whole_host(shared, clock):
+    here, there = a_cap(shared), a_cap(shared)
+    slot = here.acquire(6)
+    there.acquire(3)
+    assert (here.running, there.running, here.limit) == (2, 2, 2)
+
+    clock.advance(3.1)  # what a killed worker held is over by itself
+    assert there.running == 1
+    here.release(slot)
+
+    assert there.running == 0
+    assert a_cap(shared, None).running == 0

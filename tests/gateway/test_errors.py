@@ -34,6 +34,7 @@ EXPECTED = {  # class: (next upstream?, held against it?, caller sees)
     "CallerGone": (False, False, 499),
     "Overloaded": (False, False, 503),
     "AuditUnavailable": (False, False, 503),
+    "SearchTookTooLong": (False, False, 503),
 }
 
 

@@ -2,8 +2,9 @@ from concurrent.futures import Future
 
 import pytest
 
+from app.gateway.breaker import CircuitBreaker
 from app.gateway.budget import Budget
-from app.gateway.circuit import Phase
+from app.gateway.circuit import Phase, Rules
 from app.gateway.errors import (
     BadReply,
     CallerGone,
@@ -15,7 +16,9 @@ from app.gateway.errors import (
     Refused,
     UpstreamError,
 )
+from app.gateway.guarded import Obstacle
 from app.gateway.routing import ChatRouter
+from app.gateway.shared import InProcessState
 from tests.fakes import FakeUpstream, a_board, a_guard, a_request
 
 
@@ -166,6 +169,25 @@ def test_an_upstream_that_had_its_time_is_to_blame(guard, switch, health, clock)
     fault_of(guard, clock)
 
     assert health.verdict("switch").reason == "read_timeout"
+
+
+def test_the_time_that_a_slow_reader_took_is_not_held_against_it(guard, switch, clock):
+    """Six callers who read slowly would else switch a healthy upstream off for all."""
+
+    class SlowlyRead(FakeUpstream):
+        def open(self, request, budget):
+            stream = super().open(request, budget)
+            stream.unread = 29.0
+            clock.advance(30)
+            return stream
+
+    guard._upstream = SlowlyRead("switch", clock=clock)
+    guard._upstream.breaks_with = Interrupted("deadline")
+
+    faults = [fault_of(guard, clock) for _ in range(6)]
+
+    assert faults == ["deadline"] * 6
+    assert guard.phase is Phase.CLOSED
 
 
 @pytest.mark.parametrize(
@@ -345,3 +367,64 @@ class TestPatience:
 
         assert stream.collect().text == "Hi"
         assert inquiries == []
+
+
+class TestObstacle:
+    """What a guard says of itself is what would become of a call."""
+
+    def test_there_is_none_for_one_that_would_be_asked(self, guard):
+        assert guard.obstacle() is None
+        assert guard.phase is Phase.CLOSED
+
+    def test_a_rest_is_told_with_its_end(self, guard, switch, clock):
+        switch.fail(Refused("rate_limited", retry_after=40))
+        fault_of(guard, clock)
+        clock.advance(10)
+
+        assert guard.obstacle() == Obstacle("resting", 30.0)
+        assert fault_of(guard, clock) == "resting"
+
+        clock.advance(30)
+        assert guard.obstacle() is None
+
+    def test_a_rest_is_not_cut_short_by_a_probe_under_way(self, clock):
+        shared = InProcessState(clock)
+        breaker = CircuitBreaker("switch", shared, Rules(failures=1), draw=lambda: 1.0)
+        breaker.failed(breaker.admit(5))
+        clock.advance(1)
+        breaker.admit(20)
+        assert breaker.refusal() == ("circuit_open", 1.0)
+
+        breaker.rest(15)
+
+        assert breaker.refusal() == ("resting", 15.0)
+
+    def test_an_open_circuit_is_told_with_its_end(self, guard, switch, clock):
+        switch.fail(BadReply("schema"), times=5)
+        for _ in range(5):
+            fault_of(guard, clock)
+
+        assert guard.obstacle() == Obstacle("circuit_open", 1.0)
+
+    def test_an_outage_ends_nobody_knows_when(self, guard, health):
+        health.note("switch", "read_timeout")
+
+        assert guard.obstacle() == Obstacle("unhealthy")
+
+    def test_one_whose_places_are_all_taken(self, switch, health, clock):
+        guard = a_guard(switch, health, clock, cap=1)
+        with guard.open(a_request(), Budget(36, clock=clock)):
+            assert guard.obstacle() == Obstacle("no_slot")
+            assert (guard.cap.running, guard.cap.limit) == (1, 1)
+
+        assert guard.obstacle() is None
+
+    def test_looking_takes_nothing(self, guard, switch, clock):
+        """Not even the one probe of a circuit that may be tried again."""
+        switch.fail(BadReply("schema"), times=5)
+        for _ in range(5):
+            fault_of(guard, clock)
+        clock.advance(2)
+
+        assert [guard.obstacle() for _ in range(2)] == [None, None]
+        assert ask(guard, clock).text == "Hi"

@@ -51,6 +51,18 @@ def test_only_a_turn_is_announced(board):
     assert heard == ["switch out", "switch back", "switch out"]
 
 
+def test_an_outage_is_a_warning_and_its_end_is_not(board, caplog):
+    caplog.set_level("INFO")
+
+    for reason in ("connect_refused", None):
+        board.note("switch", reason)
+
+    assert [(r.levelname, r.message) for r in caplog.records] == [
+        ("WARNING", "Upstream switch is now connect_refused"),
+        ("INFO", "Upstream switch is now healthy"),
+    ]
+
+
 def test_what_one_process_notes_all_of_them_know_at_once(shared):
     here, there = HealthBoard(shared), HealthBoard(shared)
     heard = []

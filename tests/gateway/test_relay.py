@@ -45,6 +45,11 @@ def open_stream(first, second, clock):
     return open_stream
 
 
+def thought(text):
+    part = {"role": "assistant", "content": "", "reasoning_content": text}
+    return Delta("", ({"index": 0, "delta": part, "finish_reason": None},))
+
+
 def faults(reply):
     return [(attempt.upstream, attempt.fault) for attempt in reply.attempts]
 
@@ -139,6 +144,41 @@ class TestLive:
 
         with pytest.raises(Interrupted):
             open_stream(Caller("first", clock=clock), second).collect()
+
+        assert second.calls == 0
+
+    @pytest.mark.parametrize("text", ["", "One two "])
+    def test_thoughts_that_were_sent_bind_nobody(
+        self, open_stream, second, clock, text
+    ):
+        """A reasoning model that breaks before its first word can be replaced."""
+
+        class Thinks(FakeUpstream):
+            def _speak(self):
+                yield thought(f"{self.name} thinks")
+                yield from super()._speak()
+
+        first = Thinks("first", deltas=(text,), clock=clock)
+        first.breaks_with = CUT
+        other = Thinks("second", deltas=second.deltas, clock=clock)
+
+        stream = open_stream(first, other)
+        deltas = list(stream)
+
+        assert stream.reply.text == "One two three"
+        assert deltas[0] == thought("first thinks")
+        assert faults(stream.reply) == [("first", "truncated"), ("second", None)]
+
+    @pytest.mark.parametrize("kind", ["tool_calls", "refusal", "content"])
+    def test_but_an_answer_that_was_sent_does(self, open_stream, second, clock, kind):
+        class Begins(FakeUpstream):
+            def _speak(self):
+                yield thought("hm")
+                yield Delta("", ({"index": 1, "delta": {kind: "So"}},))
+                raise CUT
+
+        with pytest.raises(Interrupted):
+            open_stream(Begins("first", clock=clock), second).collect()
 
         assert second.calls == 0
 

@@ -8,6 +8,7 @@ from app.gateway.errors import (
     ContentFiltered,
     ContextTooLong,
     NoAnswer,
+    NobodyAnswered,
     Refused,
 )
 from app.gateway.retries import Repeating, RetryAllowance
@@ -136,8 +137,9 @@ def test_a_wait_ends_when_the_caller_leaves(repeat, vllm, clock):
         repeat(vllm).open(a_request(), Budget(60, check, clock=clock))
 
     assert clock() - left_at <= 0.25
-    faults = [attempt.fault for attempt in caught.value.attempts]
-    assert faults == ["rate_limited", "client_gone"]
+    first, last = caught.value.attempts
+    assert (first.fault, last.fault) == ("rate_limited", "client_gone")
+    assert 1 <= last.duration <= 1.25  # it is not said to have taken the whole rest
 
 
 def test_the_pause_before_a_retry_is_drawn_between_nothing_and_ever_more(repeat, vllm):
@@ -163,7 +165,7 @@ class TestOneRequest:
     def ask(self, repeat, upstreams, clock):
         def ask(count, **options):
             chosen = [repeat(u, **options) for u in upstreams[:count]]
-            router = ChatRouter(chosen, clock)
+            router = ChatRouter(chosen, clock, wait=clock.advance)
             return router.open(a_request(), Budget(300, clock=clock)).collect()
 
         return ask
@@ -197,6 +199,51 @@ class TestOneRequest:
             ask(8)
 
         assert len(caught.value.attempts) == 6
+
+    @pytest.mark.parametrize("count", [5, 6])
+    def test_reaches_a_healthy_one_behind_as_soon_as_it_may(
+        self, ask, upstreams, clock, count
+    ):
+        """Four within three seconds, six in all, whoever they were."""
+        for upstream in upstreams[: count - 1]:
+            upstream.fail(BadReply("schema"))
+        began = clock()
+
+        reply = ask(count)
+
+        assert reply.upstream == upstreams[count - 1].name
+        assert clock() - began == pytest.approx(3)
+
+    def test_does_not_wait_for_a_next_one_that_could_not_answer(
+        self, repeat, upstreams, clock
+    ):
+        for upstream in upstreams:
+            upstream.fail(BadReply("schema"))
+        began = clock()
+        router = ChatRouter(upstreams, clock, wait=clock.advance)
+
+        with pytest.raises(NobodyAnswered) as caught:
+            router.open(a_request(), Budget(3.5, clock=clock))
+
+        assert len(caught.value.attempts) == 4
+        assert clock() == began
+
+    def test_is_not_pursued_for_a_caller_who_leaves_meanwhile(self, upstreams, clock):
+        for upstream in upstreams:
+            upstream.fail(BadReply("schema"))
+        left_at = clock() + 1
+
+        def check():
+            if clock() >= left_at:
+                raise CallerGone
+
+        router = ChatRouter(upstreams, clock, wait=clock.advance)
+
+        with pytest.raises(CallerGone) as caught:
+            router.open(a_request(), Budget(36, check, clock=clock))
+
+        assert len(caught.value.attempts) == 4
+        assert clock() - left_at <= 0.25
 
     def test_does_not_count_upstreams_that_never_saw_it(self, ask, upstreams):
         for upstream in upstreams[:7]:

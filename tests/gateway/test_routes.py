@@ -107,6 +107,23 @@ def test_who_was_skipped_for_want_of_ability_degrades_nothing(upstreams, clock):
     assert (reply.upstream, reply.is_degraded) == ("vllm", False)
 
 
+def test_the_name_of_an_upstream_is_no_model_to_ask_for(upstreams, clock):
+    """A server that is asked for the model `vllm` would say that it knows none."""
+    asked_for = []
+
+    class Listening(FakeUpstream):
+        def open(self, request, budget):
+            asked_for.append(request.model)
+            return super().open(request, budget)
+
+    listening = Listening("vllm", clock=clock)
+    router = ChatRouter([listening], clock, routes=[Route("llama-3", ("vllm",))])
+    for model in ("vllm", "llama-3", "other", None):
+        router.open(a_request(model=model), Budget(30, clock=clock)).collect()
+
+    assert asked_for == [None, "llama-3", "other", None]
+
+
 def test_many_upstreams_behind_leave_the_first_its_time(clock):
     upstreams = [FakeUpstream(f"u{i}", clock=clock) for i in range(100)]
 

@@ -14,6 +14,7 @@ from app.gateway.errors import (
     NobodyAnswered,
     Refused,
 )
+from app.gateway.pursuit import least_shares
 from app.gateway.routing import ChatRouter
 from tests.fakes import FakeUpstream, a_request
 
@@ -133,3 +134,20 @@ def test_the_log_has_the_lines_that_the_seed_promises(router, switch, clock, cap
     ask(router, clock)
 
     assert "Switch failed, fallback to madre: read_timeout" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "deadline", "shares"),
+    [
+        ([30, 5], 36, [30, 5]),
+        ([30, 5], 20, [15, 5]),
+        ([30, 5], 9, [4.5, 4.5]),
+        ([30, 2], 9, [7, 2]),
+        ([30, 20, 5], 36, [12, 19, 5]),
+        ([30, 20, 5], 9, [3, 3, 3]),
+    ],
+)
+def test_a_deadline_is_shared_out_as_the_operating_guide_says(
+    timeouts, deadline, shares
+):
+    assert least_shares(timeouts, deadline) == shares

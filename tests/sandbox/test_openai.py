@@ -85,6 +85,9 @@ def test_given_a_tool_it_calls_it_until_it_has_its_result(ask):
     [
         ({"key": "another"}, 401, "invalid_api_key"),
         ({"messages": "none"}, 400, "invalid_request_error"),
+        ({"tools": 1}, 400, "invalid_request_error"),
+        ({"tools": [None]}, 400, "invalid_request_error"),
+        ({"tools": [{"type": "function"}]}, 400, "invalid_request_error"),
     ],
 )
 def test_it_refuses_in_the_shape_that_clients_know(ask, wrong, status, code):

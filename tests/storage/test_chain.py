@@ -1,13 +1,16 @@
 """The hash chain, and that each way of tampering with it shows."""
 
 import sqlite3
+from threading import Event, Thread
 
 import pytest
 
+from app.gateway.audit import Query
 from app.storage.chain import GENESIS, ClockWatch, Head, head_mac, link, seal
+from app.storage.errors import StoreFailed
 from app.storage.records import Draft
-from app.storage.trail import open_trail, verify_trail
-from tests.storage.making import record_one
+from app.storage.trail import open_reader, open_trail, verify_trail
+from tests.storage.making import an_intent, record_one, until
 
 UNGUARD = ("DROP TRIGGER records_stay", "DROP TRIGGER records_sealed")
 
@@ -25,6 +28,19 @@ def test_an_untouched_trail_verifies(five_records, url):
 
     assert (check.ok, check.rows, check.reason) == (True, 5, None)
     assert check.head.seq == 5
+
+
+def test_how_far_the_check_is_can_be_told(five_records, url):
+    told = []
+
+    verify_trail(url, on_progress=lambda *at: told.append(at))
+
+    assert told == [(5, 5)]
+
+
+def test_a_trail_that_is_not_there_is_no_bug(url):
+    with pytest.raises(StoreFailed, match="is not there"):
+        verify_trail(url)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +122,57 @@ def test_sealed_records_refuse_change_and_no_record_can_be_deleted(five_records,
         sql("UPDATE records SET reply = '' WHERE seq = 2")
     with pytest.raises(sqlite3.IntegrityError, match="not deleted"):
         sql("DELETE FROM records WHERE seq = 2")
+
+
+FORGED = (
+    "INSERT INTO records (id, correlation_id, session_id, caller, route, opened_at,"
+    " request, worker, {0}) VALUES ('forged', 'c', 's', 'operator', 'chat', 1.0,"
+    " '{{}}', 'w', {1})"
+)
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "number", "why"),
+    [
+        ("outcome, seq", "'completed', 1000000", 1000000, "is not of the chain"),
+        ("outcome, seq", "'completed', 6", 6, "is not of the chain"),
+        ("outcome, seq", "'completed', 0", 0, "is not of the chain"),
+        ("outcome, seq", "'completed', -3", -3, "is not of the chain"),
+        ("outcome, seq", "'completed', 'last'", "last", "is not of the chain"),
+        ("outcome", "'completed'", None, "has no place in the chain"),
+        ("reply", "'{}'", None, "has no place in the chain"),
+        ("digest", "x'00'", None, "has no place in the chain"),
+    ],
+)
+def test_a_forged_record_outside_the_chain_shows(
+    five_records, url, sql, columns, values, number, why
+):
+    sql(FORGED.format(columns, values))
+
+    check = verify_trail(url)
+
+    assert (check.ok, check.rows) == (False, 5)
+    assert (check.first_bad_seq, check.reason) == (number, f"record forged {why}")
+
+
+def test_chats_under_way_and_new_records_are_no_forgery(five_records, url):
+    trail = open_trail(url)
+    trail.begin(an_intent())
+    until(lambda: verify_trail(url) and open_reader(url).search(Query(outcome="open")))
+    over = Event()
+
+    def work():
+        while not over.is_set():
+            record_one(trail)
+
+    worker = Thread(target=work)
+    worker.start()
+    checks = [verify_trail(url) for _ in range(30)]
+    over.set()
+    worker.join()
+    trail.close()
+
+    assert [check.reason for check in checks] == [None] * 30
 
 
 def test_verifying_needs_the_right_key(five_records, url):

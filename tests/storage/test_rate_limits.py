@@ -41,6 +41,13 @@ def test_keys_are_counted_apart(limits):
     assert taken(limits, 20, key="token:other") == 5
 
 
+def test_a_quota_that_is_changed_does_not_begin_anew(limits):
+    taken(limits, 20, quota=20)
+
+    assert taken(limits, 30, quota=40) == 20
+    assert taken(limits, 30, quota=10) == 0
+
+
 def test_what_is_left_goes_down_to_none(limits):
     left = [limits.take("token:ci", 3).remaining for _ in range(5)]
 
@@ -95,7 +102,7 @@ def test_what_is_long_ago_is_forgotten(limits, clock):
 
 
 def test_garbage_in_the_state_is_no_count(limits, state):
-    key = "rate/token:ci/5/1/minute"
+    key = "rate/token:ci/minute"
     state.update(key, lambda _: (b"garbage", None), 120)
 
     assert taken(limits, 20) == 5

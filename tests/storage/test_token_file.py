@@ -2,6 +2,7 @@
 
 import os
 from math import inf
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,11 @@ def test_a_name_may_have_several_tokens():
 
 def test_no_tokens_may_be_meant():
     assert parse_tokens("tokens = []\n") == parse_tokens("# nobody\n") == ()
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_emptied_file_means_that_nobody_has_a_token(text):
+    assert parse_tokens(text) == ()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +125,7 @@ def test_no_value_is_ever_repeated(text):
     assert SHA[:16] not in " ".join(problems(text))
 
 
-@pytest.mark.parametrize("text", ["", " \n", "[[tokens", "\0", "tokens = 3"])
+@pytest.mark.parametrize("text", ["[[tokens", "\0", "tokens = 3"])
 def test_what_is_no_list_of_tokens_is_told(text):
     assert len(problems(text)) == 1
 
@@ -157,6 +163,16 @@ class TestFile:
 
     def test_a_folder_is_told(self, tmp_path):
         assert "directory" in self.unusable(tmp_path)
+
+    @pytest.mark.timeout(10)
+    def test_a_pipe_is_told_and_not_waited_for(self, tmp_path):
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe, 0o600)
+
+        assert "pipe" in self.unusable(pipe)
+
+    def test_a_device_without_an_end_is_not_read(self):
+        assert "device" in self.unusable(Path("/dev/zero"))
 
     def test_one_that_is_not_utf8_is_told(self, file):
         file.write_bytes(b"\xff\xfe" + ONE.encode("utf-16-le"))

@@ -1,12 +1,13 @@
 """A changed file of tokens is in effect soon, and a broken one changes nothing."""
 
 import logging
+import os
 
 import pytest
 
 from app.gateway.tokens import Caller, Keyring, Token, TokensUnusable
 from app.storage.token_edits import TokenFile
-from app.storage.token_watch import LOOK_EVERY, TokenWatch
+from app.storage.token_watch import LOOK_EVERY, PATIENCE, LastGood, TokenWatch
 from tests.stack import wait_until
 
 CI, BOSS = Caller("ci", frozenset({"chat"})), Caller("boss", frozenset({"chat"}))
@@ -83,7 +84,6 @@ def test_a_file_that_is_still_being_written_is_not_taken_up(watch, keyring, path
 @pytest.mark.parametrize(
     "broken",
     [
-        lambda path: path.write_text(""),
         lambda path: path.write_text("[[tokens]]\n"),
         lambda path: path.unlink(),
         lambda path: path.chmod(0o666),
@@ -107,6 +107,64 @@ def test_a_broken_file_keeps_the_last_good_one(watch, keyring, path, broken, cap
     look(watch)
 
     assert keyring.problems == ()
+
+
+def test_an_emptied_file_revokes_all(watch, keyring, path):
+    path.write_text("")
+    watch.look()
+    assert keyring.authenticate(b"one") == CI  # it may be written to
+
+    watch.look()
+    assert keyring.authenticate(b"one") is None
+    assert keyring.problems == ()
+
+
+class TestAFileThatNeverSettles:
+    """Whatever writes to it again and again must not keep a revoked token valid."""
+
+    def rewrite_and_look(self, watch, path, text, times):
+        for number in range(times):
+            path.write_text(f"{text}# {'x' * number}\n")
+            watch.look()
+
+    def test_it_is_taken_up_as_it_is_after_two_seconds(self, watch, keyring, path):
+        text = path.read_text().replace(
+            Token.of(CI, "one").sha256.hex(), Token.of(CI, "two").sha256.hex()
+        )
+
+        self.rewrite_and_look(watch, path, text, PATIENCE)
+
+        assert PATIENCE * LOOK_EVERY <= 2
+        assert keyring.authenticate(b"one") is None
+        assert keyring.authenticate(b"two") == CI
+
+    def test_the_last_token_is_revoked_by_it_too(self, watch, keyring, path):
+        self.rewrite_and_look(watch, path, "tokens = []\n", PATIENCE)
+        assert keyring.authenticate(b"one") == CI  # it may be written to
+
+        self.rewrite_and_look(watch, path, "tokens = []\n#", 1)
+        assert keyring.authenticate(b"one") is None
+
+    def test_half_of_it_is_not(self, watch, keyring, path):
+        self.rewrite_and_look(watch, path, "[[tokens]]\n", 10)
+
+        assert keyring.authenticate(b"one") == CI
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_its_place_does_not_stop_the_watch(watch, keyring, path):
+    whole = path.read_text()
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    look(watch)
+    assert keyring.problems
+
+    path.unlink()
+    path.write_text(whole.replace("ci", "boss"))
+    path.chmod(0o600)
+    look(watch)
+
+    assert keyring.authenticate(b"one") == BOSS
 
 
 def test_an_expiry_needs_no_change_of_the_file(path, keyring, clock):
@@ -140,3 +198,54 @@ def test_a_broken_file_at_the_start_is_refused(path, keyring):
 
     with pytest.raises(TokensUnusable):
         TokenWatch(path, keyring).start()
+
+
+class TestABeginningWithABadFile:
+    """A worker in the place of a dead one begins whenever that happens."""
+
+    def test_what_was_last_good_is_in_effect_and_the_problem_is_known(
+        self, path, file, keyring
+    ):
+        good = path.read_text()
+        path.write_text("this is [not TOML")
+        watch = TokenWatch(path, keyring)
+
+        watch.start(last_good=good)
+        watch.stop()
+
+        assert keyring.authenticate(b"one") == CI
+        assert keyring.problems
+        path.write_text(good)
+        look(watch)
+        assert keyring.authenticate(b"one") == CI
+        assert keyring.problems == ()
+
+    def test_a_good_file_goes_before_what_was_good_once(self, path, file, keyring):
+        watch = TokenWatch(path, keyring)
+
+        watch.start(last_good="tokens = []")
+        watch.stop()
+
+        assert keyring.authenticate(b"one") == CI
+
+    def test_the_master_keeps_what_was_good_and_forgets_what_was_revoked(
+        self, path, file
+    ):
+        kept, before = LastGood(path), path.read_text()
+        path.write_text("tokens = []")
+        look(kept)
+        assert kept.text == "tokens = []"
+
+        for bad in ("this is [not TOML", before + "[[tokens]]\n"):
+            path.write_text(bad)
+            look(kept)
+            assert kept.text == "tokens = []"
+        path.unlink()
+        look(kept)
+        assert kept.text == "tokens = []"
+
+    def test_a_first_start_is_refused(self, path, keyring):
+        with pytest.raises(TokensUnusable):
+            TokenWatch(path, keyring).start()
+        with pytest.raises(TokensUnusable):
+            LastGood(path)

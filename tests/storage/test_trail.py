@@ -79,30 +79,43 @@ def test_text_that_has_no_utf8_costs_nobody_his_record(trail, reader, url):
     assert verify_trail(url).ok
 
 
-def test_a_number_too_large_for_the_database_costs_its_own_record_only(trail, url):
-    chats = [an_intent() for _ in range(8)]
-    outcomes = []
+@pytest.mark.parametrize(
+    "odd",
+    [10**20, -(10**30), 10**5000, True, 7.0, float("nan"), float("inf"), b"7", {}, "7"],
+    ids=lambda odd: str(type(odd).__name__),
+)
+def test_an_answer_with_an_odd_number_has_its_row_without_it(odd, trail, reader, url):
+    intent = an_intent()
 
-    def finish(intent, tokens):
-        trail.begin(intent)
-        try:
-            trail.finish(intent, a_closing(input_tokens=tokens), 10.0)
-            outcomes.append("committed")
-        except AuditUnavailable as refusal:
-            outcomes.append(str(refusal))
+    trail.begin(intent)
+    trail.finish(intent, a_closing(input_tokens=odd, output_tokens=5), 10.0)
 
-    threads = [
-        threading.Thread(target=finish, args=(chat, 10**30 if number == 3 else 7))
-        for number, chat in enumerate(chats)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    record = reader.get(intent.id)
+    assert (record.outcome, record.input_tokens) == ("completed", None)
+    assert (record.output_tokens, record.reply) == (5, a_closing().reply)
+    assert verify_trail(url).ok
 
-    assert sorted(outcomes) == ["committed"] * 7 + ["refused"]
-    trail.check()
-    assert verify_trail(url).rows == 7
+
+@pytest.mark.parametrize("odd", [7, b"a", {"a": 1}, object()])
+def test_an_answer_whose_words_are_none_has_its_row(odd, trail, reader, url):
+    intent = an_intent(caller=odd)
+
+    trail.begin(intent)
+    trail.finish(intent, a_closing(model=odd, degraded_by=odd), 10.0)
+
+    record = reader.get(intent.id)
+    assert (record.outcome, record.model, record.caller) == ("completed", None, "")
+    assert verify_trail(url).ok
+
+
+def test_the_largest_numbers_are_kept(trail, reader, url):
+    intent = an_intent()
+    largest = 2**63 - 1
+
+    trail.finish(intent, a_closing(input_tokens=largest, output_tokens=-largest), 10.0)
+
+    assert reader.get(intent.id).input_tokens == largest
+    assert verify_trail(url).ok
 
 
 def test_an_id_that_is_taken_is_refused_and_the_first_record_stays(trail, reader):

@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 NEVER_AGAIN = {"test_kill", "test_secrets", "test_fork", "test_metrics"}
 
 # These measure what the machine can do, so nothing else may run beside them.
-ALONE = {"test_soak", "test_overload", "test_browser"}
+ALONE = {"test_overload", "test_browser"}
 
 
 def pytest_collection_modifyitems(items):

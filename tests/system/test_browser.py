@@ -1,8 +1,10 @@
 """The console in a real Chromium, on the real gateway with the sandbox behind it."""
 
+import hashlib
 import json
 
 import pytest
+import requests
 from selenium.webdriver.common.keys import Keys
 
 from tests.browsing import CHROMIUM, DESK, DRIVER, PHONE, Browser, Console
@@ -15,6 +17,30 @@ pytestmark = pytest.mark.skipif(
 
 MASKED = "safe\u202etxt.exe\u200b <img src=x onerror=alert(1)>"
 PAGES = ["", "health", "records", "break"]
+AUDITOR, TALKER = "a-token-that-reads-records", "a-token-that-only-chats"
+TOKENS = """
+[[tokens]]
+name = "{name}"
+sha256 = "{sha256}"
+scopes = ["{scope}"]
+"""
+
+
+def tokens_file(folder):
+    """One token that may only read records, one that may only chat."""
+    records = [
+        TOKENS.format(
+            name=name, scope=scope, sha256=hashlib.sha256(token.encode()).hexdigest()
+        )
+        for name, scope, token in (
+            ("night-audit", "audit", AUDITOR),
+            ("helpdesk", "chat", TALKER),
+        )
+    ]
+    path = folder / "tokens.toml"
+    path.write_text("".join(records))
+    path.chmod(0o600)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +53,11 @@ def stand_ins():
 def gateway(stand_ins, tmp_path_factory):
     switch, madre = stand_ins
     control = {"switch": switch.control_url, "madre": madre.control_url}
+    folder = tmp_path_factory.mktemp("gateway")
     with Gateway(
-        tmp_path_factory.mktemp("gateway"),
-        workers=1,
+        folder,
+        workers=2,
+        tokens_file=tokens_file(folder),
         switch_url=switch.url,
         madre_url=madre.url,
         sandbox_control=json.dumps(control),
@@ -57,9 +85,10 @@ def console(chromium, gateway, stand_ins, expected):
     for server in stand_ins:
         server.heal()
     wait_until(lambda: gateway.upstreams_are(switch="up", madre="up"))
+    wait_until(lambda: "obstacle" not in gateway.services()["switch"])
     chromium.view(DESK)
     console = Console(chromium, gateway.url, TOKEN)
-    console.open()
+    console.open("static/console.css")  # where no script is at work meanwhile
     console.forget()
     chromium.complaints()  # whatever the page of the test before said at its end
     chromium.hosts()
@@ -263,6 +292,201 @@ def test_stopping_ends_the_answer_and_is_on_record(console, stand_ins, gateway):
     wait_until(lambda: gateway.records(asked))
 
 
+def test_a_stopped_answer_shows_its_ids_and_leads_to_its_record(console, stand_ins):
+    """Also if nothing has come from the gateway by then."""
+    browser = console.browser
+    stand_ins[0].break_with("hang")
+    console.sign_in()
+    browser.write("#message", "Stop this one\n")
+    browser.see("#stop")
+    stand_ins[0].wait_for_chats(1)
+    browser.click("#stop")
+    browser.wait_for(".answer", "Stopped by you")
+
+    browser.click(".answer summary")
+    assert "Correlation" in browser.text(".ids dl")
+    assert "Session" in browser.text(".ids dl")
+    browser.click(".answer a")
+
+    browser.wait_for("#record", "Stop this one")
+    browser.wait_for("#record .chip", "cancelled")
+
+
+def test_a_chat_that_was_left_in_mid_answer_is_not_forgotten(
+    console, stand_ins, gateway
+):
+    browser = console.browser
+    stand_ins[0].break_with("hang")
+    console.sign_in()
+    browser.write("#message", "Left alone\n")
+    stand_ins[0].wait_for_chats(1)
+
+    console.open("health")
+    asked = "request LIKE '%Left alone%' AND outcome IS NOT NULL"
+    wait_until(lambda: gateway.records(asked))
+    console.open()
+
+    browser.wait_for(".question", "Left alone")
+    browser.wait_for(".answer", "Not finished here")
+    browser.click(".answer a")
+    browser.wait_for("#record", "Left alone")
+
+
+def test_signing_out_in_mid_answer_forgets_all_of_it(console, stand_ins):
+    stand_ins[0].break_with("hang")
+    console.sign_in()
+    console.browser.write("#message", "Forget me\n")
+    stand_ins[0].wait_for_chats(1)
+
+    console.browser.click("#sign-out")
+
+    console.browser.see("#sign-in")
+    assert console.browser.run("return sessionStorage.length") == 0
+
+
+# What is copied, kept for the test to read.
+CLIPBOARD = """
+Object.defineProperty(navigator, "clipboard", {
+  value: { writeText: async (text) => { window.copied = text; } },
+});
+"""
+
+
+def test_the_copied_command_is_of_its_own_session_and_says_where_the_token_goes(
+    console, gateway
+):
+    browser = console.browser
+    undo = browser.before_each_page(CLIPBOARD)
+    try:
+        console.sign_in()
+        console.ask("The first talk")
+        first = browser.run(
+            "return JSON.parse(sessionStorage.getItem('gateway-talk')).session"
+        )
+        console.ask("It's the same talk")
+        # Of another talk than the page's present one, as after a new session.
+        browser.run(
+            "const talk = JSON.parse(sessionStorage.getItem('gateway-talk'));"
+            "talk.session = 'another';"
+            "sessionStorage.setItem('gateway-talk', JSON.stringify(talk));"
+        )
+        console.open()
+        browser.see(".answer")
+        (button, *_) = [b for b in browser.all("button.link") if "curl" in b.text]
+        button.click()
+        browser.wait_for(".actions .hint", "$VX11_TENTACULO_LINK_TOKEN must hold")
+
+        copied = browser.run("return window.copied")
+        assert f'"session_id":"{first}"' in copied
+        assert TOKEN not in copied
+        rows = gateway.records("session_id = ?", first)
+        assert len(rows) == 2
+    finally:
+        undo()
+
+
+def test_a_token_for_records_alone_opens_what_it_may(console):
+    """And the fixture sees that nothing is asked that would be forbidden."""
+    browser = console.browser
+    console.sign_in(token=AUDITOR)
+
+    assert "scope chat" in browser.text("#closed")
+    assert not browser.all("#composer")[0].is_displayed()
+    assert browser.text("#signed-in-as") == "Signed in as night-audit"
+    shown = [link.text for link in browser.all(".pages a") if link.is_displayed()]
+    assert shown == ["Chat", "Health", "Records"]
+
+    browser.click("#closed a")
+    browser.see("#latency svg")
+    assert "lacks the scope chat" in browser.text("#scope-note")
+    assert not browser.all("#tiles")[0].is_displayed()
+    browser.click("#to-records")
+    browser.wait_for("#rows .by", "switch")
+    options = browser.run(
+        "return [...document.querySelectorAll('#providers option')].map(o => o.value)"
+    )
+    assert "switch" in options
+
+
+def test_a_token_for_chats_alone_sees_no_way_to_records(console):
+    browser = console.browser
+    console.sign_in(token=TALKER)
+    console.ask("Only this")
+
+    assert "Its record" not in browser.text(".answer")
+    shown = [link.text for link in browser.all(".pages a") if link.is_displayed()]
+    assert shown == ["Chat", "Health"]
+    browser.click("#to-health")
+    browser.see("#tiles dd")
+    assert "lacks the scope audit" in browser.text("#scope-note")
+    assert not browser.all("#figures")[0].is_displayed()
+    console.open("records")
+    assert "scope audit" in browser.text("#closed")
+
+
+def test_health_says_that_an_upstream_that_is_up_is_passed_over(
+    console, stand_ins, gateway
+):
+    browser = console.browser
+    stand_ins[0].break_with("rate_limited", retry_after="4")
+    gateway.chat("Too often")
+    console.sign_in("health")
+
+    browser.wait_for("#upstreams .state", "Up, but passed over")
+    browser.wait_for("#upstreams", "It asked for a rest, for another")
+    browser.wait_for("#pulse", "switch passed over")
+    assert "0 of 8" in browser.text("#upstreams")  # madre's calls
+
+    wait_until(lambda: browser.text("#pulse") == "All well")
+
+
+def test_health_shows_the_whole_host(console):
+    console.sign_in("health")
+
+    console.browser.wait_for("#load-title", "2 workers")
+    console.browser.wait_for("#tiles", "0 of 80")
+
+
+def test_mistakes_of_callers_are_not_chats_without_an_answer(console, gateway):
+    before = len(gateway.records("outcome = 'refused'"))
+    for _ in range(3):
+        assert gateway.chat("").status_code == 422
+    shown = {"X-VX11-Token": AUDITOR}
+    assert gateway.chat("May not", headers=shown).status_code == 403
+    wait_until(lambda: len(gateway.records("outcome = 'refused'")) == before + 4)
+    activity = requests.get(
+        f"{gateway.url}/operator/api/activity",
+        headers={"X-VX11-Token": TOKEN},
+        timeout=10,
+    ).json()
+    refused = [c["status"] for c in activity["chats"] if c["outcome"] == "refused"]
+    assert set(refused) == {422, 403}
+
+    console.sign_in("health")
+
+    console.browser.see("#errors svg")
+    summary = console.browser.see("#errors svg").get_attribute("aria-label")
+    failed = len(gateway.records("outcome IN ('failed', 'interrupted')"))
+    assert f"{failed} without an answer" in summary
+
+
+def test_signing_in_again_is_not_disturbed_by_the_page_behind(console, expected):
+    expected.append("401")
+    browser = console.browser
+    console.sign_in("health")
+    browser.see("#tiles dd")
+    browser.run("sessionStorage.clear()")
+    browser.see("#sign-in")
+
+    browser.write("#token", "half a tok")
+    looked = len(browser.complaints())
+    browser.run("return new Promise((done) => setTimeout(done, 2500))")
+
+    assert looked
+    assert browser.complaints() == []
+    assert browser.run("return document.querySelector('#token').value") == "half a tok"
+
+
 def test_the_session_is_kept_from_page_to_page_until_a_new_one_is_begun(
     console, gateway
 ):
@@ -359,6 +583,10 @@ def looks(console):
     browser.click("#ask")
     browser.see("#tries .chip")
     yield "break"
+    console.open("api-docs")
+    browser.see("#post_chat")
+    yield "API"
+    console.open()
     browser.click("#sign-out")
     browser.see("#sign-in")
     yield "sign-in"

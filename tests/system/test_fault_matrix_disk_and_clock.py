@@ -7,6 +7,8 @@ tests/storage/test_faults.py, row 75 in test_run.py.
 import contextlib
 import fcntl
 import os
+import shutil
+import signal
 import sqlite3
 import struct
 import subprocess
@@ -121,7 +123,7 @@ def a_gateway(folder, upstreams):
 
 @pytest.fixture
 def gateway(tmp_path, upstreams):
-    with a_gateway(tmp_path, upstreams) as gateway:
+    with a_gateway(tmp_path / "var", upstreams) as gateway:
         yield gateway
 
 
@@ -249,6 +251,78 @@ def test_row_76_a_database_that_is_taken_away_under_us(gateway, switch, how):
 
     assert wait_until(gateway.reason, DETECTED)
     assert_refuses_unasked(gateway, switch)
+
+
+def test_row_76_a_volume_that_goes_away_is_missed_and_taken_back(gateway, switch):
+    away = gateway.audit.parent.with_name("away")
+    gateway.audit.parent.rename(away)
+    gateway.audit.parent.mkdir()
+
+    assert wait_until(gateway.reason, DETECTED) == "deleted"
+    for _ in range(5):
+        assert_refuses_unasked(gateway, switch)
+        assert gateway.reason() == "deleted"
+    assert not gateway.audit.exists()
+
+    shutil.rmtree(gateway.audit.parent)
+    away.rename(gateway.audit.parent)
+    assert_is_back(gateway)
+    assert verify_trail(f"sqlite:///{gateway.audit}").ok
+
+
+def test_row_76_no_worker_and_no_reload_begins_a_trail_anew(tmp_path, upstreams):
+    switch, madre = upstreams
+    volume, away = tmp_path / "var", tmp_path / "away"
+    url = f"sqlite:///{volume}/audit.db"
+    with Gateway(
+        tmp_path, switch_url=switch.url, madre_url=madre.url, audit_url=url
+    ) as gateway:
+        assert gateway.chat().status_code == 200
+        volume.rename(away)
+        volume.mkdir()
+        gateway.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "Not reloaded: VX11_AUDIT_URL" in gateway.output())
+        (first, *_) = old = gateway.workers()
+        first.kill()
+        wait_until(
+            lambda: {one.pid for one in gateway.workers()} - {o.pid for o in old}
+        )
+
+        said = [gateway.chat().status_code for _ in range(20)]
+        assert set(said) == {503}
+        assert not (volume / "audit.db").exists()
+
+        shutil.rmtree(volume)
+        away.rename(volume)
+        wait_until(lambda: {gateway.chat().status_code for _ in range(10)} == {200})
+    assert verify_trail(url).ok
+
+
+def test_row_76_an_older_copy_in_its_place_stops_chats(gateway, switch, tmp_path):
+    with (
+        contextlib.closing(sqlite3.connect(gateway.audit)) as database,
+        contextlib.closing(sqlite3.connect(tmp_path / "older.db")) as older,
+    ):
+        database.backup(older)
+        assert gateway.ask()[0].status_code == 200
+        older.backup(database)
+
+    assert wait_until(gateway.reason, DETECTED) == "replaced"
+    assert_refuses_unasked(gateway, switch)
+
+
+def test_row_76_a_taken_place_in_the_chain_stops_chats(gateway, switch):
+    with contextlib.closing(sqlite3.connect(gateway.audit)) as database:
+        database.execute(
+            "INSERT INTO records (id, correlation_id, session_id, caller, route,"
+            " opened_at, request, worker, seq) SELECT 'forged', '', '', '', '', 0.0,"
+            " '{}', '', seq + 1 FROM chain"
+        )
+        database.commit()
+
+    assert wait_until(gateway.reason, DETECTED) == "corrupt"
+    assert_refuses_unasked(gateway, switch)
+    assert gateway.reason() == "corrupt"
 
 
 def test_row_77_a_reader_that_stays_cannot_hold_up_chats(gateway):

@@ -93,6 +93,30 @@ def test_a_post_is_never_sent_twice(door, gateway, switch):
     wait_until(lambda: requests.get(f"{door.url}/readyz", timeout=10).ok, 60)
 
 
+@pytest.mark.parametrize(
+    ("request_line", "header", "status"),
+    [
+        (f"GET /?{'x' * 9000} HTTP/1.1", "A: b", 414),
+        (f"GET /v1/{'x' * 9000} HTTP/1.1", "A: b", 414),
+        ("GET / HTTP/2.0", "A: b", 505),
+        ("POST / HTTP/1.1", "Transfer-Encoding: gzip", 501),
+        ("GET / HTTP/1.1", f"A: {'x' * 9000}", 431),
+        ("GET / HTTP/1.1", "Content-Length: x", 400),
+    ],
+)
+def test_what_the_door_refuses_is_json(door, request_line, header, status):
+    answer = raw_exchange(
+        door.port,
+        f"{request_line}\r\nHost: x\r\n{header}\r\nConnection: close\r\n\r\n".encode(),
+    )
+
+    found, headers, body = parse_response(answer)
+    assert found == status
+    assert json.loads(body)["code"]
+    assert json.loads(body)["correlation_id"] == headers["X-Correlation-ID"]
+    assert "Retry-After" not in headers
+
+
 def test_slow_heads_at_the_door_reach_no_thread(door):
     slow = []
     try:

@@ -1,9 +1,12 @@
 """`python -m app run`, as `make run` starts it."""
 
+import contextlib
 import os
+import pty
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 
@@ -33,20 +36,38 @@ class Run(Process):
         self.stop()
 
     def is_ready(self):
-        try:
+        assert self.process.poll() is None, self.output()
+        return "Ctrl-C stops" in self.output() and self.answers()
+
+    def answers(self):
+        with contextlib.suppress(requests.ConnectionError):
             return requests.get(f"http://127.0.0.1:{self.port}/readyz", timeout=5).ok
-        except requests.ConnectionError:
-            assert self.process.poll() is None, self.output()
-            return False
+        return False
+
+    def curl(self):
+        """The line to try it with."""
+        line = re.search(r"curl (?:.*\\\n)*.*", self.output())[0]
+        return line.replace("\\\n", " ")
+
+    def family(self):
+        """gunicorn, its workers and the sandbox."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+def living(processes):
+    return [p for p in processes if p.is_running() and p.status() != "zombie"]
 
 
 def test_the_curl_line_that_it_prints_works_on_the_sandbox(tmp_path):
     with Run(tmp_path) as run:
         wait_until(run.is_ready, 60)
-        command = re.search(r"(curl .*?\\\n.*)", run.output())[1].replace("\\\n", " ")
 
         answer = subprocess.run(
-            shlex.split(command), capture_output=True, text=True, timeout=60, check=True
+            shlex.split(run.curl()),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
         )
 
     assert '"provider":"switch"' in answer.stdout
@@ -81,13 +102,132 @@ def test_a_token_that_is_kept_is_in_no_address(tmp_path):
 def test_ctrl_c_stops_all_of_it(tmp_path):
     with Run(tmp_path) as run:
         wait_until(run.is_ready, 60)
-        family = psutil.Process(run.process.pid).children(recursive=True)
-        assert len(family) >= 3  # gunicorn, its workers, the sandbox
+        family = run.family()
+        assert len(family) >= 3
 
         run.stop(signal.SIGINT)
 
-    assert [p for p in family if p.is_running() and p.status() != "zombie"] == []
+    assert living(family) == []
     assert run.process.returncode == 0
+
+
+def test_closing_the_terminal_stops_all_of_it(tmp_path):
+    """A gateway that lived on would keep the port, with nobody to stop it."""
+    ours, theirs = pty.openpty()
+    run = Run(tmp_path, workers=1)
+    run.process = subprocess.Popen(
+        ["setsid", "--ctty", sys.executable, "-m", "app", "run"],
+        cwd=HOUSE,
+        env=run.env,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    printed = b""
+    while b"Ctrl-C stops" not in printed:
+        printed += os.read(ours, 4096)
+    family = run.family()
+    assert len(family) >= 3
+
+    os.close(ours)
+    run.process.wait(30)
+
+    assert living(family) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the children")
+def test_nobody_outlives_a_launcher_that_is_killed(tmp_path):
+    with Run(tmp_path, workers=1) as run:
+        wait_until(run.is_ready, 60)
+        family = run.family()
+
+        run.process.kill()
+        run.process.wait(30)
+
+        wait_until(lambda: not living(family), 30)
+
+
+def test_who_is_in_a_hurry_leaves_no_worker_behind(tmp_path):
+    """A chat would hold up the end for as long as it may take."""
+    with Run(tmp_path, workers=1) as run:
+        wait_until(run.is_ready, 60)
+        family = run.family()
+        for process in family:
+            process.suspend()
+
+        def has_ended():
+            run.process.send_signal(signal.SIGINT)
+            return run.process.poll() is not None
+
+        wait_until(has_ended, 30, every=0.5)
+
+    assert living(family) == []
+
+
+def test_a_port_that_is_taken_is_told_in_one_line_and_nothing_starts(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = "{}:{}".format(*other.getsockname())
+        with Run(tmp_path, bind=address) as run:
+            assert run.process.wait(60) == 69
+
+    assert run.output() == (
+        f"{address} is taken: stop what listens there, or set VX11_BIND\n"
+    )
+
+
+def test_nothing_is_announced_that_does_not_answer(tmp_path):
+    """A banner with a token above ten lines of errors helps nobody."""
+    (tmp_path / "audit.db").write_bytes(b"no database" * 99)
+
+    with Run(tmp_path, workers=1) as run:
+        assert run.process.wait(60) != 0
+
+    assert "curl" not in run.output()
+
+
+def test_at_a_unix_socket_the_curl_line_works_too(tmp_path):
+    with Run(tmp_path, workers=1, bind=f"unix:{tmp_path}/gw.sock") as run:
+        wait_until(lambda: "Ctrl-C stops" in run.output(), 60)
+        answer = subprocess.run(
+            shlex.split(run.curl()), capture_output=True, text=True, check=True
+        )
+
+    assert '"provider":"switch"' in answer.stdout
+    assert "http://unix" not in run.output()
+
+
+def test_words_for_the_sandbox_are_not_among_the_records_of_real_chats(tmp_path):
+    with Run(tmp_path, workers=1) as run:
+        run.stop()
+        del run.env["VX11_AUDIT_URL"]
+        run.__enter__()
+        wait_until(run.is_ready, 60)
+        shown = dict(re.findall(r"export (\w+)=(\S+)", run.output()))
+        searched = subprocess.run(
+            [sys.executable, "-m", "app", "records", "verify"],
+            cwd=HOUSE,
+            env=run.env | shown,
+            check=True,
+            capture_output=True,
+        )
+
+    assert shown["VX11_AUDIT_URL"] == f"sqlite:///{HOUSE}/var/sandbox.db"
+    assert b"the chain is whole" in searched.stdout
+
+
+def test_commands_in_another_terminal_work_with_what_it_prints(tmp_path):
+    with Run(tmp_path, workers=1) as run:
+        wait_until(run.is_ready, 60)
+        lines = re.findall(r"export \w+=\S+", run.output())
+        script = "\n".join([*lines, f"{sys.executable} -m app chat Hello"])
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("VX11_")}
+
+        said = subprocess.run(
+            ["sh", "-c", script], cwd=HOUSE, env=clean, check=True, capture_output=True
+        )
+
+    assert said.stdout.strip()
 
 
 def test_configured_upstreams_are_used_instead(tmp_path):

@@ -1,6 +1,7 @@
 """Streams on the real stack: gunicorn, and nginx in front of it."""
 
 import contextlib
+import fcntl
 import json
 import signal
 import socket
@@ -98,7 +99,7 @@ def events(url, **headers):
 
 def outcome_of(gateway, correlation_id):
     """The record of a chat once it is closed."""
-    query = "correlation_id = ? AND outcome IS NOT NULL"
+    query = "correlation_id = ? AND outcome IS NOT NULL AND route <> 'breaker'"
     [row] = wait_until(lambda: gateway.records(query, correlation_id))
     return row
 
@@ -262,8 +263,34 @@ def test_row_42_a_caller_who_never_reads_is_cut_off(gateway, speaker):
 
         row = outcome_of(gateway, "row-42")
 
-    assert row["outcome"] == "cancelled"
+    assert (row["outcome"], row["code"]) == ("cancelled", "client_gone")
     assert row["duration"] < 10
+
+
+def test_a_wait_for_the_record_is_filled_with_heartbeats_too(gateway, speaker):
+    last_word = threading.Event()
+    speaker.script = ("Hello ", last_word, "world")
+    lock = gateway.audit.with_name(f"{gateway.audit.name}.lock")
+    with lock.open("rb") as writers, stream(gateway.url) as answer:
+        lines = answer.iter_lines(chunk_size=1)
+        wait_for(lines, b"Hello")
+        fcntl.flock(writers, fcntl.LOCK_EX)  # as a worker whose disk is slow
+        last_word.set()
+        wait_for(lines, b"world")
+        began = time.monotonic()
+
+        assert wait_for(lines, b":", b"event:") == b":"
+        assert time.monotonic() - began < 2
+    wait_until(lambda: requests.get(f"{gateway.url}/readyz", timeout=5).ok)
+
+
+def wait_for(lines, *signs):
+    """The next line that holds one of these; `b":"` stands for a comment."""
+    return next(
+        line
+        for line in lines
+        if any(line == sign if sign == b":" else sign in line for sign in signs)
+    )
 
 
 def test_a_refusal_keeps_its_status(gateway):

@@ -20,7 +20,7 @@ class AsynchronousTrail:
     def begin(self, intent):
         pass  # else the intent's commit would do the waiting
 
-    def finish(self, intent, closing, timeout):
+    def finish(self, intent, closing, timeout, pulse):
         self._trail.note(intent, closing)
         return 0.0
 

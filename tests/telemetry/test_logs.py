@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import logging.config
 import os
 import socket
 import threading
@@ -13,7 +14,12 @@ import pytest
 
 from app.gateway import correlation
 from app.gateway.redaction import Redactor
-from app.telemetry.logs import BackgroundHandler, JsonFormatter, set_up_logging
+from app.telemetry.logs import (
+    BackgroundHandler,
+    JsonFormatter,
+    server_logging,
+    set_up_logging,
+)
 from tests.stack import wait_until
 
 CANARY = "canary-token-0123456789"
@@ -330,6 +336,16 @@ class TestSetUp:
         root.close()
 
         assert sink.messages() == ["Error handling [redacted:token]", "hello"]
+
+    def test_the_master_of_the_workers_logs_json_too(self, logging_as_it_was, capsys):
+        server = logging.getLogger("gunicorn.error")
+        server.handlers = [logging.StreamHandler()]
+
+        logging.config.dictConfig(server_logging("INFO", Redactor([CANARY]).text))
+        server.info("Listening, %s", CANARY)
+
+        (line,) = capsys.readouterr().err.splitlines()
+        assert json.loads(line)["message"] == "Listening, [redacted:token]"
 
     def test_libraries_that_log_hosts_are_silent(self, root, sink):
         logging.getLogger("urllib3.connectionpool").warning("http://switch:8002")

@@ -5,6 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.gateway import error_types
 from app.gateway.chat import Attempt, ChatReply, Priority, Usage
+from app.gateway.gate import HostLoad, Load
 from app.gateway.metered import Ending
 from app.telemetry import instruments as its
 from app.telemetry.folder import Folder
@@ -261,6 +262,28 @@ def test_the_workers_of_an_instance_make_one_page(tmp_path):
     folder.leave()
 
 
+def test_the_load_is_that_of_all_workers_that_live(tmp_path):
+    folder = Folder(tmp_path / "counts")
+    tallies = [Tally(folder.take_slot()) for _ in range(3)]
+    metrics = Metrics(tallies[0], folder.read_slots)
+    assert metrics.load() is None  # nobody has looked yet
+
+    for number, tally in enumerate(tallies, 1):
+        tally.set(its.WORKERS, 1)
+        tally.set(its.SLOTS, 40)
+        tally.set(its.SLOTS_IN_USE, number)
+        tally.set(its.QUEUE_LENGTH, 1)
+        tally.set(its.STREAMS_ACTIVE, 0)
+    del tally, tallies[2]
+
+    assert metrics.load() == HostLoad(2, 80, Load(busy=3, waiting=2, streams=0))
+    folder.leave()
+
+
+def test_where_nothing_is_measured_the_load_of_others_is_not_known():
+    assert Metrics(Tally(), list).load() is None
+
+
 def test_whoever_takes_over_a_slot_does_not_inherit_how_things_stood(tmp_path):
     folder = Folder(tmp_path / "counts")
     dead = Tally(folder.take_slot())
@@ -318,6 +341,44 @@ def test_a_look_that_breaks_is_logged_once_and_the_others_go_on(measured, caplog
 
     assert measured.page()("gateway_slots") == 5
     assert caplog.text.count("gateway_queue_length cannot be told") == 1
+
+
+def test_what_a_worker_counted_elsewhere_stays_when_it_dies(tmp_path):
+    """As a gauge of living workers it fell, and rose, when one was replaced."""
+    folder = Folder(tmp_path / "counts")
+    alone = iter([2, 2, 5])
+    worker = Tally(folder.take_slot())
+    sampler = Sampler(worker, {}, {its.SHARED_ALONE: lambda: next(alone)})
+
+    def counted():
+        reader = Metrics(Tally(), folder.read_slots)
+        return Page(reader.page().decode())("gateway_shared_alone_total")
+
+    sampler.sample()
+    sampler.sample()
+    assert counted() == 2
+    sampler.stop()
+    assert counted() == 5
+
+    del worker, sampler
+    assert counted() == 5
+    heir = Tally(folder.take_slot())
+    Sampler(heir, {}, {its.SHARED_ALONE: lambda: 1}).sample()
+    assert counted() == 6
+    folder.leave()
+
+
+def test_credentials_that_are_rejected_begin_with_a_zero(measured):
+    measured.metrics.begin(["switch", "madre"])
+
+    for name in ("switch", "madre"):
+        labels = {
+            "gen_ai_operation_name": "chat",
+            "gen_ai_provider_name": name,
+            "error_type": "upstream_auth",
+        }
+        page = measured.page()
+        assert page("gen_ai_client_operation_duration_seconds_count", **labels) == 0
 
 
 def test_no_instrument_has_an_id_or_a_path_for_a_label():

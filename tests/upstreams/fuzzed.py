@@ -6,6 +6,14 @@ from random import Random
 
 ALPHABET = ["a", "é", "日本", "👩‍👧", "\\n", '"', " ", "data: x", "\r", "[DONE]", "{"]
 COMMENTS = [b": ping", b"retry: 10", b"id: 3", b"event", b"unknown: field"]
+FIELDS = [b"data:", b"data: "] * 150 + [b"dbta: ", b"", b" data: "]
+FAILURES = [
+    b'{"error":{"message":"dead"}}',
+    b'error: {"code":500,"message":"dead"}',
+    b'{"object":"error","message":"dead"}',
+    b'{"detail":"dead"}',
+    b'{"choices":[{"index":0,"delta":{},"finish_reason":"network_error"}]}',
+]
 JUNK = [b'{"oops":', b"not json", b"[1, 2", b"nul", b"<html>", b'"text"', b"7"]
 
 
@@ -16,17 +24,19 @@ class Fuzzed:
     text: str
     pieces: tuple
     is_cut: bool  # the connection broke, as far as the transport can tell
+    tells_of_failure: bool = False  # somewhere before its end
 
 
 def fuzzed(seed):
     random = Random(seed)
     words = ["So", *(_word(random) for _ in range(random.randrange(8)))]
-    stream = _bytes(random, words)
+    stream, tells_of_failure = _bytes(random, words)
     is_cut = random.random() < 0.6
     if is_cut:
         stream = stream[: random.randrange(len(stream) + 1)]
     broke = is_cut and random.random() < 0.5
-    return Fuzzed("".join(words), tuple(_pieces(random, stream)), broke)
+    pieces = tuple(_pieces(random, stream))
+    return Fuzzed("".join(words), pieces, broke, tells_of_failure)
 
 
 def _word(random):
@@ -40,14 +50,17 @@ def _bytes(random, words):
     if random.random() < 0.3:
         at = random.randrange(len(chunks))
         chunks[at] = chunks[at][: random.randrange(1, len(chunks[at]))]
-    if random.random() < 0.1:
-        chunks.insert(random.randrange(len(chunks)), b'{"error":{"message":"dead"}}')
+    fails = random.random() < 0.1
+    if fails:
+        chunks.insert(random.randrange(len(chunks) + 1), random.choice(FAILURES))
     if ends[0]:
-        chunks.append(_chunk({}, random.choice(["stop", "length"])))
+        reason = random.choice(["stop", "length", "eos"] * 4 + ["abort"])
+        fails |= reason == "abort"
+        chunks.append(_chunk({}, reason))
         chunks += [b'{"choices":[],"usage":{"prompt_tokens":1}}'] * random.randrange(2)
     if ends[1]:
         chunks.append(b"[DONE]")
-    return _framed(random, chunks)
+    return _framed(random, chunks), fails
 
 
 def _chunk(delta, reason=None):
@@ -58,7 +71,7 @@ def _chunk(delta, reason=None):
 
 def _framed(random, chunks):
     end = random.choice([b"\n", b"\r\n", b"\r"])
-    mark = b"\xef\xbb\xbf" if random.random() < 0.2 else b""
+    mark = b"\xef\xbb\xbf" * random.choice([0, 0, 0, 1, 2])
     lines = []
     for chunk in chunks:
         if random.random() < 0.1:
@@ -67,8 +80,15 @@ def _framed(random, chunks):
             lines += [b"data: " + random.choice(JUNK), b""]
         if random.random() < 0.05:
             lines.append(b"")
-        lines += [random.choice([b"data:", b"data: "]) + chunk, b""]
+        lines += [_line(random, chunk), b""]
     return mark + end.join([*lines, b""])
+
+
+def _line(random, chunk):
+    if chunk.startswith(b"error:"):
+        return chunk
+    fields = FIELDS[:2] if chunk in FAILURES else FIELDS
+    return random.choice(fields) + chunk
 
 
 def _pieces(random, stream):

@@ -67,6 +67,7 @@ def test_of_ten_thousand_streams_none_is_complete_that_is_not_whole(seed):
 
     assert stream.text.startswith(said)
     assert said == stream.text or not is_complete
+    assert not (is_complete and stream.tells_of_failure)
 
 
 def test_the_streams_are_of_all_kinds():

@@ -66,30 +66,57 @@ def head_of(server, name):
 
 
 def sse(*chunks):
-    body = b"".join(b"data: " + chunk + b"\n\n" for chunk in chunks)
+    """A stream of these events; what begins with a field's name is a line as it is."""
+    lines = [c if c.startswith(b"error:") else b"data: " + c for c in chunks]
+    body = b"".join(line + b"\n\n" for line in lines)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close"
     return head + b"\r\n\r\n" + body
 
 
-def chunk(text=None, reason=None, **delta):
+def chunk(text=None, reason=None, index=0, **delta):
     delta |= {} if text is None else {"content": text}
-    choice = {"index": 0, "delta": delta, "finish_reason": reason}
+    choice = {"index": index, "delta": delta, "finish_reason": reason}
     return json.dumps({"model": "raw", "choices": [choice]}).encode()
+
+
+def call(arguments, name="", key=""):
+    function = {"name": name, "arguments": arguments}
+    part = {"index": 0, "id": key, "type": "function", "function": function}
+    return chunk(tool_calls=[part])
+
+
+def message(reason="stop", **said):
+    """A whole answer of one choice."""
+    choice = {"index": 0, "message": {"role": "assistant"} | said}
+    return {"model": "raw", "choices": [choice | {"finish_reason": reason}]}
 
 
 @pytest.fixture
 def raw(serve, adapt):
     """Ask a server that sends these chunks, and then closes."""
 
-    def start(*chunks, **options):
+    def start(*chunks, **fields):
         server = serve(answering(sse(*chunks)))
-        return ask(adapt(server.url, **options), stream=True)
+        return ask(adapt(server.url), stream=True, **fields)
 
     return start
 
 
-def read(raw, *chunks):
-    return raw(*chunks).collect()
+@pytest.fixture
+def answers(serve, adapt):
+    """Ask a server that gives this object as its whole answer."""
+
+    def start(body, **fields):
+        body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        head = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
+        server = serve(answering(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode() + body))
+        return ask(adapt(server.url), **fields)
+
+    return start
+
+
+def read(raw, *chunks, **fields):
+    return raw(*chunks, **fields).collect()
 
 
 class TestWhole:
@@ -136,7 +163,7 @@ class TestWhole:
         assert body_of(server)["model"] == "ours"
 
     def test_tool_calls_come_back_as_they_were_sent(self, upstream):
-        reply = ask(upstream, extra={"tools": TOOLS}).collect()
+        reply = ask(upstream, route="openai", extra={"tools": TOOLS}).collect()
 
         (choice,) = reply.choices
         assert (reply.text, reply.finish_reason) == ("", "tool_calls")
@@ -212,7 +239,7 @@ class TestStreamed:
         assert server.connections == 1
 
     def test_tool_calls_stream_through(self, upstream):
-        stream = ask(upstream, stream=True, extra={"tools": TOOLS})
+        stream = ask(upstream, stream=True, route="openai", extra={"tools": TOOLS})
 
         parts = [
             call["function"]
@@ -345,7 +372,7 @@ class TestStreamed:
         assert (reply.text, reply.finish_reason) == ("Some", "length")
 
     def test_words_that_a_filter_took_are_told_as_they_are(self, raw):
-        reply = raw(chunk(reason="content_filter"), b"[DONE]").collect()
+        reply = read(raw, chunk(reason="content_filter"), b"[DONE]", route="openai")
 
         assert (reply.text, reply.finish_reason) == ("", "content_filter")
 
@@ -465,3 +492,277 @@ def test_a_request_is_not_changed_by_asking(upstream):
     upstream.open(request, Budget(10)).collect()
 
     assert extra == {"stream_options": {"a": 1}}
+
+
+WORDY = (chunk("So "), chunk("far"))
+DONE = b"[DONE]"
+BROKEN = (BadReply, Interrupted)  # before the reply has begun, or after
+
+
+class TestCutAnswers:
+    """An answer that was cut is never taken for a whole one."""
+
+    @pytest.mark.parametrize(
+        "told",
+        [
+            b'error: {"code":500,"message":"KV cache full","type":"server_error"}',
+            b'{"object":"error","message":"engine dead","code":500}',
+            b'{"detail":"engine dead"}',
+            b'{"message":"engine dead"}',
+            b'{"error":"engine dead"}',
+            b'{"choices":[{"index":0,"delta":{},"error":{"code":502}}]}',
+        ],
+    )
+    def test_an_error_between_the_words_and_the_end_mark_is_heard(self, raw, told):
+        with pytest.raises(BROKEN, match="upstream_error"):
+            read(raw, *WORDY, told, DONE)
+
+    @pytest.mark.parametrize("body", [{"object": "error", "message": "dead"}])
+    def test_and_so_it_is_in_place_of_a_whole_answer(self, answers, body):
+        with pytest.raises(BadReply, match="upstream_error"):
+            answers(body)
+
+    @pytest.mark.parametrize(
+        "chunks",
+        [
+            (call("", "lookup", "c1"), call('{"question": "Wh')),
+            (*WORDY, call("", "lookup", "c1")),
+            (*WORDY, b'{"status":"engine dead"}'),
+            (*WORDY, b"engine dead"),
+            (*WORDY, chunk("x", "stop"), chunk("y", index=1)),
+            (*WORDY, chunk("y", index=1)),
+        ],
+        ids=str,
+    )
+    def test_an_end_mark_alone_ends_nothing_but_one_text(self, raw, chunks):
+        with pytest.raises(BROKEN, match="truncated"):
+            read(raw, *chunks, DONE, route="openai")
+
+    def test_one_choice_of_two_is_not_all_that_was_asked_for(self, raw):
+        chunks = (chunk("a"), chunk("b", index=1), chunk(reason="stop"))
+
+        with pytest.raises(BROKEN, match="truncated"):
+            read(raw, *chunks, DONE, route="openai", extra={"n": 2})
+
+    def test_a_text_that_the_end_mark_alone_ends_is_told_as_stopped(self, raw):
+        assert read(raw, *WORDY, DONE).finish_reason == "stop"
+
+    def test_what_was_cut_has_no_finish_reason_on_record(self, raw):
+        stream = raw(call("{", "lookup", "c1"), route="openai")
+
+        with pytest.raises(Interrupted):
+            stream.collect()
+
+        assert stream.reply.choices == ({"index": 0, "finish_reason": None},)
+
+    def test_words_that_are_lost_with_a_broken_line_are_missed(self, serve, adapt):
+        body = sse(chunk("One "), chunk("two "), chunk("three", "stop"), DONE)
+        lost = body.replace(b"data: ", b"dbta: ", 2).replace(b"dbta: ", b"data: ", 1)
+
+        with pytest.raises(BROKEN, match="protocol"):
+            ask(adapt(serve(answering(lost)).url), stream=True).collect()
+
+    @pytest.mark.parametrize("elsewhere", ["message", "text"])
+    def test_words_in_the_wrong_place_are_not_just_lost(self, raw, elsewhere):
+        said = {"message": {"content": "lost"}, "text": "lost"}[elsewhere]
+        odd = json.dumps({"choices": [{"index": 0, elsewhere: said}]}).encode()
+
+        with pytest.raises(BROKEN, match="schema"):
+            read(raw, chunk("One "), odd, chunk("three", "stop"), DONE)
+
+
+class TestFinishReasons:
+    @pytest.mark.parametrize(
+        "reason",
+        [
+            "abort",
+            "aborted",
+            "cancelled",
+            "canceled",
+            "insufficient_system_resource",
+            "network_error",
+            "Error",
+        ],
+    )
+    def test_who_broke_off_has_not_answered(self, raw, answers, reason):
+        with pytest.raises(BROKEN, match="upstream_error"):
+            read(raw, chunk("So"), chunk("far", reason), DONE)
+        with pytest.raises(BadReply, match="upstream_error"):
+            answers(message(reason, content="So far"))
+
+    @pytest.mark.parametrize("reason", ["null", "", None])
+    def test_none_yet_is_said_in_many_ways(self, raw, reason):
+        with pytest.raises(BROKEN, match="truncated"):
+            read(raw, chunk("So", reason), chunk("far", reason))
+
+    @pytest.mark.parametrize(
+        ("said", "meant"),
+        [
+            ("eos", "stop"),
+            ("END_TURN", "stop"),
+            ("stop_sequence", "stop"),
+            ("max_tokens", "length"),
+            ("tool_use", "tool_calls"),
+        ],
+    )
+    def test_others_words_are_told_in_openais(self, raw, answers, said, meant):
+        whole = answers(message(said, content="Hi", refusal="x"), route="openai")
+
+        assert read(raw, chunk("Hi", said)).finish_reason == meant
+        assert whole.reply.finish_reason == meant
+        assert whole.reply.choices[0]["finish_reason"] == meant
+
+    def test_an_unknown_word_is_no_finish_reason_but_is_told(self, raw, answers):
+        with pytest.raises(BROKEN, match="truncated"):
+            read(raw, chunk("Hi", "whatever"))
+        assert read(raw, chunk("Hi", "whatever"), DONE).finish_reason == "whatever"
+        assert answers(message("whatever", content="Hi")).reply.text == "Hi"
+
+    def test_an_unknown_word_ends_no_tool_call(self, raw, answers):
+        calls = [{"id": "c1", "type": "function", "function": {"name": "f"}}]
+
+        with pytest.raises(BROKEN, match="truncated"):
+            read(raw, call("{", "f", "c1"), chunk(reason="odd"), DONE, route="openai")
+        with pytest.raises(BadReply, match="truncated"):
+            answers(message("odd", tool_calls=calls), route="openai")
+
+
+CALLS = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+
+
+class TestToldAsText:
+    """Whoever came by another door than OpenAI's is told the text alone."""
+
+    @pytest.mark.parametrize(
+        ("reason", "said"),
+        [
+            ("tool_calls", {"content": None, "tool_calls": CALLS}),
+            ("length", {"content": None, "reasoning_content": "hm"}),
+            ("stop", {"content": "\u200b\ufeff \u2060"}),
+            ("stop", {"content": None, "refusal": " "}),
+        ],
+        ids=str,
+    )
+    def test_an_answer_without_text_is_none(self, answers, raw, reason, said):
+        with pytest.raises(BadReply, match="schema"):
+            answers(message(reason, **said))
+        with pytest.raises(BadReply, match="schema"):
+            raw(chunk(**said), chunk(reason=reason), DONE)
+
+    def test_what_a_filter_took_is_told_as_that(self, answers, raw):
+        with pytest.raises(ContentFiltered):
+            answers(message("content_filter", content=""))
+        with pytest.raises(ContentFiltered):
+            raw(chunk("", "content_filter"), DONE)
+
+    def test_a_refusal_is_its_text(self, answers, raw):
+        whole = answers(message(content=None, refusal="I will not."))
+        chunks = (chunk(refusal="I will"), chunk(refusal=" not."), chunk(reason="stop"))
+
+        assert whole.collect().text == "I will not."
+        assert read(raw, *chunks).text == "I will not."
+
+    def test_thoughts_alone_do_not_begin_the_reply(self, raw):
+        """Nothing is sent yet, so the next upstream may still answer instead."""
+        with pytest.raises(BadReply, match="truncated"):
+            raw(chunk(reasoning_content="hm"))
+
+    def test_openais_callers_get_all_of_that_as_it_is(self, answers, raw):
+        whole = answers(message("tool_calls", tool_calls=CALLS), route="openai")
+
+        assert whole.reply.choices[0]["message"]["tool_calls"] == CALLS
+        raw(chunk(reasoning_content="hm"), route="openai")
+
+    def test_for_them_too_zero_width_is_nothing(self, answers):
+        with pytest.raises(BadReply, match="schema"):
+            answers(message(content="\u200b"), route="openai")
+
+
+@pytest.mark.parametrize(
+    "drip",
+    [
+        call(""),
+        call(" "),
+        chunk(tool_calls=[{}]),
+        chunk(reasoning_content=" "),
+        chunk(refusal="\n"),
+        chunk("\u200b"),
+    ],
+    ids=str,
+)
+def test_a_drip_of_nothing_does_not_keep_a_stream_alive(serve, adapt, drip):
+    def script(peer):
+        peer.read_request()
+        peer.send(sse(chunk("Hi")))
+        while True:
+            peer.send(b"data: " + drip + b"\n\n")
+            peer.pause(0.1)
+
+    stream = ask(adapt(serve(script).url), seconds=3, stream=True, route="openai")
+
+    with pytest.raises(Interrupted, match="stream_idle"):
+        stream.collect()
+
+
+@pytest.mark.parametrize("number", [-1, 2**63, 10**30, True, 1.5, "7", None])
+def test_a_count_that_is_none_is_not_known(answers, number):
+    usage = {"prompt_tokens": number, "completion_tokens": 2**63 - 1}
+
+    reply = answers({**message(content="Hi"), "usage": usage}).reply
+
+    assert reply.usage == Usage(None, 2**63 - 1)
+
+
+def test_the_details_of_the_usage_are_kept(answers):
+    usage = {
+        "prompt_tokens": 3,
+        "completion_tokens": 4,
+        "prompt_tokens_details": {"cached_tokens": 2, "odd": "x", "huge": 2**63},
+        "completion_tokens_details": None,
+    }
+
+    reply = answers({**message(content="Hi"), "usage": usage}).reply
+
+    assert reply.usage.details == {"prompt_tokens_details": {"cached_tokens": 2}}
+
+
+@pytest.mark.parametrize("name", ["m" * 201, "a\nb", "\x1b[31m", " ", 5, None])
+def test_a_model_without_a_usable_name_is_called_as_it_was_asked(answers, raw, name):
+    body = {**message(content="Hi"), "model": name}
+    streamed = json.loads(chunk("Hi", "stop")) | {"model": name}
+
+    assert answers(body, model="wanted").reply.model == "wanted"
+    told = raw(json.dumps(streamed).encode(), model="wanted")
+    assert told.collect().model == "wanted"
+
+
+def test_tool_calls_of_no_shape_are_passed_on_where_they_were_to_be_streamed(answers):
+    stream = answers(
+        message("tool_calls", tool_calls=["x"]), stream=True, route="openai"
+    )
+
+    assert next(stream).choices[0]["delta"]["tool_calls"] == ["x"]
+
+
+FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"code": "content_filter", "message": "no"}, ContentFiltered),
+        ({"message": "Your input was flagged by moderation"}, ContentFiltered),
+        ({"code": "context_length_exceeded"}, Refused),
+        ({"message": "no access to this model"}, Refused),
+    ],
+    ids=str,
+)
+def test_a_403_is_about_our_key_unless_it_is_the_filters(serve, adapt, error, kind):
+    body = json.dumps({"error": error}).encode()
+    head = FORBIDDEN + b"Content-Length: %d\r\n\r\n" % len(body)
+
+    with pytest.raises(kind) as caught:
+        ask(adapt(serve(answering(head + body)).url))
+
+    fault = "content_filter" if kind is ContentFiltered else "upstream_auth"
+    assert (type(caught.value), caught.value.fault) == (kind, fault)

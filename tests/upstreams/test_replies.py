@@ -14,6 +14,8 @@ from app.upstreams.replies import parse
 from app.upstreams.transport import Answer
 from tests.fakes import a_request
 
+TOKEN = "canary-token-0123456789"
+
 
 class FakeTransport:
     """Answers every post with the same body."""
@@ -30,7 +32,7 @@ def from_switch(body, request, budget):
         name="switch",
         url="http://switch:8002/",
         timeout=30.0,
-        token="",
+        token=TOKEN,
         metadata_allowed=frozenset(),
         transport=FakeTransport(body),
     ).open(request, budget)
@@ -63,6 +65,40 @@ def test_switch_names_its_text_and_model_in_several_ways(fields, text, model, as
     reply = from_switch({"status": "ok", **fields}, *asked).collect()
 
     assert (reply.text, reply.model) == (text, model)
+
+
+ODD_NAMES = ["", " ", "m" * 201, "m" * 1_500_000, "m\r\nX: 1", "m\x00", "\u200b", TOKEN]
+
+
+@pytest.mark.parametrize("odd", ODD_NAMES, ids=range(len(ODD_NAMES)))
+def test_a_name_that_is_no_label_of_a_model_is_as_good_as_absent(odd, asked):
+    fields = {"status": "ok", "reply": "a", "engine_used": odd}
+    assert from_switch(fields, *asked).collect().model == "switch"
+    assert from_switch(fields | {"provider": "p"}, *asked).collect().model == "p"
+
+    if odd != TOKEN:  # madre is never shown it
+        body = {"status": "DONE", "response": "a", "model": odd}
+        assert from_madre(body, *asked).collect().model == "madre-local"
+
+
+def test_a_label_may_be_in_any_script_and_200_characters_long(asked):
+    name = "модель 7b@q4/" + "x" * 187
+
+    fields = {"status": "ok", "reply": "a", "engine_used": name}
+    assert from_switch(fields, *asked).collect().model == name
+
+
+@pytest.mark.parametrize(
+    "text", ["\u200b", "\u2060\ufeff", " \u200d\n\u00ad", "\u3164"]
+)
+def test_text_of_which_nothing_is_seen_is_no_answer(text, asked):
+    for ask, body in (
+        (from_switch, {"status": "ok", "reply": text}),
+        (from_madre, {"status": "DONE", "response": text}),
+    ):
+        with pytest.raises(BadReply) as caught:
+            ask(body, *asked)
+        assert caught.value.fault == "schema"
 
 
 def test_madre_may_leave_its_model_out(asked):

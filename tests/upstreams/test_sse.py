@@ -38,6 +38,8 @@ def test_any_kind_of_line_end_ends_a_line(end):
         (b": a comment\n\n: another\ndata: x\n\n", [b"x"]),
         (b"id: 7\nretry: 5\nfield without meaning\ndata: x\n\n", [b"x"]),
         (b"\xef\xbb\xbfdata: x\n\n", [b"x"]),
+        (b"\xef\xbb\xbf\xef\xbb\xbfdata: x\n\n", [b"x"]),
+        (b"data: x\n\n\xef\xbb\xbfdata: y\n\n", [b"x", b"y"]),
         (b"data: \xef\xbb\xbf\n\n", [b"\xef\xbb\xbf"]),
         (b"\n\n\n\ndata: x\n\n\n\n", [b"x"]),
         (b"event: ping\n\ndata: x\n\n", [b"x"]),
@@ -52,6 +54,23 @@ def test_an_event_may_name_its_kind():
     found = parse(b"event: error\ndata: x\n\ndata: y\n\n")
 
     assert found == [Event(b"error", b"x"), Event(b"message", b"y")]
+
+
+@pytest.mark.parametrize(
+    "stream", [b"error: x\n\n", b"event: message\nerror: x\n\n", b"error:x"]
+)
+def test_a_field_named_error_is_an_event_of_that_kind(stream):
+    """llama.cpp ends a stream so that breaks (its `server_sent_event`)."""
+    assert parse(stream) == [Event(b"error", b"x")]
+    assert parse(stream + b"\n\ndata: y\n\n")[1:] == [Event(b"message", b"y")]
+
+
+def test_lines_that_are_no_field_are_kept_for_a_look():
+    parser = EventParser()
+
+    feed(parser, [b": comment\nid: 1\nretry: 2\nd", b"ata: x\ndbta: y\n\nodd\n"])
+
+    assert parser.strays == [b"dbta: y", b"odd"]
 
 
 def test_a_line_end_that_is_split_between_two_pieces_ends_one_line():

@@ -45,7 +45,8 @@ def services(switch, madre, trail, health):
         [a_guard(switch, health), a_guard(madre, health)],
         abilities={"switch": frozenset({TOOLS, IMAGES, MULTIPLE})},
     )
-    policy = ContentPolicy(Content.FULL, Redactor([TOKEN]), b"k" * 32)
+    redactor = Redactor([TOKEN])
+    policy = ContentPolicy(Content.FULL, redactor, b"k" * 32)
     return Services(
         chat=Audited(router, trail, policy),
         trail=trail,
@@ -57,6 +58,7 @@ def services(switch, madre, trail, health):
         deadline=36.0,
         max_body=65536,
         close=lambda: None,
+        holds_secret=redactor.holds_secret,
     )
 
 

@@ -7,7 +7,7 @@ from time import time
 import pytest
 
 from app.gateway.activity import Moment, Window
-from app.gateway.errors import AuditUnavailable
+from app.gateway.errors import AuditUnavailable, SearchTookTooLong
 from app.gateway.tokens import Caller, Keyring, Token
 from app.services import PerProcess
 from app.storage.trail import open_activity, open_reader, open_trail
@@ -95,6 +95,7 @@ def three(put):
         ({"text": "Paris"}, ["c2", "c1"]),
         ({"since": "2000", "until": "3000"}, ["c2"]),
         ({"since": "1970-01-01T00:33:20Z"}, ["c3", "c2"]),
+        ({"since": "2e3", "until": "3e3"}, ["c2"]),
         ({"since": "1970-01-01T01:33:20+01:00"}, ["c3", "c2"]),
         ({"text": "", "provider": "switch"}, ["c1"]),
     ],
@@ -135,6 +136,17 @@ def test_a_list_shows_the_beginning_of_the_question_and_no_more(api, put):
     assert not {"request", "reply", "attempts"} & record.keys()
 
 
+def test_a_question_that_is_more_than_a_text_is_listed_too(api, url):
+    """As OpenAI's doors record it: role, text, and the message as it came."""
+    parts = {"role": "user", "content": [{"type": "text", "text": "Hello"}]}
+    said = json.dumps({"messages": [["user", "Hello", parts]]})
+    trail = open_trail(url)
+    trail.finish(an_intent(request=said), a_closing(), 10.0)
+    trail.close()
+
+    assert api(RECORDS).json["records"][0]["excerpt"] == "Hello"
+
+
 def test_what_was_not_kept_has_no_excerpt(api, url):
     trail = open_trail(url)
     trail.finish(an_intent(request="{}"), a_closing(reply="{}"), 10.0)
@@ -173,6 +185,9 @@ def test_a_record_that_is_not_there_is_404(api):
         ({"limit": "many"}, "limit"),
         ({"outcome": "lost"}, "outcome"),
         ({"since": "yesterday"}, "since"),
+        ({"since": "2026-11-01"}, "since"),
+        ({"since": "3e10"}, "since"),  # would be read as milliseconds
+        ({"until": "nan"}, "until"),
         ({"since": "2026-11-01T10:00:00"}, "since"),  # of which zone?
         ({"before": "1'; DROP TABLE records"}, "before"),
         ({"before": "nan-00"}, "before"),
@@ -205,8 +220,8 @@ def test_the_past_is_for_the_scope_audit_alone(stored, token, path, three):
 
 def test_recent_chats_are_told_as_points_without_words_or_ids(services, token):
     now = time()
-    old = Moment(now - 3600, 0.1, "completed", "switch", None, None)
-    new = Moment(now - 1, 0.2, "completed", "madre", "schema", None)
+    old = Moment(now - 3600, 0.1, "completed", 200, "switch", None, None)
+    new = Moment(now - 1, 0.2, "completed", 200, "madre", "schema", None)
     past = replace(services, activity=FakeActivity(moments=(new, old)))
 
     answer = (
@@ -217,6 +232,7 @@ def test_recent_chats_are_told_as_points_without_words_or_ids(services, token):
 
     (chat,) = answer.json["chats"]
     assert (chat["provider"], chat["degraded_by"]) == ("madre", "schema")
+    assert chat["status"] == 200  # tells a caller's own mistake from ours
     assert chat.keys() == set(Moment.__dataclass_fields__)
     assert answer.json["is_whole"] is True
 
@@ -259,3 +275,17 @@ def test_an_unreadable_past_is_503(services, token):
     )
 
     assert (answer.status_code, answer.json["code"]) == (503, "audit_unavailable")
+
+
+class TooManyRecords:
+    def search(self, query):
+        raise SearchTookTooLong
+
+
+def test_a_search_that_takes_too_long_says_what_to_do(services, token):
+    made = make_app(PerProcess(lambda: replace(services, records=TooManyRecords())))
+
+    answer = made.test_client().get(f"{RECORDS}?text=x", headers=token)
+
+    assert (answer.status_code, answer.json["code"]) == (503, "search_took_too_long")
+    assert "smaller time range" in answer.json["detail"]

@@ -30,6 +30,9 @@ def chat(client, headers):
         {"X-VX11-Token": TOKEN, "Authorization": f"Bearer {TOKEN}"},
         {"X-VX11-Token": f"{TOKEN},{TOKEN}"},  # a proxy that sends it twice
         {"X-VX11-Token": f"{TOKEN}, {TOKEN}"},
+        {"Authorization": f"Bearer {TOKEN},Bearer {TOKEN}"},
+        {"Authorization": f"Bearer {TOKEN}, bearer {TOKEN}"},
+        {"Authorization": f"Bearer {TOKEN},{TOKEN}"},
     ],
 )
 def test_a_valid_token_is_let_in(client, headers):
@@ -38,7 +41,14 @@ def test_a_valid_token_is_let_in(client, headers):
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"X-VX11-Token": ""}, {"X-VX11-Token": ","}, {"Authorization": "Basic YTpi"}],
+    [
+        {},
+        {"X-VX11-Token": ""},
+        {"X-VX11-Token": ","},
+        {"Authorization": "Basic YTpi"},
+        {"Authorization": "Bearer"},
+        {"Authorization": f"Basic YTpi, Bearer {TOKEN}"},
+    ],
 )
 def test_no_token_is_401(client, headers):
     answer = chat(client, headers)
@@ -54,6 +64,9 @@ def test_no_token_is_401(client, headers):
         {"X-VX11-Token": TOKEN[:-1]},
         {"X-VX11-Token": f"{TOKEN},other"},
         {"X-VX11-Token": TOKEN, "Authorization": "Bearer other"},
+        {"Authorization": f"Bearer {TOKEN},Bearer other"},
+        {"Authorization": f"Bearer {TOKEN},Basic YTpi"},
+        {"Authorization": f"Bearer Bearer {TOKEN}"},
         {"X-VX11-Token": "t\xf6ken"},
         {"X-VX11-Token": "x" * 8000},
     ],

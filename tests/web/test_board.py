@@ -52,3 +52,14 @@ def test_what_a_worker_tells_is_known_to_its_siblings():
 
     assert board.least_busy() == 42
     assert not board.is_stopping
+
+
+def test_that_somebody_ever_served_is_known_to_all():
+    board = Board(places=2)
+    assert not board.has_booted
+
+    board.booted()
+
+    assert board.has_booted
+    assert not board.is_stopping
+    assert board.take_place() is not None

@@ -3,8 +3,12 @@ import uuid
 import pytest
 
 from app.gateway.errors import BadReply, CallerFault, ConnectFailed, NoAnswer
+from tests.web.conftest import TOKEN
 
 CHAT = "/operator/api/chat"
+
+# Of the kind that a file of tokens holds; fixed, because it names tests.
+FILE_TOKEN = "vx11_Canary-0123456789_Canary-0123456789_abcdefg"
 
 
 def is_uuid4(text):
@@ -101,6 +105,17 @@ class TestCorrelationId:
         assert is_uuid4(answer.json["correlation_id"])
         assert is_uuid4(answer.headers["X-Correlation-ID"])
 
+    @pytest.mark.parametrize("secret", [TOKEN, f"x-{TOKEN}-y", FILE_TOKEN])
+    def test_one_that_holds_a_token_goes_nowhere(self, ask, trail, secret):
+        for where in (
+            {"correlation_id": secret},
+            {"headers": {"X-Correlation-ID": secret}},
+        ):
+            answer = ask(**where)
+
+            assert is_uuid4(answer.json["correlation_id"])
+            assert secret not in f"{answer.headers}{trail.closed[-1]}"
+
     def test_it_is_on_errors_too(self, client):
         answer = client.get("/nowhere", headers={"X-Correlation-ID": "lost"})
 
@@ -115,6 +130,14 @@ class TestCorrelationId:
         ask(headers={"X-Correlation-ID": "first"})
 
         assert ask().headers["X-Correlation-ID"] != "first"
+
+
+@pytest.mark.parametrize("secret", [TOKEN, f"x-{TOKEN}-y", FILE_TOKEN])
+def test_a_session_id_that_holds_a_token_is_replaced(ask, trail, secret):
+    answer = ask(session_id=secret)
+
+    assert is_uuid4(answer.json["session_id"])
+    assert secret not in f"{answer.text}{trail.closed[-1]}"
 
 
 class TestRefusal:
@@ -171,6 +194,40 @@ class TestRefusal:
         assert answer.json["detail"].startswith(("body: ", "message: "))
 
     @pytest.mark.parametrize(
+        ("member", "place"),
+        [
+            ('"metadata":{"task_type":1e999}', "metadata.task_type"),
+            ('"metadata":{"n":[0,-1E+999]}', "metadata.n.1"),
+            ('"context":{"n":' + "9" * 400 + ".5}", "context.n"),
+            ('"context":{"a secret":1e400}', "context.*"),
+            ('"unknown":1e0999', "unknown"),
+        ],
+    )
+    def test_a_number_that_no_float_holds_is_named(self, client, token, member, place):
+        answer = client.post(
+            CHAT,
+            data=f'{{"message":"Hi",{member}}}',
+            content_type="application/json",
+            headers=token,
+        )
+
+        assert answer.status_code == 422
+        assert answer.json["errors"][0]["field"] == place
+
+    @pytest.mark.parametrize(
+        "number", ["1e308", "-1e308", "1e-999", "1e+5", "0.1", "9" * 400]
+    )
+    def test_a_number_that_one_holds_is_let_through(self, client, token, number):
+        answer = client.post(
+            CHAT,
+            data=f'{{"message":"1e999 is a number","context":{{"n":{number}}}}}',
+            content_type="application/json",
+            headers=token,
+        )
+
+        assert answer.status_code == 200
+
+    @pytest.mark.parametrize(
         "headers",
         [
             {"Content-Type": "text/plain"},
@@ -186,7 +243,9 @@ class TestRefusal:
     def test_a_body_over_the_limit_is_413(self, ask):
         assert ask("x" * 65536).status_code == 413
 
-    @pytest.mark.parametrize("bad", ["soon", "-5", "0", "1e3", "99999999", "٣"])
+    @pytest.mark.parametrize(
+        "bad", ["soon", "-5", "0", "99", "", "1e3", "99999999", "٣"]
+    )
     def test_a_deadline_that_is_no_number_is_422(self, ask, bad):
         answer = ask(headers={"X-Gateway-Deadline-Ms": bad})
 

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from app.gateway.error_types import FAULTS
+from app.gateway.error_types import CODES, FAULTS
+from app.gateway.errors import CallerGone, GatewayError, ShuttingDown
 from app.services import PerProcess
+from app.upstreams.madre import DEGRADED_BY
 from app.web import make_app
 from app.web.console import STATIC
 from tests.web.conftest import TOKEN
@@ -90,9 +92,38 @@ def test_no_script_can_turn_text_into_markup(client, script):
         assert client.get(f"/operator/static/{module}").status_code == 200
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+def words_for(table):
+    """The codes that a table of the console's words has words for."""
+    (rows,) = re.findall(
+        rf"^const {table} = {{\n(.*?)^}};",
+        (STATIC / "words.js").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    return set(re.findall(r"^  (\w+): \"", rows, re.MULTILINE))
+
+
+def all_kinds(kind):
+    return {kind}.union(*map(all_kinds, kind.__subclasses__()))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *FAULTS,
+        *sorted(set(DEGRADED_BY.values())),
+        # What ends an attempt from outside is on record by its code.
+        *(kind.code for kind in (CallerGone, ShuttingDown, GatewayError)),
+    ],
+)
 def test_every_fault_is_put_into_words(fault):
-    assert f"\n  {fault}: " in (STATIC / "words.js").read_text()
+    assert fault in words_for("FAULTS")
+
+
+@pytest.mark.parametrize(
+    "code", sorted({kind.code for kind in all_kinds(GatewayError)} | set(CODES))
+)
+def test_every_code_of_a_chat_without_an_answer_is_put_into_words(code):
+    assert code in words_for("PROBLEMS")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 import json
+import re
 import uuid
+from math import inf, nan
 
 import pytest
 
@@ -11,6 +13,7 @@ from app.gateway.errors import (
     NoAnswer,
 )
 from tests.events import events_of
+from tests.web.conftest import TOKEN
 
 COMPLETIONS = "/v1/chat/completions"
 HI = (Delta("Hi"),)
@@ -98,6 +101,23 @@ class TestWholeAnswer:
             "total_tokens": 12,
         }
 
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_an_upstreams_numbers_that_json_cannot_say_are_null(
+        self, complete, switch, trail, stream
+    ):
+        probable = {"content": [{"token": "Hi", "logprob": -inf}, {"logprob": nan}]}
+        message = {"role": "assistant", "content": "Hi"}
+        choice = {"index": 0, "message": message, "logprobs": probable}
+        deltas = [Delta("Hi", ({"index": 0, "logprobs": probable, "delta": message},))]
+        speaks(switch, deltas, choices=(choice,) if not stream else ())
+
+        answer = complete(stream=stream, logprobs=True)
+
+        assert '"logprob":null' in answer.text
+        ((_, closing),) = trail.closed
+        for text in (answer.text, closing.reply):
+            assert not {"NaN", "Infinity"} & set(re.findall(r"\w+", text))
+
     def test_the_record_names_the_door_and_all_that_was_asked(self, complete, trail):
         parts = [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}]
         complete(parts, temperature=0.2)
@@ -141,6 +161,14 @@ class TestStream:
         ]
         reasons = [c["choices"][0]["finish_reason"] for c in chunks]
         assert reasons == [None, None, "stop"]
+
+    def test_the_details_of_the_usage_are_handed_on(self, complete, switch):
+        details = {"prompt_tokens_details": {"cached_tokens": 2}}
+        speaks(switch, usage=Usage(7, 5, details))
+
+        told = complete().json["usage"]
+
+        assert told["prompt_tokens_details"] == {"cached_tokens": 2}
 
     def test_usage_is_the_last_chunk_when_asked_for(self, complete, switch):
         speaks(switch, usage=Usage(7, 5))
@@ -259,6 +287,7 @@ class TestRequest:
             ({}, set()),
             ({"n": 1, "tools": []}, set()),
             ({"n": 2}, {MULTIPLE}),
+            ({"n": 2.0}, {MULTIPLE}),
             ({"tools": [WEATHER]}, {TOOLS}),
             ({"functions": [{"name": "f"}]}, {TOOLS}),
         ],
@@ -319,6 +348,8 @@ class TestRequest:
             ({}, {"user": "u"}, "u"),
             ({}, {"metadata": {"session_id": 7}, "user": "u"}, "u"),
             ({}, {"user": "x" * 201, "metadata": {"session_id": "m"}}, "m"),
+            ({"X-Session-Id": TOKEN}, {"user": "u"}, "u"),
+            ({}, {"metadata": {"session_id": f"s-{TOKEN}"}, "user": "u"}, "u"),
         ],
     )
     def test_the_session_is_named_by_header_metadata_or_user(
@@ -394,6 +425,14 @@ class TestErrors:
             ({"messages": [{"role": "user", "content": ""}]}, "messages"),
             ({"messages": [{"role": "user", "content": "a\x00b"}]}, "messages"),
             ({"messages": USER, "n": 0}, "n"),
+            ({"messages": USER, "n": 1.5}, "n"),
+            ({"messages": USER, "tools": [None]}, "tools.0"),
+            ({"messages": USER, "n": True}, "n"),
+            (
+                {"messages": USER, "stream_options": {"include_usage": "yes"}},
+                "stream_options.include_usage",
+            ),
+            ({"messages": USER, "\x00": 1}, "\x00"),
             ({"messages": USER, "stream": "yes"}, "stream"),
             ({"messages": USER, "vendor": {"deep": "a\x00b"}}, "vendor"),
         ],
@@ -457,3 +496,21 @@ class TestModels:
 
     def test_only_callers_see_them(self, client):
         assert client.get("/v1/models").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1", 404),
+        ("GET", "/v1/", 404),
+        ("POST", "/v1/embeddings", 404),
+        ("GET", COMPLETIONS, 405),
+        ("POST", "/v1//chat/completions", 404),
+    ],
+)
+def test_what_is_not_there_is_told_in_openais_words(client, method, path, status):
+    answer = client.open(path, method=method)
+
+    assert answer.status_code == status
+    assert answer.json["error"]["type"] == "invalid_request_error"
+    assert answer.headers["X-Request-Id"] == answer.headers["X-Correlation-ID"]

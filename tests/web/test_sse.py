@@ -1,4 +1,6 @@
 import json
+import socket
+from contextlib import suppress
 
 import pytest
 
@@ -212,7 +214,7 @@ class TestEnding:
 
     def test_a_reply_without_a_record_is_never_called_complete(self, ask, trail):
         class Dies(type(trail)):
-            def finish(self, intent, closing, timeout):
+            def finish(self, intent, closing, timeout, pulse):
                 raise AuditUnavailable("disk full")
 
         trail.__class__ = Dies
@@ -266,6 +268,7 @@ class TestEnding:
 
         [(_, closing)] = trail.closed
         assert closing.outcome == Outcome.CANCELLED.value
+        assert closing.code == CallerGone.code
         assert "one two" in closing.reply
         assert "three" not in closing.reply
         assert b"error" not in b"".join(sent)  # nothing follows half an event
@@ -357,6 +360,28 @@ class TestChannel:
         clock.advance(10)
 
         channel.beat()
+
+    def test_a_beat_does_not_wait_for_a_caller_who_does_not_read(self, clock):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            channel = Channel(Budget(60, clock=clock), ours, clock)
+            sent = []
+            channel.open(sent.append)
+            ours.setblocking(False)
+            with suppress(BlockingIOError):
+                while ours.send(b"x" * 4096):
+                    pass
+            clock.advance(2)
+
+            channel.beat()
+            assert sent == []
+
+            while theirs.recv(65536, socket.MSG_DONTWAIT | socket.MSG_PEEK):
+                theirs.recv(65536)
+                channel.beat()
+                if sent:
+                    break
+            assert sent == [COMMENT]
 
     def test_silence_is_filled_within_two_seconds(self, channel, clock):
         sent = []

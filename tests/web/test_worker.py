@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from http import HTTPStatus
 
 import psutil
 import pytest
@@ -325,3 +326,24 @@ def test_a_refusal_names_its_length():
     _, _, body = refusal(status_of(KeyError("x"))).partition(b"\r\n\r\n")
 
     assert re.search(rb'"code": "internal_server_error"', body)
+
+
+@pytest.mark.parametrize(
+    ("begins", "is_openai"),
+    [
+        (b"GET /v1/models?x=y HTTP/1.1\r\n", True),
+        (b"GET /v1 HTTP/1.1\r\n", True),
+        (b"POST /v1?" + b"x" * 9000, True),
+        (b"GET /v12 HTTP/1.1\r\n", False),
+        (b"GET / HTTP/1.1\r\nReferer: /v1/\r\n", False),
+        (b"", False),
+        (b"\xff\xfe", False),
+    ],
+)
+def test_a_refusal_below_v1_has_openais_shape(begins, is_openai):
+    answer = refusal(HTTPStatus.REQUEST_URI_TOO_LONG, begins)
+
+    body = json.loads(answer.partition(b"\r\n\r\n")[2])
+    told = body["error"] if is_openai else body
+    assert told["code"] == "request_uri_too_long"
+    assert ("detail" in body) is not is_openai

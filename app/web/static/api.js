@@ -16,6 +16,15 @@ export const token = {
   forget: () => sessionStorage.removeItem(TOKEN),
 };
 
+/** A random UUID. Pages that came by plain http have no crypto.randomUUID. */
+export function newId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
 /** Take a token from behind the `#` of the address, and remove it from there. */
 export function takeTokenFromAddress() {
   const shown = new URLSearchParams(location.hash.slice(1)).get("token");

@@ -2,9 +2,9 @@
 
 import { call, get, send } from "./api.js";
 import { byId, h, replace } from "./dom.js";
-import { isSignedOut, poll, start } from "./shell.js";
+import { isSignedOut, may, poll, start } from "./shell.js";
 import { timeline } from "./timeline.js";
-import { duration, faultWords, problemWords } from "./words.js";
+import { duration, faultWords, obstacleWords, problemWords } from "./words.js";
 
 const LOOK_EVERY = 1500; // ms
 const FAVOURITES = {
@@ -48,15 +48,21 @@ function update(name, fault, service) {
   const card = byId(`stand-in-${name}`) ?? addCard(name);
   const broken = fault.fault;
   card.className = `card stand-in ${broken ? "bad" : "good"}`;
-  replace(
-    card.querySelector(".state"),
-    broken ? `Broken: ${sentence(broken)}` : "Works. ",
-    broken && fault.times ? ` ${fault.times} more times.` : null,
-  );
-  replace(card.querySelector(".verdict"), `The gateway thinks it is ${service.status}`, service.status === "down" ? ` (${service.reason})` : "");
+  say(card.querySelector(".state"), broken ? `Broken: ${sentence(broken)}${fault.times ? ` ${fault.times} more times.` : ""}` : "Works.");
+  say(card.querySelector(".verdict"), verdict(service));
   card.querySelector(".heal").disabled = !broken;
   for (const button of card.querySelectorAll("[data-fault]"))
     button.setAttribute("aria-pressed", String(button.dataset.fault === broken));
+}
+
+/** Set a text that is not yet there: a screen reader reads what is set anew. */
+function say(element, words) {
+  if (element.textContent !== words) element.textContent = words;
+}
+
+function verdict({ status, reason, obstacle }) {
+  if (status === "down") return `The gateway thinks it is down (${reason})`;
+  return `The gateway thinks it is ${status}${obstacle ? `, but passes it over: it ${obstacleWords(obstacle)}` : ""}`;
 }
 
 const sentence = (name) => plain(faults.find((fault) => fault.name === name)?.sentence ?? name);
@@ -85,8 +91,8 @@ function addCard(name) {
 function others(name) {
   const options = faults.map((fault) => h("option", { value: fault.name }, `${fault.name}: ${plain(fault.sentence)}`));
   const select = h("select", { id: `all-${name}` }, h("option", { value: "" }, "choose one"), ...options);
-  select.addEventListener("change", () => select.value && breakWith(name, select.value));
-  return h("div", { class: "field" }, h("label", { for: `all-${name}` }, `All ${faults.length} ways`), select);
+  const button = h("button", { type: "button", click: () => select.value && breakWith(name, select.value) }, "Break");
+  return h("div", { class: "field" }, h("label", { for: `all-${name}` }, `All ${faults.length} ways`), h("div", { class: "choice" }, select, button));
 }
 
 async function change(task) {
@@ -141,7 +147,7 @@ async function answer() {
 
 /** What came of it, and the attempts as they are on record. */
 async function account({ words, kind, label, record, text }, took) {
-  const kept = record ? await get(`records/${encodeURIComponent(record)}`).catch(() => null) : null;
+  const kept = record && may("audit") ? await get(`records/${encodeURIComponent(record)}`).catch(() => null) : null;
   return [
     h("p", { class: "facts" }, h("span", { class: `chip ${kind}` }, label), h("strong", {}, words), h("span", {}, `after ${duration(took)}`)),
     text ? h("p", { class: "muted", dir: "auto" }, text) : null,

@@ -1,20 +1,28 @@
 // The chat: what is said, what comes back, and how sure one may be of it.
 
-import { ApiError, call, events } from "./api.js";
+import { ApiError, call, events, newId } from "./api.js";
 import { byId, copyButton, h, replace } from "./dom.js";
-import { isSignedOut, start } from "./shell.js";
+import { isSignedOut, may, start } from "./shell.js";
 import { duration, faultWords, problemWords } from "./words.js";
 
 const TALK = "gateway-talk"; // in sessionStorage: the session's id and its turns
 const KEPT = 50; // turns that a tab remembers
+const TOKEN_VARIABLE = "VX11_TENTACULO_LINK_TOKEN";
+const isOpen = "open" in document.body.dataset; // nobody is asked for a token
 
 let talk = { session: null, turns: [] };
+let isLeft = false; // then what breaks is no news of the answer
 let running = null; // the AbortController of the answer that is coming in
 
 start(() => {
   talk = JSON.parse(sessionStorage.getItem(TALK) ?? "null") ?? talk;
-  for (const turn of talk.turns) byId("talk").append(draw(turn));
+  for (const turn of talk.turns) {
+    if (turn.state === "waiting" || turn.state === "streaming") turn.state = "left";
+    byId("talk").append(draw(turn));
+  }
   noteSession();
+  addEventListener("pagehide", leave);
+  addEventListener("pageshow", () => (isLeft = false));
   byId("composer").addEventListener("submit", onSubmit);
   byId("message").addEventListener("keydown", onKey);
   byId("message").addEventListener("input", grow);
@@ -47,8 +55,11 @@ function onSubmit(event) {
 
 /** Ask, and draw the answer while it comes in. */
 async function ask(message) {
-  const turn = { message, text: "", state: "waiting", began: Date.now() };
+  talk.session ??= newId();
+  const turn = { message, text: "", state: "waiting", began: Date.now(), session: talk.session, correlation: newId() };
   talk.turns.push(turn);
+  keep();
+  noteSession();
   const drawn = new Drawing(turn);
   byId("talk").append(drawn.element);
   setRunning(new AbortController());
@@ -60,15 +71,19 @@ async function ask(message) {
   turn.took = (Date.now() - turn.began) / 1000;
   setRunning(null);
   drawn.finish();
-  keep();
+  keepOn();
   byId("said").textContent = spoken(turn);
 }
 
 async function receive(turn, drawn, signal) {
   const response = await call("chat", {
     method: "POST",
-    headers: { "Content-Type": "application/json", Accept: "text/event-stream, application/json;q=0.5" },
-    body: JSON.stringify({ message: turn.message, session_id: talk.session }),
+    headers: {
+      "Content-Type": "application/json",
+      Accept: "text/event-stream, application/json;q=0.5",
+      "X-Correlation-ID": turn.correlation,
+    },
+    body: JSON.stringify({ message: turn.message, session_id: turn.session }),
     signal,
   });
   turn.facts = { audit_id: response.headers.get("X-Gateway-Audit-Id") };
@@ -86,7 +101,6 @@ async function receive(turn, drawn, signal) {
 function take(turn, { name, data }) {
   if (name === "meta") {
     Object.assign(turn.facts, data);
-    learnSession(data);
     turn.state = "streaming";
   } else if (name === "delta") {
     turn.text += data.text;
@@ -105,7 +119,6 @@ function takeWhole(turn, answer, headers) {
     model: answer.model_used,
     fallback_reason: headers.get("X-Gateway-Fallback-Reason"),
   });
-  learnSession(answer);
   turn.state = "done";
 }
 
@@ -128,18 +141,34 @@ function setRunning(controller) {
   if (!controller && document.activeElement === document.body) byId("message").focus();
 }
 
-function learnSession({ session_id: session }) {
-  talk.session = session ?? talk.session;
-  noteSession();
-}
-
 function noteSession() {
   byId("session-note").textContent = talk.session ? `Session ${talk.session}` : "";
 }
 
+/** Kept from the question on, so that an answer that nobody waits for is not forgotten. */
 function keep() {
   talk.turns = talk.turns.slice(-KEPT);
-  sessionStorage.setItem(TALK, JSON.stringify(talk));
+  while (!isStored() && talk.turns.length > 1) talk.turns.shift();
+}
+
+/** Keep what has come by now, unless it was forgotten meanwhile. */
+function keepOn() {
+  if (!isLeft && sessionStorage.getItem(TALK)) keep();
+}
+
+function leave() {
+  keepOn();
+  isLeft = true;
+}
+
+/** Whether the browser had room for it. */
+function isStored() {
+  try {
+    sessionStorage.setItem(TALK, JSON.stringify(talk));
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function forget() {
@@ -159,6 +188,7 @@ function spoken(turn) {
 
 function headline(turn) {
   if (turn.state === "stopped") return "Stopped by you. This is not a complete answer.";
+  if (turn.state === "left") return `Not finished here: the page was left before the end.${may("audit") ? " Its record tells what became of it." : ""}`;
   if (turn.state === "cut") return "Cut off. What came is not a complete answer.";
   return `${problemWords(turn.problem.code)}.`;
 }
@@ -216,7 +246,7 @@ function trouble(turn) {
   const words = [detail && `${detail[0].toUpperCase()}${detail.slice(1)}.`, wait && `Try again in ${wait} s.`];
   return h(
     "div",
-    { class: `notice ${turn.state === "stopped" ? "" : "bad"}` },
+    { class: `notice ${["stopped", "left"].includes(turn.state) ? "" : "bad"}` },
     h("strong", {}, headline(turn)),
     code ? h("p", {}, `${words.filter(Boolean).join(" ")} `, h("code", {}, code)) : null,
   );
@@ -247,25 +277,29 @@ function provenance(turn) {
 const isGradual = ({ timings, latency_ms: whole }) => timings && timings.first_delta_ms < whole * 0.8;
 
 function actions(turn) {
-  const ids = turn.facts ?? {};
-  const record = ids.audit_id ?? turn.problem?.correlation_id;
+  const record = turn.facts?.audit_id ?? correlationOf(turn);
+  const hint = h("p", { class: "hint", hidden: true }, "In the shell ", h("code", {}, `$${TOKEN_VARIABLE}`), " must hold the token.");
+  const tell = () => (hint.hidden = isOpen);
   return h(
     "div",
     { class: "actions" },
-    record ? h("a", { class: "link", href: `/operator/records#record=${encodeURIComponent(record)}` }, "Its record") : null,
+    may("audit") ? h("a", { class: "link", href: `/operator/records#record=${encodeURIComponent(record)}` }, "Its record") : null,
     turn.text ? copyButton("Copy text", () => turn.text) : null,
-    copyButton("Copy as curl", () => curl(turn)),
-    identities(ids, turn.problem),
+    copyButton("Copy as curl", () => curl(turn), tell),
+    identities(turn),
+    hint,
   );
 }
 
-function identities(ids, problem) {
+/** The gateway's word for it, which is ours unless a door in between changed it. */
+const correlationOf = (turn) => turn.facts?.correlation_id ?? turn.problem?.correlation_id ?? turn.correlation;
+
+function identities(turn) {
   const shown = [
-    ["Correlation", ids.correlation_id ?? problem?.correlation_id],
-    ["Session", ids.session_id],
-    ["Record", ids.audit_id],
+    ["Correlation", correlationOf(turn)],
+    ["Session", turn.session],
+    ["Record", turn.facts?.audit_id],
   ].filter(([, id]) => id);
-  if (!shown.length) return null;
   return h(
     "details",
     { class: "ids" },
@@ -276,12 +310,11 @@ function identities(ids, problem) {
 
 /** The same question for a shell. The token is left to a variable, not to a clipboard. */
 function curl(turn) {
-  const body = { message: turn.message };
-  if (talk.session) body.session_id = talk.session;
+  const body = { message: turn.message, session_id: turn.session };
   const quoted = JSON.stringify(body).replaceAll("'", String.raw`'\''`);
   return [
     `curl -N ${location.origin}/operator/api/chat \\`,
-    `  -H "X-VX11-Token: $VX11_TENTACULO_LINK_TOKEN" \\`,
+    ...(isOpen ? [] : [`  -H "X-VX11-Token: $${TOKEN_VARIABLE}" \\`]),
     "  -H 'Content-Type: application/json' -H 'Accept: text/event-stream' \\",
     `  -d '${quoted}'`,
   ].join("\n");

@@ -47,11 +47,13 @@ export function unmasked(text) {
   return shown;
 }
 
-/** A button that copies a text and says so. */
-export function copyButton(label, text) {
+/** A button that copies a text and says so; `told()` is called once it was clicked. */
+export function copyButton(label, text, told = () => {}) {
   const button = h("button", { type: "button", class: "link" }, label);
   button.addEventListener("click", async () => {
     button.textContent = (await copy(text())) ? "Copied" : "Could not copy";
+    byId("told").textContent = button.textContent;
+    told();
     setTimeout(() => (button.textContent = label), 2000);
   });
   return button;

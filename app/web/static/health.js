@@ -3,25 +3,27 @@
 import { get } from "./api.js";
 import { byId, h, replace } from "./dom.js";
 import { drawLatency, drawOutcomes } from "./plot.js";
-import { isSignedOut, poll, start } from "./shell.js";
-import { duration, faultWords, moment, percent, plural } from "./words.js";
+import { isSignedOut, may, poll, start } from "./shell.js";
+import { duration, faultWords, moment, obstacleWords, percent, plural } from "./words.js";
 
 const STATUS_EVERY = 2000; // ms
 const PAST_EVERY = 3000;
 const WINDOWS_EVERY = 10000;
+const SHOWN = { chat: "the upstreams and what is under way", audit: "the last minutes and days" };
 const LIVE = 60; // seconds after its last answer in which a window may still go on
 
 let latest = null; // the activity that was drawn last
 
-start(({ caller }) => {
-  const may = (scope) => caller.scopes.includes(scope);
+start(() => {
+  for (const section of document.querySelectorAll("[data-scope]")) section.hidden = !may(section.dataset.scope);
   if (may("chat")) poll(STATUS_EVERY, () => tell(status));
   if (may("audit")) {
     poll(PAST_EVERY, () => tell(past)).then(() => poll(WINDOWS_EVERY, () => tell(windows)));
     addEventListener("resize", () => latest && drawPast(latest));
-  } else {
-    note("Your token lacks the scope audit, which the past needs.");
   }
+  const lacking = Object.keys(SHOWN).find((scope) => !may(scope));
+  byId("scope-note").hidden = !lacking;
+  byId("scope-note").textContent = lacking ? `Your token lacks the scope ${lacking}, so ${SHOWN[lacking]} are not shown.` : "";
 });
 
 async function tell(task) {
@@ -35,31 +37,47 @@ async function tell(task) {
 async function status() {
   const known = await get("status");
   byId("as-of").textContent = `As of ${moment(Date.parse(known.timestamp) / 1000)}`;
+  const { scope, workers } = known.admission;
   const cards = known.policy.order.map((name) => card(name, known.core_services[name]));
   replace(byId("upstreams"), ...cards);
   replace(byId("tiles"), ...tiles(known));
+  byId("load-title").textContent = scope === "host" ? `Now, in ${plural(workers, "worker")}` : "Now, in the worker that answered";
+  byId("load-note").hidden = scope !== "worker";
 }
 
 const STATES = { up: ["good", "Up"], down: ["bad", "Down"], unknown: ["", "Not known yet"] };
 
+/** One that is down says so by its status; what else keeps chats from it does not. */
+function stateOf({ status, obstacle }) {
+  const [kind, words] = STATES[status];
+  if (!obstacle || status === "down") return [kind, words];
+  return ["warn", `${words}, but passed over`];
+}
+
 function card(name, service) {
-  const [kind, words] = STATES[service.status];
+  const [kind, words] = stateOf(service);
   return h(
     "li",
     { class: `card upstream ${kind}` },
     h("h3", {}, name),
     h("p", { class: `state ${kind}` }, words),
-    service.status === "down" ? h("p", {}, `It ${faultWords(service.reason)}. `, h("code", {}, service.reason)) : null,
+    service.status === "down" ? why(faultWords(service.reason), service.reason) : null,
+    kind === "warn" ? why(obstacleWords(service.obstacle), service.obstacle.reason) : null,
     h("dl", { class: "pairs" }, ...particulars(service)),
   );
 }
 
+const why = (words, code) => h("p", {}, `It ${words}. `, h("code", {}, code));
+
 /** Whatever else is known of an upstream. */
-function particulars({ status: _status, reason: _reason, ...others }) {
-  return Object.entries(others).flatMap(([name, value]) => pair(label(name), shown(value)));
+function particulars({ status: _status, reason: _reason, obstacle: _obstacle, calls, ...others }) {
+  return [
+    ...Object.entries(others).flatMap(([name, value]) => pair(label(name), shown(value))),
+    ...(calls ? pair("calls", `${calls.running} of ${calls.limit}`) : []),
+  ];
 }
 
-function tiles({ policy, admission = {} }) {
+function tiles({ policy, admission }) {
   const places = [
     ["chats being answered", admission.busy, admission.slots],
     ["waiting in the queue", admission.waiting, admission.queue],
@@ -87,10 +105,11 @@ async function past() {
   drawPast(activity);
 }
 
-/** Refusals and chats that the caller gave up say nothing about answers. */
-function kindOf(chat) {
-  if (chat.outcome === "completed") return chat.degraded_by ? "warn" : "good";
-  return ["failed", "interrupted", "refused"].includes(chat.outcome) ? "bad" : null;
+/** The callers' own mistakes, and chats that they gave up, say nothing about answers. */
+function kindOf({ outcome, status, degraded_by: reason }) {
+  if (outcome === "completed") return reason ? "warn" : "good";
+  if (outcome === "failed" || outcome === "interrupted") return "bad";
+  return outcome === "refused" && status >= 500 ? "bad" : null;
 }
 
 function drawPast({ now, since, is_whole: isWhole, chats }) {
@@ -120,7 +139,14 @@ function note(words) {
 
 async function windows() {
   const { now, windows: found } = await get("windows");
-  replace(byId("windows-box"), found.length ? table(found, now) : h("p", {}, "There was none."));
+  redraw(byId("windows-box"), found.length ? table(found, now) : h("p", {}, "There was none."));
+}
+
+/** Replace what a box shows; whatever had the focus has it again. */
+function redraw(box, content) {
+  const focused = box.contains(document.activeElement) ? document.activeElement.dataset.began : null;
+  replace(box, content);
+  if (focused) Array.from(box.querySelectorAll("a")).find((link) => link.dataset.began === focused)?.focus();
 }
 
 function table(found, now) {
@@ -143,7 +169,7 @@ function row(window, now) {
     h("td", {}, duration(window.ended - window.began), goesOn ? h("span", { class: "chip warn" }, "goes on") : null),
     h("td", {}, faultWords(first.cause), " ", h("code", {}, first.cause), others.length ? h("span", { class: "muted" }, ` then ${others.map((other) => other.cause).join(", ")}`) : null),
     h("td", { class: "number" }, window.chats.toLocaleString()),
-    h("td", {}, h("a", { class: "link", href: recordsOf(window), "aria-label": `Records of the window that began ${moment(window.began)}` }, "Records")),
+    h("td", {}, h("a", { class: "link", href: recordsOf(window), "data-began": window.began, "aria-label": `Records of the window that began ${moment(window.began)}` }, "Records")),
   );
 }
 

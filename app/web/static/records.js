@@ -15,13 +15,20 @@ let searched = ""; // the search that was shown last
 let next = null; // what asks for the records behind those that are shown
 
 start((status) => {
-  for (const name of status.policy.order) byId("provider").append(h("option", {}, name));
+  suggest(status.policy.order);
   byId("filters").addEventListener("submit", onSearch);
   byId("filters").addEventListener("reset", () => (location.hash = ""));
   byId("older").addEventListener("click", () => attempt(() => load(next)));
   addEventListener("hashchange", show);
   show();
 });
+
+/** Names of providers, for the field that wants one. */
+function suggest(names) {
+  const known = new Set(Array.from(byId("providers").options, (option) => option.value));
+  const more = new Set(names.filter((name) => name && !known.has(name)));
+  byId("providers").append(...Array.from(more, (name) => h("option", { value: name })));
+}
 
 const wanted = () => new URLSearchParams(location.hash.slice(1));
 
@@ -37,9 +44,9 @@ async function attempt(task) {
     await task();
   } catch (error) {
     if (isSignedOut(error)) return;
-    const words = error.status === 403 ? "Your token lacks the scope audit." : error.message;
-    byId("found").textContent = words;
-    if (!byId("record").hidden) replace(byId("record"), back(), h("p", { class: "notice bad" }, error.status === 404 ? "There is no such record." : words));
+    byId("found").textContent = error.message;
+    const words = error.status === 404 ? "There is no such record." : error.message;
+    if (!byId("record").hidden) replace(byId("record"), back(), h("p", { class: "notice bad", role: "alert" }, words));
   }
 }
 
@@ -75,6 +82,7 @@ async function load(before) {
   if (before) query.set("before", before);
   const page = await get(`records?${query}`);
   byId("rows").append(...page.records.map(row));
+  suggest(page.records.map((record) => record.provider));
   next = page.next;
   byId("older").hidden = !next;
   const count = byId("rows").children.length;

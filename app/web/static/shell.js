@@ -1,11 +1,24 @@
 // What every page has: signing in and out, the state of things at the top.
 
 import { ApiError, get, takeTokenFromAddress, token } from "./api.js";
-import { byId } from "./dom.js";
+import { byId, h, replace } from "./dom.js";
 
 const EVERY = 5000; // ms between two looks at the state of things
+// The scopes that a page needs: all of one of these sets.
+const NEEDS = {
+  chat: [["chat"]],
+  health: [["chat"], ["audit"]],
+  records: [["audit"]],
+  break: [["admin", "chat"]],
+};
+const UNKNOWN = { core_services: {}, policy: { order: [] }, sandbox: false };
 let begin = () => {};
 let isBegun = false;
+let isIn = false;
+let scopes = []; // of the token that was signed in with
+
+/** Whether the token holds a scope. */
+export const may = (scope) => scopes.includes(scope);
 
 /** Show the page once somebody is signed in; `page(status)` is called once. */
 export async function start(page) {
@@ -25,14 +38,14 @@ export function signOut() {
 
 /** Say what went wrong with a call; a token that no longer holds asks for another. */
 export function isSignedOut(error) {
-  if (error instanceof ApiError && error.status === 401) askForToken("Please sign in again.");
+  if (isIn && error instanceof ApiError && error.status === 401) askForToken("Please sign in again.");
   return error.status === 401;
 }
 
 /** Call again and again, one call after the other, while the page can be seen. */
 export function poll(every, task) {
   const turn = async () => {
-    if (!document.hidden) await task().catch(() => {});
+    if (isIn && !document.hidden) await task().catch(() => {});
     setTimeout(turn, every);
   };
   return turn();
@@ -47,7 +60,7 @@ async function enterFromAddress() {
   try {
     enter(await whoAmI());
   } catch (error) {
-    askForToken(reason(error));
+    turnAway(error);
   }
 }
 
@@ -57,31 +70,30 @@ async function onSignIn(event) {
   try {
     enter(await whoAmI());
   } catch (error) {
-    askForToken(reason(error));
+    turnAway(error);
   }
 }
 
-/** The status; of a token that may only read records, what it may know. */
+/** Whose token it is, with as much of the status as it may know. */
 async function whoAmI() {
-  try {
-    return await get("status");
-  } catch (error) {
-    if (error.status !== 403) throw error;
-    await get("windows").catch(() => {
-      throw error;
-    });
-    return { caller: { name: "auditor", scopes: ["audit"] }, core_services: {}, policy: { order: [] } };
-  }
+  const caller = await get("whoami");
+  const known = caller.scopes.includes("chat") ? await get("status") : UNKNOWN;
+  return { ...known, caller };
 }
 
-function reason(error) {
-  if (error.status === 401 || error.status === 403) return "That token is not valid here.";
-  return error.message;
+/** A gateway that is in trouble says nothing about the token, which is then kept. */
+function turnAway(error) {
+  const shown = token.get();
+  const isWrong = error.status === 401 || error.status === 403;
+  askForToken(isWrong ? "That token is not valid here." : error.message);
+  if (!isWrong) token.set(shown);
 }
 
 function askForToken(problem) {
+  isIn = false;
   token.forget();
   byId("page").hidden = true;
+  byId("closed").hidden = true;
   byId("sign-out").hidden = true;
   byId("sign-in").hidden = false;
   byId("sign-in-problem").textContent = problem;
@@ -90,34 +102,64 @@ function askForToken(problem) {
 }
 
 function enter(status) {
+  isIn = true;
+  scopes = status.caller.scopes;
   byId("sign-in").hidden = true;
-  byId("page").hidden = false;
   byId("sign-out").hidden = !token.get();
   byId("signed-in-as").textContent = `Signed in as ${status.caller.name}`;
-  if (status.sandbox) byId("to-break").hidden = false;
+  const isOpen = showPages(status.sandbox);
   showPulse(status);
-  if (isBegun) return;
+  if (!isOpen || isBegun) return;
   isBegun = true;
   begin(status);
-  if (status.caller.scopes.includes("chat")) poll(EVERY, look);
+  poll(EVERY, look);
+}
+
+/** Show the page, and the way to the others, as far as the token opens them. */
+function showPages(sandbox) {
+  const { page: here } = document.body.dataset;
+  const isOpen = (page) => NEEDS[page].some((needed) => needed.every(may));
+  const links = Object.keys(NEEDS).map((page) => byId(`to-${page}`));
+  for (const link of links) {
+    const page = link.id.slice("to-".length);
+    link.hidden = page !== here && !(isOpen(page) && (page !== "break" || sandbox));
+  }
+  byId("page").hidden = !isOpen(here);
+  byId("closed").hidden = isOpen(here);
+  if (!isOpen(here)) replace(byId("closed"), ...refusal(here, links));
+  return isOpen(here);
+}
+
+function refusal(here, links) {
+  const needed = NEEDS[here].map((all) => all.join(" and ")).join(" or ");
+  const others = links.filter((link) => !link.hidden && link.id !== `to-${here}`);
+  const ways = others.flatMap((link) => [" ", h("a", { href: link.getAttribute("href") }, link.textContent)]);
+  return [
+    `This page needs a token with the scope ${needed}, and yours lacks it. `,
+    ...(ways.length ? ["What it opens:", ...ways] : ["It opens no page of the console."]),
+  ];
 }
 
 async function look() {
   try {
-    showPulse(await get("status"));
+    showPulse({ ...UNKNOWN, ...(await get(may("chat") ? "status" : "whoami")) });
   } catch (error) {
-    if (!isSignedOut(error)) show("bad", error.status ? "The gateway is in trouble" : "No connection");
+    if (error.status === 403) askForToken("That token is not valid here any more.");
+    else if (!isSignedOut(error)) show("bad", error.status ? "The gateway is in trouble" : "No connection");
   }
 }
 
-function showPulse(status) {
-  const states = status.policy.order.map((name) => status.core_services[name].status);
-  const down = status.policy.order.filter((name) => status.core_services[name].status === "down");
-  if (!states.length) return;
-  if (!down.length) show("good", "All well");
-  else if (down.length < states.length) show("warn", `${down.join(", ")} down`);
-  else show("bad", "All upstreams down");
+function showPulse({ policy: { order }, core_services: services }) {
+  const down = order.filter((name) => services[name].status === "down");
+  const passedOver = order.filter((name) => ["resting", "circuit_open"].includes(services[name].obstacle?.reason));
+  const out = down.length + passedOver.length;
+  if (!order.length) byId("pulse").hidden = true;
+  else if (!out) show("good", "All well");
+  else if (down.length === order.length) show("bad", "All upstreams down");
+  else show(out < order.length ? "warn" : "bad", [list(down, "down"), list(passedOver, "passed over")].filter(Boolean).join(", "));
 }
+
+const list = (names, words) => (names.length ? `${names.join(", ")} ${words}` : "");
 
 function show(kind, words) {
   const pulse = byId("pulse");

@@ -44,17 +44,30 @@ const FAULTS = {
   protocol: "did not speak HTTP",
   too_large: "sent too much",
   diverged: "went on differently than it had begun",
-  // nobody's failure
+  unfinished: "has only begun what was asked",
+  needs_confirmation: "asks to be told that it may go on",
+  // ended by something else
   client_gone: "was not waited for: the caller left",
+  shutting_down: "was not waited for: the gateway was shutting down",
+  internal_error: "was not understood: the gateway made a mistake",
 };
 
 const PROBLEMS = {
   upstream_unavailable: "Nobody could answer",
   upstream_rejected: "The request was rejected",
+  context_length_exceeded: "The conversation is too long for the model",
+  model_not_found: "Nobody serves that model",
   reply_interrupted: "The answer broke off",
   audit_unavailable: "The record could not be written, so nothing was answered",
   overloaded: "Too many are asking at once",
   rate_limited: "This token asks too often",
+  too_many_failed_auth: "Too many wrong tokens came from here",
+  auth_required: "A token is needed",
+  forbidden: "This token may not do that",
+  client_gone: "The caller left before the end",
+  request_entity_too_large: "The message is too long",
+  internal_error: "The gateway made a mistake",
+  search_took_too_long: "The search took too long",
   unreachable: "The gateway can not be reached",
   invalid_request: "The request is not valid",
   shutting_down: "The gateway is shutting down",
@@ -64,6 +77,10 @@ const PROBLEMS = {
 
 export const faultWords = (fault) => FAULTS[fault] ?? `failed (${fault})`;
 export const problemWords = (code) => PROBLEMS[code] ?? "No answer";
+
+/** Why an upstream is passed over now, and for how long if that is known. */
+export const obstacleWords = ({ reason, for_s: wait }) =>
+  faultWords(reason) + (wait ? `, for another ${duration(wait)}` : "");
 
 /** 0.0421 → "42 ms"; 5.03 → "5.03 s"; 240 → "4 min". */
 export function duration(seconds) {

@@ -1,0 +1,37 @@
+"""The TOML file of the settings, as it lies there or as a worker was handed it."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from app.settings_handed import handed
+from app.settings_names import CONFIG
+from app.settings_problems import SettingsError
+
+
+def config_values() -> dict[str, Any]:
+    """What the file says; empty without one. Raises SettingsError."""
+    try:
+        return tomllib.loads(config_text() or "")
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError([f"{CONFIG}: {error}"]) from None
+    except RecursionError:
+        raise SettingsError([f"{CONFIG}: is nested too deeply"]) from None
+
+
+def config_text() -> str | None:
+    """The file's text; None without one. Raises SettingsError."""
+    if (given := handed()) is not None:
+        return given.config
+    path = os.environ.get(CONFIG)
+    if not path:
+        return None
+    try:
+        return Path(path).read_text("utf-8")
+    except FileNotFoundError:
+        raise SettingsError([f"{CONFIG}: there is no such file"]) from None
+    except OSError as error:
+        raise SettingsError([f"{CONFIG}: {error.strerror}"]) from None
+    except ValueError:
+        raise SettingsError([f"{CONFIG}: is not UTF-8"]) from None

@@ -1,0 +1,33 @@
+"""Handed: what gunicorn's master found good, for the workers that it makes later.
+
+A worker in the place of one that died begins whenever that happens. What the files
+hold at that moment may be half edited or gone, and is none of its business: they are
+read at a start and at a SIGHUP, where somebody looks.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+
+from app.settings_names import HANDED
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """Texts: `config` of the file VX11_CONFIG, `tokens` of that of the tokens.
+
+    None where there is no such file.
+    """
+
+    config: str | None = None
+    tokens: str | None = None
+
+    def hand_over(self) -> None:
+        """Let this process, a new worker's, find them with `handed`."""
+        os.environ[HANDED] = json.dumps(asdict(self))
+
+
+def handed() -> Handed | None:
+    """Return what this process was handed; None for one that nobody made."""
+    text = os.environ.get(HANDED)
+    return Handed(**json.loads(text)) if text else None

@@ -1,0 +1,97 @@
+"""Checks: whether a worker could start with these settings, found out beforehand.
+
+gunicorn's master asks at a start and before a reload, when saying no costs nobody
+anything. A worker that finds it out by itself would be one worker less.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+
+from app.settings import Settings, SettingsError
+from app.storage.errors import StoreFailed
+from app.storage.shared_memory import SharedMemory
+from app.storage.trail import open_trail
+from app.wiring import parts
+
+Check = Callable[[Settings], object]
+
+
+def check_all(settings: Settings, before: Settings | None = None) -> None:
+    """Raise SettingsError with everything that no worker could start with.
+
+    The audit database is made and migrated if need be; but where workers with the
+    settings `before` write to it, one that is gone is missed.
+    """
+    checks = {**FILES, **OTHERS}
+    if before and before.audit_url == settings.audit_url:
+        checks["VX11_AUDIT_URL"] = _audit_that_was_begun
+    problems = list(_problems(settings, checks))
+    if problems:
+        raise SettingsError(problems)
+
+
+def check_files(settings: Settings) -> None:
+    """As `check_all`, but only of what can be looked at without changing anything."""
+    problems = list(_problems(settings, FILES))
+    if problems:
+        raise SettingsError(problems)
+
+
+def check_addresses(settings: Settings, before: Settings) -> None:
+    """Raise SettingsError if these settings say to listen elsewhere than before.
+
+    gunicorn opens all addresses anew or none, and ends where one cannot be had, as
+    one that its workers still listen at.
+    """
+    pairs = {
+        "VX11_BIND": (settings.bind, before.bind),
+        "VX11_METRICS_BIND": (settings.metrics_bind, before.metrics_bind),
+    }
+    problems = [
+        f"{variable}: changes at a restart only"
+        for variable, (new, old) in pairs.items()
+        if new != old
+    ]
+    if problems:
+        raise SettingsError(problems)
+
+
+def _problems(settings: Settings, checks: dict[str, Check]) -> Iterable[str]:
+    for variable, check in checks.items():
+        try:
+            check(settings)
+        except SettingsError as error:
+            yield from error.problems
+        except (OSError, StoreFailed) as error:
+            yield f"{variable}: {getattr(error, 'strerror', None) or error}"
+        except Exception as error:
+            yield f"{variable}: cannot be used ({type(error).__name__})"
+
+
+def _audit(settings: Settings) -> None:
+    open_trail(settings.audit_url, settings.audit_key_bytes()).close()
+
+
+def _audit_that_was_begun(settings: Settings) -> None:
+    key = settings.audit_key_bytes()
+    open_trail(settings.audit_url, key, may_begin=False).close()
+
+
+def _shared_dir(settings: Settings) -> None:
+    """A folder that somebody chose; by default there are others."""
+    if settings.shared_dir:
+        SharedMemory(settings.shared_dir / f"vx11-trial-{os.getpid()}").close()
+
+
+def _transport(settings: Settings) -> None:
+    parts.transport(settings).close()
+
+
+FILES: dict[str, Check] = {
+    "VX11_TOKENS_FILE": parts.last_good_tokens,
+    "VX11_TLS_CA": _transport,
+}
+OTHERS: dict[str, Check] = {
+    "VX11_AUDIT_URL": _audit,
+    "VX11_SHARED_DIR": _shared_dir,
+}

@@ -1,0 +1,91 @@
+"""The examples in deploy/: they must work as they lie there."""
+
+import configparser
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings, load
+from app.storage.token_file import read_tokens
+
+HOUSE = Path(__file__).parents[1]
+DEPLOY = HOUSE / "deploy"
+
+
+@pytest.fixture
+def settings(monkeypatch):
+    monkeypatch.setenv("VX11_CONFIG", str(DEPLOY / "gateway.toml"))
+    monkeypatch.setenv("VX11_TENTACULO_LINK_TOKEN", "a-token-for-tests")
+    monkeypatch.setenv("LOCAL_LLM_KEY", "a-key-for-tests")
+    return load()
+
+
+@pytest.fixture
+def unit():
+    parser = configparser.RawConfigParser(strict=False, comment_prefixes=("#",))
+    parser.optionxform = str
+    parser.read(DEPLOY / "chat-gateway.service")
+    return parser["Service"]
+
+
+def names_in(file):
+    """Of the variables that are set there."""
+    return re.findall(r"^(\w+)=", (DEPLOY / file).read_text(), re.MULTILINE)
+
+
+def test_the_settings_can_be_used_and_show_every_kind_of_upstream(settings):
+    kinds = Settings.model_fields["upstreams"].annotation.__args__[0].model_fields
+
+    assert {u.kind for u in settings.upstreams} == set(
+        kinds["kind"].annotation.__args__
+    )
+    assert settings.routes
+
+
+def test_the_tokens_can_be_read(tmp_path, settings):
+    assert settings.tokens_file == Path("/etc/chat-gateway/tokens.toml")
+    tokens = tmp_path / "tokens.toml"
+    tokens.write_text((DEPLOY / "tokens.toml").read_text())
+    tokens.chmod(0o600)
+
+    assert {t.caller.name for t in read_tokens(tokens)} == {"web", "nightly"}
+
+
+def test_the_environment_has_what_the_settings_do_not(settings):
+    keys = {u.api_key_env for u in settings.upstreams} - {""}
+
+    assert {"VX11_CONFIG", "VX11_TENTACULO_LINK_TOKEN", *keys} == set(
+        names_in("environment.example")
+    )
+
+
+def test_the_service_starts_what_is_in_this_tree(unit, settings):
+    home = unit["WorkingDirectory"]
+    program, _, config, app = shlex.split(unit["ExecStart"])
+
+    assert program == f"{home}/.venv/bin/gunicorn"
+    assert (HOUSE / config).is_file()
+    assert (HOUSE / f"{app.partition(':')[0]}.py").is_file()
+    assert (HOUSE / ".venv" / "bin" / "gunicorn").is_file() or os.environ.get("CI")
+    assert unit["ExecReload"].endswith("-HUP $MAINPID")
+
+
+def test_the_service_waits_for_the_last_chat_and_may_write_its_records(unit, settings):
+    state = Path("/var/lib") / unit["StateDirectory"]
+
+    assert unit["KillMode"] == "mixed"
+    assert float(unit["TimeoutStopSec"]) >= settings.grace + 5
+    assert settings.audit_url == f"sqlite:///{state}/audit.db"
+
+
+def test_all_name_the_same_places(unit, settings):
+    nginx = (DEPLOY / "nginx.conf").read_text()
+    guide = (HOUSE / "docs" / "operating.md").read_text()
+
+    assert f"server {settings.bind} " in nginx
+    (command,) = re.findall(r"^# +(nginx -p .*)$", nginx, re.MULTILINE)
+    for text in (command, unit["WorkingDirectory"], unit["EnvironmentFile"]):
+        assert text in guide
