@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from app.settings import SettingsError, load, warnings_about
-from app.settings_file import config_text
-from app.settings_handed import Handed
+from app.settings.file import config_text
+from app.settings.handed import Handed
 from app.telemetry.logs import server_logging
 from app.wiring import (
     check_addresses,

@@ -16,8 +16,8 @@ from pydantic_core import PydanticUndefined
 from app import create_app
 from app.cli import main as commands
 from app.settings import Settings
-from app.settings_entries import RouteSettings, UpstreamSettings
-from app.settings_problems import PREFIX
+from app.settings.entries import RouteSettings, UpstreamSettings
+from app.settings.problems import PREFIX
 from app.web.auth import SCOPE
 
 DOCS = Path(__file__).parent

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
-from app.settings_names import HANDED, OTHERS
+from app.settings.names import HANDED, OTHERS
 
 HOUSE = Path(__file__).parents[1]
 DOCS = HOUSE / "docs"

@@ -8,7 +8,7 @@ from app.settings import (
     load_local,
     warnings_about,
 )
-from app.settings_names import masked
+from app.settings.names import masked
 
 TOKEN = "a-token-for-tests"
 OPENAI = """

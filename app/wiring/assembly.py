@@ -18,7 +18,7 @@ from app.gateway.routing import Upstream
 from app.gateway.transitions import RecordedTransitions
 from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load
-from app.settings_handed import handed
+from app.settings.handed import handed
 from app.storage.rate_limits import SlidingRateLimits
 from app.storage.trail import audit_files, open_activity, open_reader, open_trail
 from app.telemetry.export import open_exporter

@@ -14,7 +14,7 @@ from app.gateway.routing import ChatRouter, Upstream
 from app.gateway.shared import SharedState
 from app.gateway.tokens import LINK, Keyring, Token, TokensUnusable
 from app.settings import Settings, SettingsError, UpstreamSettings
-from app.settings_handed import handed
+from app.settings.handed import handed
 from app.storage.shared_memory import MEMORY, open_shared
 from app.storage.token_watch import LastGood, TokenWatch
 from app.telemetry import memory

@@ -5,9 +5,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from app.settings_handed import handed
-from app.settings_names import CONFIG
-from app.settings_problems import SettingsError
+from app.settings.handed import handed
+from app.settings.names import CONFIG
+from app.settings.problems import SettingsError
 
 
 def config_values() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from app.settings_names import PREFIX, Variables, variable_in_force
+from app.settings.names import PREFIX, Variables, variable_in_force
 
 
 class SettingsError(Exception):

@@ -9,7 +9,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 
-from app.settings_names import HANDED
+from app.settings.names import HANDED
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,20 @@
+"""Settings: everything an operator can choose, read once and validated.
+
+The only reader of the environment. Values come from `VX11_*` variables, then from
+the TOML file named by `VX11_CONFIG`, then from the defaults in `model`.
+"""
+
+from app.settings.entries import UpstreamSettings
+from app.settings.loading import in_force, load, load_local, warnings_about
+from app.settings.model import Settings
+from app.settings.problems import SettingsError
+
+__all__ = [
+    "Settings",
+    "SettingsError",
+    "UpstreamSettings",
+    "in_force",
+    "load",
+    "load_local",
+    "warnings_about",
+]
