@@ -1,7 +1,6 @@
 """The model of all settings: names, types, defaults, and what holds between them."""
 
 import json
-import os
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -36,9 +35,11 @@ from app.settings.entries import (
 )
 from app.settings.file import config_values
 from app.settings.names import PREFIX
+from app.telemetry.cores import usable_cores
 
 SPARE_THREADS = 8  # what says "no" and answers health while all places are taken
 LONGEST_QUEUE = 24  # a place in a longer queue is not reached in time (pitfalls 2.13)
+MOST_WORKERS = 256
 MIN_AUDIT_KEY = 16  # guessing one signs a chain of lies, and needs no gateway for it
 MIN_TOKEN = 8  # shorter ones are guessed; `python -m app token new` makes 43
 
@@ -221,10 +222,11 @@ class Settings(BaseSettings):
         description="Where the gateway listens: HOST:PORT or unix:PATH.",
     )
     workers: int = Field(
-        default_factory=lambda: os.cpu_count() or 1,
+        default_factory=lambda: min(usable_cores(), MOST_WORKERS),
         ge=1,
-        le=256,
-        description="Worker processes; default: the number of cores.",
+        le=MOST_WORKERS,
+        description="Worker processes; default: the number of cores that the process "
+        "may use, by affinity and by the CPU limit of its container, rounded up.",
     )
     threads: int = Field(
         default=64,

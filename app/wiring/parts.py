@@ -110,8 +110,10 @@ def memory_is_short(settings: Settings) -> Callable[[], bool]:
     """Make what tells that a process had better take on nothing more."""
     if settings.max_memory:
         return Watermark(settings.max_memory * 1_000_000, memory.resident)
-    limit = memory.container_limit()
-    return Watermark(limit, memory.container_used) if limit else lambda: False
+    if (found := memory.container_limit()) is None:
+        return lambda: False
+    group, limit = found
+    return Watermark(limit, lambda: memory.container_used(group))
 
 
 def content_policy(settings: Settings, key: Callable[[], bytes]) -> ContentPolicy:
