@@ -22,10 +22,12 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from app.gateway.prober import PROBE_LIMIT
 from app.gateway.tokens import DEFAULTS
 from app.settings.entries import (
     Bind,
     Concurrency,
+    Health,
     LoopbackUrl,
     Name,
     RouteSettings,
@@ -110,11 +112,27 @@ class Settings(BaseSettings):
         default=8,
         description="Calls that madre gets at once from this host; 0: any number.",
     )
+    switch_health: Health = Field(
+        default="",
+        description="Path on switch's server that tells whether it is alive, from the "
+        "first `/` on; `none`: it is never asked and never thought to hang; default: "
+        "VX11_SWITCH_URL and `/health`.",
+    )
+    madre_health: Health = Field(
+        default="",
+        description="The same for madre; default: VX11_MADRE_URL and `/health`.",
+    )
     patience: Seconds = Field(
         default=3.0,
         description="After so many seconds of silence an upstream is asked for its "
-        "health; if that does not answer within 2, the next upstream is tried. As "
-        "long as an upstream's timeout or longer, it switches this off for it.",
+        "health; if that does not answer within VX11_PROBE_TIMEOUT, the next upstream "
+        "is tried. As long as an upstream's timeout or longer, it switches this off "
+        "for it.",
+    )
+    probe_timeout: Seconds = Field(
+        default=PROBE_LIMIT,
+        description="Longest that an upstream's health may take to answer, in seconds; "
+        "one that takes longer is thought to be down.",
     )
     breaker_failures: int = Field(
         default=5,
@@ -483,6 +501,7 @@ class Settings(BaseSettings):
                 url=self.switch_url,
                 timeout=self.switch_timeout,
                 concurrency=self.switch_concurrency,
+                health=self.switch_health,
             ),
             UpstreamSettings(
                 name="madre",
@@ -490,6 +509,7 @@ class Settings(BaseSettings):
                 url=self.madre_url,
                 timeout=self.madre_timeout,
                 concurrency=self.madre_concurrency,
+                health=self.madre_health,
             ),
         )
 

@@ -51,9 +51,7 @@ class Assembly:
             one.name: parts.upstream(one, settings, self.transport)
             for one in settings.effective_upstreams()
         }
-        self.health = HealthBoard(self.shared)
-        pings = {name: upstream.ping for name, upstream in self.upstreams.items()}
-        self.prober = Prober(self.health, pings, self.shared)
+        self.health, self.prober = self._health_and_prober()
         self.breakers = self._breakers()
         self.guards = {
             one.name: self._guarded(one) for one in settings.effective_upstreams()
@@ -155,6 +153,18 @@ class Assembly:
     def _allowance(self) -> RetryAllowance:
         """Of retries, for all upstreams together."""
         return RetryAllowance()
+
+    def _health_and_prober(self) -> tuple[HealthBoard, Prober]:
+        entries = self.settings.effective_upstreams()
+        unprobed = [one.name for one in entries if not one.is_probed]
+        board = HealthBoard(self.shared, unprobed=unprobed)
+        pings = {
+            name: upstream.ping
+            for name, upstream in self.upstreams.items()
+            if board.is_probed(name)
+        }
+        limit = self.settings.probe_timeout
+        return board, Prober(board, pings, self.shared, limit=limit)
 
     def _breakers(self) -> dict[str, CircuitBreaker]:
         """One for each upstream; a sign of life ends what is open."""

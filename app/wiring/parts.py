@@ -50,6 +50,7 @@ def upstream(
             token=_plain_token(settings),
             metadata_allowed=frozenset(settings.metadata_allowed),
             transport=transport,
+            health=one.health,
         )
     if one.kind == "openai":
         return openai_wire.OpenAIUpstream(
@@ -61,9 +62,14 @@ def upstream(
             transport=transport,
             api_key=one.api_key.get_secret_value(),
             model=one.model,
+            health=one.health,
         )
     return MadreUpstream(
-        name=one.name, url=one.url, timeout=one.timeout, transport=transport
+        name=one.name,
+        url=one.url,
+        timeout=one.timeout,
+        transport=transport,
+        health=one.health,
     )
 
 

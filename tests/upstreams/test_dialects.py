@@ -221,6 +221,14 @@ class TestPing:
         assert (seen.method, seen.path, server.chats) == ("GET", "/health", 0)
         assert seen.header("x-vx11-token") == ""
 
+    def test_it_may_have_a_path_of_its_own_on_the_server(self, kind, server, transport):
+        behind = adapter(kind, f"{server.url}/base", transport, health="/alive?deep=1")
+
+        behind.ping(Budget(2.0))
+
+        assert server.requests[-1].path.partition("?")[0] == "/alive"
+        assert server.requests[-1].header("x-vx11-token") == ""
+
     @pytest.mark.parametrize("status", [200, 302, 401, 404, 429])
     def test_any_answer_below_500_is_a_sign_of_life(self, status, upstream, server):
         server.break_with("http_status", path="/health", status=status)
