@@ -7,7 +7,8 @@
     │   ├── Refused            429, 5xx, our own credentials rejected
     │   │   └── Unfit          it cannot do this very request; another one may
     │   │       ├── ContextTooLong
-    │   │       └── UnknownModel
+    │   │       ├── UnknownModel
+    │   │       └── Rejected
     │   ├── BadReply           an answer that is none
     │   ├── NoAnswer           sent, and nothing whole came in time
     │   ├── CallerFault        the request itself was rejected
@@ -91,6 +92,12 @@ class UnknownModel(Unfit):
     """The upstream does not serve the model that the caller named."""
 
     code = "model_not_found"
+
+
+class Rejected(Unfit):
+    """The upstream rejects this very request; another one may take it."""
+
+    code = "upstream_rejected"
 
 
 class BadReply(UpstreamError):
@@ -183,6 +190,7 @@ CONSEQUENCES: dict[type[GatewayError], Consequence] = {
     Unfit: Consequence(fails_over=True, counts=False, status=400),
     ContextTooLong: Consequence(fails_over=True, counts=False, status=400),
     UnknownModel: Consequence(fails_over=True, counts=False, status=404),
+    Rejected: Consequence(fails_over=True, counts=False, status=502),
     BadReply: Consequence(fails_over=True, counts=True, status=503),
     NoAnswer: Consequence(fails_over=True, counts=True, status=503),
     CallerFault: Consequence(fails_over=False, counts=False, status=502),

@@ -24,6 +24,7 @@ EXPECTED = {  # class: (next upstream?, held against it?, caller sees)
     "Refused": (True, True, 503),
     "ContextTooLong": (True, False, 400),
     "UnknownModel": (True, False, 404),
+    "Rejected": (True, False, 502),
     "ContentFiltered": (False, False, 400),
     "Unsupported": (False, False, 400),
     "BadReply": (True, True, 503),

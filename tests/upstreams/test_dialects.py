@@ -12,6 +12,7 @@ from app.gateway.errors import (
     ConnectFailed,
     NoAnswer,
     Refused,
+    Rejected,
     UpstreamError,
 )
 from app.sandbox.server import SandboxServer
@@ -132,7 +133,7 @@ FAULTS = {
     "http_status": (Refused, "http_5xx"),
     "unauthorized": (Refused, "upstream_auth"),
     "reject_400": (CallerFault, "upstream_rejected"),
-    "reject_422": (CallerFault, "upstream_rejected"),
+    "reject_422": (Rejected, "upstream_rejected"),
 }
 
 
