@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install run acceptance test check bench torture soak docs pictures lock format
+.PHONY: help install run acceptance test check bench torture soak availability docs pictures lock format
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ pictures: $(VENV)/dev ## Take the pictures of the console anew, for docs/picture
 
 soak: $(VENV)/dev ## An hour of random faults and callers: nothing grows
 	VX11_SOAK=3600 $(BIN)/python -m pytest -m slow tests/system/test_soak.py --timeout 4500 -s
+
+availability: $(VENV)/dev ## Half an hour of outages: nobody is refused while an upstream is left
+	VX11_AVAILABILITY=1 $(BIN)/python -m pytest -m slow tests/system/test_availability.py
 
 format: $(VENV)/dev ## Format and mend what can be mended by a tool
 	$(BIN)/ruff format .
