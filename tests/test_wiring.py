@@ -58,7 +58,7 @@ def test_one_slot_covers_all_attempts_and_is_free_afterwards(services):
     with pytest.raises(NobodyAnswered) as failed:
         services.chat.open(a_request(), Budget(10))
 
-    assert len(failed.value.attempts) == 2
+    assert {a.upstream for a in failed.value.attempts} == {"switch", "madre"}
     assert services.gate.load() == Load(busy=0, waiting=0, streams=0)
 
 

@@ -52,6 +52,7 @@ FAULTS: Mapping[str, str] = {
     "bad_json": "upstream_bad_reply",
     "bad_status": "upstream_bad_reply",
     "diverged": "upstream_bad_reply",
+    "empty": "upstream_bad_reply",
     "empty_body": "upstream_bad_reply",
     "protocol": "upstream_bad_reply",
     "redirect": "upstream_bad_reply",
@@ -59,6 +60,8 @@ FAULTS: Mapping[str, str] = {
     "too_large": "upstream_bad_reply",
     "truncated": "upstream_bad_reply",
     "upstream_error": "upstream_bad_reply",
+    "internal": "gateway_internal",
+    "stream_limit": "policy_stream_limit",
     "http_5xx": "upstream_refused",
     "rate_limited": "upstream_rate_limited",
     "upstream_auth": "upstream_auth",
@@ -66,6 +69,7 @@ FAULTS: Mapping[str, str] = {
     "content_filter": "policy_content_filter",
     "context_length": "caller_unsupported",
     "unknown_model": "caller_unsupported",
+    "unsupported": "caller_unsupported",
 }
 
 # Of what is not one upstream's failure, by the most specific class; faults say more

@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 
 from app.gateway.budget import Budget
 from app.gateway.chat import ChatReply, ChatRequest, Delta
-from app.gateway.errors import CallerGone, GatewayError
+from app.gateway.errors import BadReply, CallerGone, GatewayError
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +89,15 @@ class ReplyStream(Iterator[Delta]):
         except CallerGone as gone:
             self._end(Outcome.CANCELLED, gone)
             raise
-        except BaseException as error:
+        except GatewayError as error:
             self._end(Outcome.FAILED, error)
             raise
+        except Exception:
+            # Whatever else escapes from an adapter is a failed attempt.
+            log.exception("A reply broke in a way that nobody foresaw")
+            failed = BadReply("internal")
+            self._end(Outcome.FAILED, failed)
+            raise failed from None
         self._texts.append(delta.text)
         self.pieces += delta.choices
         return delta

@@ -119,7 +119,9 @@ class Settings(BaseSettings):
         default=5,
         ge=1,
         le=1000,
-        description="So many failures in a row open an upstream's circuit.",
+        description="So many failures in a row open an upstream's circuit; those of "
+        "one caller alone open it for that caller only. A time limit that was met "
+        "counts a quarter.",
     )
     breaker_ratio: float = Field(
         default=0.5,
@@ -142,17 +144,19 @@ class Settings(BaseSettings):
         "each further opening, and each time a random part of it.",
     )
     breaker_open_max: Seconds = Field(
-        default=60.0,
+        default=20.0,
         validate_default=True,
         description="Longest that a circuit is ever open, in seconds; at least "
-        "VX11_BREAKER_OPEN.",
+        "VX11_BREAKER_OPEN. Short, since an open circuit only chooses: where nobody "
+        "else answers, that upstream is asked all the same.",
     )
     breaker_slow_call: float = Field(
-        default=20.0,
+        default=0.0,
         ge=0,
         le=3600,
         description="A call that takes longer counts as a failure, in seconds; "
-        "0: none does.",
+        "0: none does. A long answer is slow too, so this is for upstreams whose "
+        "answers are all short.",
     )
     shared_dir: Path | None = Field(
         default=None,

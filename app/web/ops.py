@@ -144,7 +144,9 @@ def _guard(upstream: str) -> dict[str, Any]:
     known: dict[str, Any] = {"breaker": NAMES[guard.phase]}
     if obstacle := guard.obstacle():
         wait = {} if obstacle.wait is None else {"for_s": round(obstacle.wait, 1)}
-        known["obstacle"] = ObstacleState(reason=obstacle.reason, **wait)
+        known["obstacle"] = ObstacleState(
+            reason=obstacle.reason, for_one_caller=obstacle.is_for_one or None, **wait
+        )
     if guard.cap.limit is not None:
         running, limit = guard.cap.running, guard.cap.limit
         known["calls"] = CallsState(running=running, limit=limit)

@@ -38,6 +38,10 @@ class ObstacleState(BaseModel):
     for_s: float | None = Field(
         default=None, description="Seconds, if it is known for how long."
     )
+    for_one_caller: bool | None = Field(
+        default=None,
+        description="True if it holds for one caller alone, whose chats failed.",
+    )
 
 
 class CallsState(BaseModel):

@@ -1,21 +1,20 @@
 """Assembly: the parts of one process, put together. See the room for the order."""
 
-from functools import cached_property
-
 from app.gateway.admission import Admitted
 from app.gateway.audited import Audited
 from app.gateway.breaker import CircuitBreaker, Transition
-from app.gateway.cap import CallCap
+from app.gateway.cap import CallCap, Caps
 from app.gateway.chat import StreamMode
-from app.gateway.guarded import Guarded
+from app.gateway.guarded import EXTRA_CALLS, Guarded
 from app.gateway.health import HealthBoard
 from app.gateway.metered import Metered
+from app.gateway.patience import HangCheck
 from app.gateway.prober import Prober
 from app.gateway.rate_limits import FailedAuth
 from app.gateway.retries import Repeating, RetryAllowance
 from app.gateway.routes import is_glob
-from app.gateway.routing import Upstream
 from app.gateway.transitions import RecordedTransitions
+from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load
 from app.settings.handed import handed
@@ -139,22 +138,20 @@ class Assembly:
             self._repeating(one),
             self.health,
             self.breakers[one.name],
-            CallCap(one.name, self.shared, one.concurrency or None),
-            inquire=self.prober.inquire,
-            patience=self.settings.patience,
+            Caps(
+                CallCap(one.name, self.shared, one.concurrency or None),
+                CallCap(f"extra:{one.name}", self.shared, EXTRA_CALLS),
+            ),
+            hang_check=HangCheck(self.prober.inquire, self.settings.patience),
+            queue_wait=self.settings.queue_wait,
         )
 
     def _repeating(self, one: UpstreamSettings) -> Upstream:
         """The upstream; one whose kind allows it is asked again where it helps."""
         upstream = self.upstreams[one.name]
         if isinstance(upstream, openai_wire.OpenAIUpstream):
-            return Repeating(upstream, one.retries, self._allowance)
+            return Repeating(upstream, one.retries, RetryAllowance())
         return upstream
-
-    @cached_property
-    def _allowance(self) -> RetryAllowance:
-        """Of retries, for all upstreams together."""
-        return RetryAllowance()
 
     def _breakers(self) -> dict[str, CircuitBreaker]:
         """One for each upstream; a sign of life ends what is open."""

@@ -10,9 +10,10 @@ from app.gateway.gate import Gate, Limits
 from app.gateway.memory import Watermark
 from app.gateway.redaction import Redactor
 from app.gateway.routes import Route
-from app.gateway.routing import ChatRouter, Upstream
+from app.gateway.routing import ChatRouter
 from app.gateway.shared import SharedState
 from app.gateway.tokens import LINK, Keyring, Token, TokensUnusable
+from app.gateway.turns import Candidate
 from app.settings import Settings, SettingsError, UpstreamSettings
 from app.settings.handed import handed
 from app.storage.shared_memory import MEMORY, open_shared
@@ -81,7 +82,7 @@ def rules(settings: Settings, one: UpstreamSettings) -> Rules:
     )
 
 
-def router(settings: Settings, upstreams: list[Upstream]) -> ChatRouter:
+def router(settings: Settings, upstreams: list[Candidate]) -> ChatRouter:
     """Make the router of these upstreams, in their order."""
     return ChatRouter(
         upstreams,

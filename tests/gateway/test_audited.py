@@ -71,7 +71,7 @@ def test_an_answer_leaves_a_sealed_record(chat, trail):
 
 def test_the_intent_is_noted_before_anybody_is_asked(trail):
     class Asked(FakeUpstream):
-        def open(self, request, budget):
+        def open(self, request, budget, turn=None):
             assert len(trail.begun) == 1
             return super().open(request, budget)
 
@@ -160,7 +160,7 @@ def test_a_refusal_at_the_door_is_noted(chat, trail):
 @pytest.mark.parametrize("content", Content)
 def test_no_column_holds_the_gateways_token(trail, content):
     class Telling(FakeUpstream):
-        def open(self, request, budget):
+        def open(self, request, budget, turn=None):
             stream = super().open(request, budget)
             stream.annotate(model="m-the-gateway-token")
             return stream
@@ -225,7 +225,7 @@ def test_audit_ids_sort_by_time_and_are_uuids_of_version_7():
 
 def test_a_refusal_does_not_wait_for_the_disk(trail):
     class Full:
-        def open(self, request, budget):
+        def open(self, request, budget, turn=None):
             raise Overloaded
 
     class Slow(FakeTrail):

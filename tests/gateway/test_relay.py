@@ -93,7 +93,7 @@ class TestLive:
         endings = []
 
         class Other(FakeUpstream):
-            def open(self, request, budget):
+            def open(self, request, budget, turn=None):
                 stream = super().open(request, budget)
                 stream.on_end(lambda s: endings.append((s.outcome, s.error)))
                 return stream
@@ -209,7 +209,7 @@ class TestLive:
         closed = []
 
         class Talking(FakeUpstream):
-            def open(self, request, budget):
+            def open(self, request, budget, turn=None):
                 reply = ChatReply("", self.name, "m")
                 deltas = iter([Delta("a"), Delta("b")])
                 return ReplyStream(deltas, reply, lambda: closed.append(self.name))
@@ -225,7 +225,7 @@ class TestLive:
 
     def test_the_facts_are_those_of_whoever_answered(self, open_stream, first, clock):
         class Counting(FakeUpstream):
-            def open(self, request, budget):
+            def open(self, request, budget, turn=None):
                 stream = super().open(request, budget)
                 facts = {"model": "m2", "usage": Usage(3, 4), "finish_reason": "length"}
                 stream.on_end(lambda s: s.annotate(**facts))
@@ -245,7 +245,7 @@ class TestLive:
         limits = []
 
         class Watching(FakeUpstream):
-            def open(self, request, budget):
+            def open(self, request, budget, turn=None):
                 limits.append(budget)
                 return super().open(request, budget)
 
@@ -258,7 +258,7 @@ class TestLive:
 
     def test_until_it_has_begun_it_may_not(self, second, clock):
         class Silent(FakeUpstream):
-            def open(self, request, budget):
+            def open(self, request, budget, turn=None):
                 clock.advance(18.1)  # its share, of 36 s for two that want 30 each
                 budget.check()
 

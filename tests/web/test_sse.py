@@ -131,7 +131,7 @@ class TestEvents:
 
     def test_usage_is_told(self, ask, switch):
         class Counts(type(switch)):
-            def open(self, request, budget):
+            def open(self, request, budget, turn=None):
                 stream = super().open(request, budget)
                 stream.on_end(lambda s: s.annotate(usage=Usage(3, 4)))
                 return stream
@@ -249,7 +249,7 @@ class TestEnding:
 
         answer = ask()
 
-        assert events_of(answer)[-1].data["code"] == "internal_error"
+        assert events_of(answer)[-1].data["code"] == "reply_interrupted"
         assert "secret" not in answer.get_data(as_text=True)
 
     def test_a_caller_who_cannot_be_written_to_cancels_the_reply(

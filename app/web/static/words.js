@@ -31,6 +31,7 @@ const FAULTS = {
   upstream_rejected: "rejects the request",
   content_filter: "forbids it by a content policy",
   context_length: "can not read a conversation that long",
+  unsupported: "cannot do what was asked",
   unknown_model: "does not know that model",
   upstream_error: "said itself that it failed",
   redirect: "wanted to send us elsewhere",
@@ -43,6 +44,9 @@ const FAULTS = {
   schema: "sent an answer of the wrong shape",
   protocol: "did not speak HTTP",
   too_large: "sent too much",
+  empty: "said nothing",
+  internal: "sent what we could not handle",
+  stream_limit: "was still talking at the end of its time",
   diverged: "went on differently than it had begun",
   unfinished: "has only begun what was asked",
   needs_confirmation: "asks to be told that it may go on",
@@ -79,8 +83,8 @@ export const faultWords = (fault) => FAULTS[fault] ?? `failed (${fault})`;
 export const problemWords = (code) => PROBLEMS[code] ?? "No answer";
 
 /** Why an upstream is passed over now, and for how long if that is known. */
-export const obstacleWords = ({ reason, for_s: wait }) =>
-  faultWords(reason) + (wait ? `, for another ${duration(wait)}` : "");
+export const obstacleWords = ({ reason, for_s: wait, for_one_caller: isForOne }) =>
+  faultWords(reason) + (isForOne ? " by one caller, whose chats failed" : "") + (wait ? `, for another ${duration(wait)}` : "");
 
 /** 0.0421 → "42 ms"; 5.03 → "5.03 s"; 240 → "4 min". */
 export function duration(seconds) {
