@@ -243,6 +243,18 @@ class TestFile:
 
         assert problems() == ["VX11_UPSTREAMS[0].url: Field required"]
 
+    def test_health_is_a_path_of_the_server_or_none(self, config):
+        one = f'token = "{TOKEN}"\n[[upstreams]]\nname = "a"\nkind = "madre"\n'
+        one += 'url = "http://x/base"\n'
+        config(f'{one}health = "/alive?deep=1"')
+        assert load().upstreams[0].health == "/alive?deep=1"
+
+        for wrong in ("alive", "http://x/alive", "/a b", "/a#b", "/\\n", "None", "/ä"):
+            config(f'{one}health = "{wrong}"')
+            (problem,) = problems()
+            assert problem.startswith("VX11_UPSTREAMS[0].health: ")
+            assert wrong not in problem
+
     def test_two_upstreams_cannot_share_a_name(self, config):
         one = '[[upstreams]]\nname = "a"\nkind = "switch"\nurl = "http://x"\n'
         config(f'token = "{TOKEN}"\n{one}{one}')

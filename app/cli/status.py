@@ -35,8 +35,7 @@ def status(as_json: bool) -> None:
             if obstacle and service["status"] != "down":
                 reason = f"{reason}, but passed over: {obstacle}"
             click.echo(f"{name:<16} {service['status']:<8} {reason}")
-    all_up = all(service["status"] == "up" for service in services.values())
-    raise SystemExit(0 if all_up else 1)
+    raise SystemExit(0 if all(map(_is_up, services.values())) else 1)
 
 
 @click.command(
@@ -91,6 +90,13 @@ def _after_all(
             verdict["would_answer"] = True
             verdict["why"] = f"would be asked for want of another: {verdict['why']}"
     return verdicts
+
+
+def _is_up(service: dict[str, Any]) -> bool:
+    """Whether it is up; one that is never probed is, unless it is passed over."""
+    if service["status"] == "unprobed":
+        return not service.get("obstacle")
+    return bool(service["status"] == "up")
 
 
 def _obstacle(service: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from app.gateway.errors import (
     GatewayError,
     NobodyAnswered,
     Overloaded,
+    Rejected,
     ShuttingDown,
     Unfit,
     Unsupported,
@@ -77,6 +78,7 @@ FAULTS: Mapping[str, str] = {
 CLASSES: Mapping[type[BaseException], str] = {
     ContentFiltered: "policy_content_filter",
     CallerFault: "upstream_rejected",
+    Rejected: "upstream_rejected",
     Unfit: "caller_unsupported",
     Unsupported: "caller_unsupported",
     CallerGone: "caller_gone",

@@ -1,7 +1,7 @@
 """Retries: the same upstream again, where that is safe, worth it and affordable.
 
-Only for kinds that declare a chat repeatable. What may be repeated: a 429, after the
-rest that it asked for; and once, a transient 5xx or a reset before any byte. Never a
+Only for kinds that declare a chat repeatable. What may be repeated: a 429, and once, a
+transient 5xx or a reset before any byte; after the rest that was asked for. Never a
 timeout: a route that was silent would be silent again.
 """
 
@@ -147,11 +147,12 @@ class Repeating:
         """Seconds to rest before the next try; None if there shall be none."""
         if len(tries) > self._retries:
             return None
-        drawn = self._jitter(0.0, BACKOFF * 2.0 ** (len(tries) - 1))
-        if error.fault == "rate_limited":
-            return (error.retry_after or 0.0) + drawn
         hiccups = [t for t in tries if t.fault != "rate_limited"]
-        return drawn if _is_transient(error) and len(hiccups) == 1 else None
+        is_first = _is_transient(error) and len(hiccups) == 1
+        if error.fault != "rate_limited" and not is_first:
+            return None
+        drawn = self._jitter(0.0, BACKOFF * 2.0 ** (len(tries) - 1))
+        return (error.retry_after or 0.0) + drawn
 
     def _affordable(self, rest: float, budget: Budget) -> bool:
         if rest + TIME_TO_ANSWER > budget.remaining():

@@ -51,6 +51,10 @@ Url = Annotated[
 ]
 Bind = Annotated[str, Field(pattern=BIND), AfterValidator(_port_is_one)]
 
+# A path on a server, or the word for none at all.
+NO_HEALTH = "none"
+Health = Annotated[str, Field(pattern=rf'^({NO_HEALTH}|/[!"$-~]*)?$', max_length=500)]
+
 FOR_OPENAI = {
     "abilities",
     "api_key_env",
@@ -79,6 +83,13 @@ class UpstreamSettings(BaseModel):
     concurrency: Concurrency = Field(
         default=0,
         description="Calls it gets at once from this host; 0: any number.",
+    )
+    health: Health = Field(
+        default="",
+        description="Path on its server that tells whether it is alive, from the "
+        "first `/` on; `none`: it is never asked and never thought to hang, for a "
+        "server that answers one request at a time; default: its URL and `/health`, "
+        "for openai `/models`.",
     )
     slow_call: Annotated[float, Field(ge=0, le=3600)] | None = Field(
         default=None, description="Replaces VX11_BREAKER_SLOW_CALL for it."
@@ -110,6 +121,11 @@ class UpstreamSettings(BaseModel):
         default=("tools", "images", "multiple"),
         description="openai: what it can; chats that need more pass it over.",
     )
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether it is asked for its health."""
+        return self.health != NO_HEALTH
 
     @model_validator(mode="before")
     @classmethod

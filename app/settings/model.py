@@ -1,7 +1,6 @@
 """The model of all settings: names, types, defaults, and what holds between them."""
 
 import json
-import os
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -23,10 +22,12 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from app.gateway.prober import PROBE_LIMIT
 from app.gateway.tokens import DEFAULTS
 from app.settings.entries import (
     Bind,
     Concurrency,
+    Health,
     LoopbackUrl,
     Name,
     RouteSettings,
@@ -36,9 +37,11 @@ from app.settings.entries import (
 )
 from app.settings.file import config_values
 from app.settings.names import PREFIX
+from app.telemetry.cores import usable_cores
 
 SPARE_THREADS = 8  # what says "no" and answers health while all places are taken
 LONGEST_QUEUE = 24  # a place in a longer queue is not reached in time (pitfalls 2.13)
+MOST_WORKERS = 256
 MIN_AUDIT_KEY = 16  # guessing one signs a chain of lies, and needs no gateway for it
 MIN_TOKEN = 8  # shorter ones are guessed; `python -m app token new` makes 43
 
@@ -109,11 +112,27 @@ class Settings(BaseSettings):
         default=8,
         description="Calls that madre gets at once from this host; 0: any number.",
     )
+    switch_health: Health = Field(
+        default="",
+        description="Path on switch's server that tells whether it is alive, from the "
+        "first `/` on; `none`: it is never asked and never thought to hang; default: "
+        "VX11_SWITCH_URL and `/health`.",
+    )
+    madre_health: Health = Field(
+        default="",
+        description="The same for madre; default: VX11_MADRE_URL and `/health`.",
+    )
     patience: Seconds = Field(
         default=3.0,
         description="After so many seconds of silence an upstream is asked for its "
-        "health; if that does not answer within 2, the next upstream is tried. As "
-        "long as an upstream's timeout or longer, it switches this off for it.",
+        "health; if that does not answer within VX11_PROBE_TIMEOUT, the next upstream "
+        "is tried. As long as an upstream's timeout or longer, it switches this off "
+        "for it.",
+    )
+    probe_timeout: Seconds = Field(
+        default=PROBE_LIMIT,
+        description="Longest that an upstream's health may take to answer, in seconds; "
+        "one that takes longer is thought to be down.",
     )
     breaker_failures: int = Field(
         default=5,
@@ -225,10 +244,11 @@ class Settings(BaseSettings):
         description="Where the gateway listens: HOST:PORT or unix:PATH.",
     )
     workers: int = Field(
-        default_factory=lambda: os.cpu_count() or 1,
+        default_factory=lambda: min(usable_cores(), MOST_WORKERS),
         ge=1,
-        le=256,
-        description="Worker processes; default: the number of cores.",
+        le=MOST_WORKERS,
+        description="Worker processes; default: the number of cores that the process "
+        "may use, by affinity and by the CPU limit of its container, rounded up.",
     )
     threads: int = Field(
         default=64,
@@ -485,6 +505,7 @@ class Settings(BaseSettings):
                 url=self.switch_url,
                 timeout=self.switch_timeout,
                 concurrency=self.switch_concurrency,
+                health=self.switch_health,
             ),
             UpstreamSettings(
                 name="madre",
@@ -492,6 +513,7 @@ class Settings(BaseSettings):
                 url=self.madre_url,
                 timeout=self.madre_timeout,
                 concurrency=self.madre_concurrency,
+                health=self.madre_health,
             ),
         )
 

@@ -44,7 +44,8 @@ class OpenAIUpstream:
     """Asks an OpenAI-speaking server, whole or streamed. Threads may share it.
 
     `url` ends in /v1 or the like. `api_key` is ours, empty for none. `model` is
-    asked for whatever the caller named; empty passes on the caller's.
+    asked for whatever the caller named; empty passes on the caller's. `health` is
+    the path of its health, empty for /models behind `url`.
     """
 
     repeatable = True  # a completion does nothing but answer
@@ -58,12 +59,13 @@ class OpenAIUpstream:
         transport: Transport,
         api_key: str = "",
         model: str = "",
+        health: str = "",
     ) -> None:
         self.name = name
         self.timeout = limits.total
         self._limits = limits
         self._model = model
-        self._service = Service(url, transport, bearer=api_key)
+        self._service = Service(url, transport, bearer=api_key, health=health)
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Ask once; return the whole reply, or a streamed one whose words come.

@@ -130,6 +130,8 @@ def _tokens() -> TokenState:
 
 def _upstream(name: str) -> UpstreamState:
     """Its health as it is known now; nobody is asked for it."""
+    if not services().health.is_probed(name):
+        return UpstreamState(status="unprobed", reason="not probed", **_guard(name))
     verdict = services().health.verdict(name)
     if verdict is None:
         return UpstreamState(status="unknown", reason="not asked yet", **_guard(name))

@@ -54,7 +54,9 @@ class CallsState(BaseModel):
 class UpstreamState(BaseModel):
     """What is known of an upstream."""
 
-    status: Literal["up", "down", "unknown"]
+    status: Literal["up", "down", "unknown", "unprobed"] = Field(
+        description="`unknown`: not asked yet. `unprobed`: never asked for its health."
+    )
     reason: str = Field(description="Why, in a word; `ok` if it is up.")
     breaker: Literal["closed", "open", "half-open"] | None = Field(
         default=None, description="Its circuit, as the whole host sees it."

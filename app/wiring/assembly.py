@@ -50,9 +50,7 @@ class Assembly:
             one.name: parts.upstream(one, settings, self.transport)
             for one in settings.effective_upstreams()
         }
-        self.health = HealthBoard(self.shared)
-        pings = {name: upstream.ping for name, upstream in self.upstreams.items()}
-        self.prober = Prober(self.health, pings, self.shared)
+        self.health, self.prober = self._health_and_prober()
         self.breakers = self._breakers()
         self.guards = {
             one.name: self._guarded(one) for one in settings.effective_upstreams()
@@ -142,9 +140,14 @@ class Assembly:
                 CallCap(one.name, self.shared, one.concurrency or None),
                 CallCap(f"extra:{one.name}", self.shared, EXTRA_CALLS),
             ),
-            hang_check=HangCheck(self.prober.inquire, self.settings.patience),
+            hang_check=self._hang_check(one.name),
             queue_wait=self.settings.queue_wait,
         )
+
+    def _hang_check(self, name: str) -> HangCheck | None:
+        if not self.health.is_probed(name):
+            return None
+        return HangCheck(self.prober.inquire, self.settings.patience)
 
     def _repeating(self, one: UpstreamSettings) -> Upstream:
         """The upstream; one whose kind allows it is asked again where it helps."""
@@ -152,6 +155,18 @@ class Assembly:
         if isinstance(upstream, openai_wire.OpenAIUpstream):
             return Repeating(upstream, one.retries, RetryAllowance())
         return upstream
+
+    def _health_and_prober(self) -> tuple[HealthBoard, Prober]:
+        entries = self.settings.effective_upstreams()
+        unprobed = [one.name for one in entries if not one.is_probed]
+        board = HealthBoard(self.shared, unprobed=unprobed)
+        pings = {
+            name: upstream.ping
+            for name, upstream in self.upstreams.items()
+            if board.is_probed(name)
+        }
+        limit = self.settings.probe_timeout
+        return board, Prober(board, pings, self.shared, limit=limit)
 
     def _breakers(self) -> dict[str, CircuitBreaker]:
         """One for each upstream; a sign of life ends what is open."""

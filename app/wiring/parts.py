@@ -51,6 +51,7 @@ def upstream(
             token=_plain_token(settings),
             metadata_allowed=frozenset(settings.metadata_allowed),
             transport=transport,
+            health=one.health,
         )
     if one.kind == "openai":
         return openai_wire.OpenAIUpstream(
@@ -62,9 +63,14 @@ def upstream(
             transport=transport,
             api_key=one.api_key.get_secret_value(),
             model=one.model,
+            health=one.health,
         )
     return MadreUpstream(
-        name=one.name, url=one.url, timeout=one.timeout, transport=transport
+        name=one.name,
+        url=one.url,
+        timeout=one.timeout,
+        transport=transport,
+        health=one.health,
     )
 
 
@@ -111,8 +117,10 @@ def memory_is_short(settings: Settings) -> Callable[[], bool]:
     """Make what tells that a process had better take on nothing more."""
     if settings.max_memory:
         return Watermark(settings.max_memory * 1_000_000, memory.resident)
-    limit = memory.container_limit()
-    return Watermark(limit, memory.container_used) if limit else lambda: False
+    if (found := memory.container_limit()) is None:
+        return lambda: False
+    group, limit = found
+    return Watermark(limit, lambda: memory.container_used(group))
 
 
 def content_policy(settings: Settings, key: Callable[[], bytes]) -> ContentPolicy:

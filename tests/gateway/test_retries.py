@@ -90,6 +90,26 @@ def test_a_hiccup_is_asked_again_once(ask, vllm, hiccup):
     assert len(caught.value.attempts) == 2
 
 
+def test_a_hiccup_may_ask_for_a_rest_too(ask, vllm, clock):
+    vllm.fail(Refused("http_5xx", status=503, retry_after=2))
+    began = clock()
+
+    ask()
+
+    assert vllm.calls == 2
+    assert 2 <= clock() - began <= 2.5
+
+
+@pytest.mark.parametrize("after", [29.5, 60])
+def test_a_hiccup_whose_rest_does_not_fit_is_not_asked_again(ask, vllm, after):
+    vllm.fail(Refused("http_5xx", status=503, retry_after=after))
+
+    with pytest.raises(Refused):
+        ask()
+
+    assert vllm.calls == 1
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -24,7 +24,7 @@ from app.sandbox.openai import OpenAI, Voice
 from app.sandbox.server import SandboxServer
 from app.upstreams.openai_wire import Limits, OpenAIUpstream
 from tests.fakes import a_request
-from tests.upstreams.raw_server import answering
+from tests.upstreams.raw_server import answering, serving
 
 KEY = "sk-canary-0123456789"
 WORDS = [f"wörd{i}" for i in range(60)]
@@ -464,6 +464,15 @@ class TestHealth:
         (request,) = server.requests
         assert (request.method, request.path) == ("GET", "/v1/models")
         assert server.chats == 0
+
+    def test_it_may_have_a_path_of_its_own_and_the_key_is_shown(self, adapt, serve):
+        server = serve(serving)
+        upstream = adapt(server.url, api_key="sk-own", health="/health/readiness")
+
+        upstream.ping(Budget(2))
+
+        assert server.requests[0].startswith(b"GET /health/readiness HTTP/1.1\r\n")
+        assert b"Authorization: Bearer sk-own" in server.requests[0]
 
     def test_a_server_in_trouble_is_not_alive(self, upstream, server):
         server.break_with("http_status", status=503, path="*")
