@@ -163,10 +163,9 @@ class Settings(BaseSettings):
         "each further opening, and each time a random part of it.",
     )
     breaker_open_max: Seconds = Field(
-        default=20.0,
-        validate_default=True,
-        description="Longest that a circuit is ever open, in seconds; at least "
-        "VX11_BREAKER_OPEN. Short, since an open circuit only chooses: where nobody "
+        default_factory=lambda known: max(20.0, known["breaker_open"]),
+        description="Longest that a circuit is ever open, in seconds; default: 20, or "
+        "VX11_BREAKER_OPEN if that is more. Short, since an open circuit only chooses: where nobody "
         "else answers, that upstream is asked all the same.",
     )
     breaker_slow_call: float = Field(
