@@ -16,6 +16,7 @@ from app.gateway.errors import (
     NobodyAnswered,
     Overloaded,
     ShuttingDown,
+    StreamLimit,
     Unfit,
     Unsupported,
     UpstreamError,
@@ -51,7 +52,9 @@ FAULTS: Mapping[str, str] = {
     "bad_encoding": "upstream_bad_reply",
     "bad_json": "upstream_bad_reply",
     "bad_status": "upstream_bad_reply",
+    "bad_tool_call": "upstream_bad_reply",
     "diverged": "upstream_bad_reply",
+    "empty": "upstream_bad_reply",
     "empty_body": "upstream_bad_reply",
     "protocol": "upstream_bad_reply",
     "redirect": "upstream_bad_reply",
@@ -79,6 +82,7 @@ CLASSES: Mapping[type[BaseException], str] = {
     NobodyAnswered: "upstream_nobody_answered",
     Overloaded: "policy_overloaded",
     ShuttingDown: "gateway_shutting_down",
+    StreamLimit: "policy_stream_limit",
     AuditUnavailable: AUDIT_UNAVAILABLE,
 }
 

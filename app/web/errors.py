@@ -25,6 +25,7 @@ from app.gateway.errors import (
     Overloaded,
     SearchTookTooLong,
     ShuttingDown,
+    StreamLimit,
     UnknownModel,
     Unsupported,
     consequence,
@@ -45,6 +46,7 @@ DETAILS: dict[type[GatewayError], str] = {
     Interrupted: "the reply broke off",
     Overloaded: "too many requests at once",
     ShuttingDown: "the gateway is shutting down",
+    StreamLimit: "the reply took longer than a stream may last",
     CallerGone: "the caller hung up",
 }
 

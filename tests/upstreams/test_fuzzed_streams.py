@@ -47,7 +47,7 @@ def read(stream):
     """What was said, and whether it was said to be complete."""
     budget = Budget(30)
     exchange = FakeExchange(stream.pieces, stream.is_cut)
-    reply = StreamedReply(exchange, budget, budget, 10.0, 1)
+    reply = StreamedReply(exchange, budget, budget, 10.0)
     said = []
     try:
         reply.begin()

@@ -38,7 +38,9 @@ const FAULTS = {
   // no answer that is one
   bad_json: "sent no proper JSON",
   bad_content_type: "sent something else than JSON",
+  bad_tool_call: "asked for a tool with half of a call",
   bad_encoding: "sent an encoding that was not asked for",
+  empty: "answered without a word",
   empty_body: "sent nothing",
   schema: "sent an answer of the wrong shape",
   protocol: "did not speak HTTP",
@@ -49,6 +51,7 @@ const FAULTS = {
   // ended by something else
   client_gone: "was not waited for: the caller left",
   shutting_down: "was not waited for: the gateway was shutting down",
+  stream_limit: "spoke for longer than a stream may last",
   internal_error: "was not understood: the gateway made a mistake",
 };
 
@@ -71,6 +74,7 @@ const PROBLEMS = {
   unreachable: "The gateway can not be reached",
   invalid_request: "The request is not valid",
   shutting_down: "The gateway is shutting down",
+  stream_limit: "The answer took longer than a stream may last",
   content_filter: "A content policy forbids it",
   unsupported: "No upstream can do what was asked",
 };
