@@ -28,10 +28,12 @@ class Ending:
     def __init__(self, expected: int) -> None:
         self.reasons: dict[int, str | None] = {}  # the last proper one of each choice
         self._expected = expected
-        self._open: set[int] = set()  # choices that did not end, or went on since
+        self._endless: set[int] = set()  # choices that have no proper reason yet
+        self._open: set[int] = set()  # these, and those that went on behind theirs
         self._has_said = False
         self._is_doubtful = False  # words came behind a reason: it was none
         self._is_told = False
+        self._was_told_wrongly = False  # words came behind the usage
 
     @property
     def state(self) -> State:
@@ -50,21 +52,25 @@ class Ending:
         self._has_said |= says
         if index not in self.reasons:
             self.reasons[index] = None
+            self._endless.add(index)
             self._go_on(index)
         elif says and index not in self._open:
             self._is_doubtful = True
             self._go_on(index)
         if is_end(reason):
             self.reasons[index] = reason
+            self._endless.discard(index)
             if not (says and self._is_doubtful):
                 self._open.discard(index)
-        elif reason and not is_end(self.reasons[index]):
+        elif reason and index in self._endless:
             self.reasons[index] = reason
 
     def take_usage(self) -> None:
         """Take in that a chunk of nothing but usage came."""
-        self._is_told = bool(self.reasons) and not self._open
+        more = self._open if self._was_told_wrongly else self._endless
+        self._is_told = bool(self.reasons) and not more
 
     def _go_on(self, index: int) -> None:
         self._open.add(index)
+        self._was_told_wrongly |= self._is_told
         self._is_told = False

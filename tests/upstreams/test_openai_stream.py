@@ -164,10 +164,11 @@ class TestTheEnd:
             (saying("5 mg, not", "stop"), USAGE, saying(" 50"), BARE, USAGE, SILENCE),
             (saying("5 mg, not 50"), BARE, USAGE, SILENCE),
             (saying("5 mg, not 50"), BARE, USAGE, RESET),
+            (saying("5 mg, not", "stop"), saying(" 50"), USAGE, SILENCE),
             (saying("5 mg, not 50"), BARE, saying("", role="assistant"), SILENCE),
             (saying("5 mg, not 50"), saying("", "odd"), BARE, saying("", "odd")),
         ],
-        ids=range(11),
+        ids=range(12),
     )
     def test_what_comes_behind_a_finish_reason_is_part_of_the_answer(
         self, begun, pieces
@@ -187,13 +188,14 @@ class TestTheEnd:
             ((saying("one", "stop"), ERROR, DONE), "upstream_error"),
             ((saying("one", "stop"), USAGE, ERROR), "upstream_error"),
             ((saying("one", "stop"), USAGE, saying(" two"), RESET), "reset"),
+            ((saying("1", "stop"), USAGE, saying("2", "stop"), USAGE, RESET), "reset"),
             ((saying("one", "stop"), saying("", "abort"), DONE), "upstream_error"),
             # Reasons came with words that were not the last ones.
             ((saying("one", "stop"), saying(" two", "stop"), SILENCE), "stream_idle"),
             ((saying("one", "stop"), saying(" two"), SILENCE), "stream_idle"),
             ((saying("one", "odd"), SILENCE), "stream_idle"),
         ],
-        ids=range(10),
+        ids=range(11),
     )
     def test_what_breaks_behind_it_is_told(self, begun, pieces, meaning, wanted):
         stream = begun(*pieces, seconds=90, wanted=wanted)
