@@ -495,6 +495,16 @@ class TestWhatDoesNotFitTogether:
 
         assert load().breaker_open_max == 61
 
+    def test_a_stream_may_last_as_long_as_a_chat_at_least(self, env):
+        env(CHAT_DEADLINE="700")
+        assert load().stream_deadline == 700
+
+        env(STREAM_DEADLINE="650")
+        (problem,) = problems()
+
+        assert problem.startswith("VX11_STREAM_DEADLINE: 650 must be at least ")
+        assert "VX11_CHAT_DEADLINE (700)" in problem
+
     def test_a_short_key_of_the_chain_is_refused(self, env):
         env(AUDIT_KEY="fifteen-letters")
         (problem,) = problems()

@@ -168,11 +168,12 @@ class Audited:
             if isinstance(error, Overloaded):  # a refusal waits for no disk
                 self._trail.note(intent, closing)
             else:
-                self._finish(intent, closing, budget)
+                self._finish(intent, closing, budget, budget.remaining())
             raise
 
         def close_record(stream: ReplyStream) -> None:
-            took = self._finish(intent, self._closing(stream, started), budget)
+            left = budget.stream_remaining()
+            took = self._finish(intent, self._closing(stream, started), budget, left)
             stream.annotate(audit_seconds=took)
 
         stream.annotate(audit_id=intent.id)
@@ -211,11 +212,13 @@ class Audited:
                 raise
             log.error("Answering without a record (VX11_AUDIT_MODE=best_effort)")
 
-    def _finish(self, intent: Intent, closing: Closing, budget: Budget) -> float:
+    def _finish(
+        self, intent: Intent, closing: Closing, budget: Budget, left: float
+    ) -> float:
         if not self._required:
             self._trail.note(intent, closing)
             return 0.0
-        limit = min(COMMIT_LIMIT, budget.remaining() + GRACE)
+        limit = min(COMMIT_LIMIT, left + GRACE)
         return self._trail.finish(intent, closing, limit, partial(_beat, budget))
 
     def _closing(self, stream: ReplyStream, started: float) -> Closing:

@@ -52,6 +52,7 @@ _BY_BLAME: Mapping[Blame, tuple[str, ...]] = {
     ),
     Blame.REQUEST: (
         "bad_status",
+        "bad_tool_call",
         "content_filter",
         "context_length",
         "diverged",

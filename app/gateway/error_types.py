@@ -17,6 +17,7 @@ from app.gateway.errors import (
     Overloaded,
     Rejected,
     ShuttingDown,
+    StreamLimit,
     Unfit,
     Unsupported,
     UpstreamError,
@@ -52,6 +53,7 @@ FAULTS: Mapping[str, str] = {
     "bad_encoding": "upstream_bad_reply",
     "bad_json": "upstream_bad_reply",
     "bad_status": "upstream_bad_reply",
+    "bad_tool_call": "upstream_bad_reply",
     "diverged": "upstream_bad_reply",
     "empty": "upstream_bad_reply",
     "empty_body": "upstream_bad_reply",
@@ -85,6 +87,7 @@ CLASSES: Mapping[type[BaseException], str] = {
     NobodyAnswered: "upstream_nobody_answered",
     Overloaded: "policy_overloaded",
     ShuttingDown: "gateway_shutting_down",
+    StreamLimit: "policy_stream_limit",
     AuditUnavailable: AUDIT_UNAVAILABLE,
 }
 

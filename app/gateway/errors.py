@@ -19,6 +19,7 @@
     ├── CallerGone             the caller hung up
     ├── Overloaded             our own admission refused
     ├── ShuttingDown           the gateway stops before the answer can be had
+    ├── StreamLimit            the stream lasted as long as one may
     └── AuditUnavailable       the record cannot be written
         └── SearchTookTooLong  too many records to look through
 
@@ -156,6 +157,12 @@ class ShuttingDown(GatewayError):
     code = "shutting_down"
 
 
+class StreamLimit(GatewayError):
+    """The stream lasted as long as one may; whoever spoke is not to blame."""
+
+    code = "stream_limit"
+
+
 class AuditUnavailable(GatewayError):
     """The record cannot be committed, so no answer may leave."""
 
@@ -200,6 +207,7 @@ CONSEQUENCES: dict[type[GatewayError], Consequence] = {
     CallerGone: Consequence(fails_over=False, status=499),
     Overloaded: Consequence(fails_over=False, status=503),
     ShuttingDown: Consequence(fails_over=False, status=503),
+    StreamLimit: Consequence(fails_over=False, status=504),
     AuditUnavailable: Consequence(fails_over=False, status=503),
     SearchTookTooLong: Consequence(fails_over=False, status=503),
 }

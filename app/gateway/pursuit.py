@@ -98,6 +98,10 @@ class Pursuit:
                 self._failed(upstream, error)
         raise self._telling(self._nobody())
 
+    def renew(self) -> None:
+        """Give those who come next the whole time again: a stream has broken."""
+        self._budget = self._budget.renewed()
+
     def over(self, stream: ReplyStream, fault: str | None = None) -> None:
         """Note how the reply that began last has ended.
 

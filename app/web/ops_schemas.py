@@ -73,7 +73,9 @@ class Policy(BaseModel):
     """How chats are handled."""
 
     order: list[str] = Field(description="The upstreams, in the order of asking.")
-    deadline_s: float = Field(description="Seconds within which a chat ends.")
+    deadline_s: float = Field(
+        description="Seconds in which a chat ends, and a live stream begins."
+    )
 
 
 class TokenState(BaseModel):

@@ -98,6 +98,7 @@ class Assembly:
             keyring=self.keyring,
             upstreams=tuple(self.upstreams),
             deadline=settings.chat_deadline,
+            stream_deadline=settings.stream_deadline,
             max_body=settings.max_body,
             close=self.close,
             stream_mode=StreamMode(settings.stream_mode),

@@ -58,7 +58,10 @@ def upstream(
             name=one.name,
             url=one.url,
             limits=openai_wire.Limits(
-                one.timeout, one.first_token_timeout, one.idle_timeout
+                total=one.timeout,
+                first_token=one.first_token_timeout,
+                idle=one.idle_timeout,
+                stream=one.stream_timeout,
             ),
             transport=transport,
             api_key=one.api_key.get_secret_value(),

@@ -288,3 +288,21 @@ def test_a_reply_that_is_closed_early_says_why_on_record(chat, trail, switch):
 
     ((_, closing),) = trail.closed
     assert (closing.outcome, closing.code) == ("cancelled", "client_gone")
+
+
+@pytest.mark.parametrize(("lasting", "limit"), [(600, 2.0), (37.5, 1.7), (36, 0.2)])
+def test_the_record_of_a_long_stream_has_its_time_too(clock, switch, lasting, limit):
+    limits = []
+
+    class Timed(FakeTrail):
+        def finish(self, intent, closing, timeout, pulse):
+            limits.append(timeout)
+            return super().finish(intent, closing, timeout)
+
+    budget = Budget(36, clock=clock).streaming(lasting)
+    stream = an_audited(Timed(), switch).open(a_request(stream=True), budget)
+    clock.advance(36)
+
+    stream.collect()
+
+    assert limits == [pytest.approx(limit)]

@@ -29,6 +29,7 @@ def test_a_fault_blames_the_server_only_where_no_request_can_bring_it_about(faul
     }
     exceptions = {
         "silent": Blame.SERVER,  # its health did not answer either
+        "bad_tool_call": Blame.REQUEST,  # a model's words, that the caller asked for
         "bad_status": Blame.REQUEST,  # a 4xx: it is alive and dislikes the request
         "diverged": Blame.REQUEST,  # it was to say what another one has said
         "empty": Blame.REQUEST,  # one word, or a stop sequence, was asked for

@@ -10,6 +10,7 @@ from app.gateway.errors import (
     Interrupted,
     NobodyAnswered,
     Refused,
+    StreamLimit,
 )
 from app.gateway.handler import Outcome, ReplyStream
 from app.gateway.routing import ChatRouter
@@ -191,6 +192,31 @@ class TestLive:
             open_stream().collect()
 
         assert second.calls == 0
+
+    def test_who_goes_on_has_the_whole_time_again(self, first, second, clock):
+        class Late(FakeUpstream):
+            def _speak(self):
+                yield Delta("One ")
+                clock.advance(100)
+                raise CUT
+
+        router = ChatRouter([Late("late", clock=clock), second], clock)
+        budget = Budget(36, clock=clock).streaming(600)
+
+        reply = router.open(a_request(stream=True), budget).collect()
+
+        assert reply.text == "One two three"
+        assert second.limits == [30.0]
+
+    def test_our_own_limit_ends_it_and_nobody_goes_on(self, open_stream, first, second):
+        first.breaks_with = StreamLimit()
+        stream = open_stream()
+
+        with pytest.raises(StreamLimit):
+            stream.collect()
+
+        assert second.calls == 0
+        assert faults(stream.reply) == [("first", "stream_limit")]
 
     def test_a_reader_who_leaves_is_not_gone_on_for(self, open_stream, first, second):
         first.breaks_with = CallerGone()

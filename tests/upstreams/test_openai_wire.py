@@ -175,12 +175,18 @@ class TestWhole:
         assert [c["index"] for c in reply.choices] == [0, 1, 2]
 
     @pytest.mark.parametrize(
-        "fault", ["reply_empty", "reply_blank", "reply_null", "reply_number"]
+        ("fault", "meaning"),
+        [
+            ("reply_empty", "empty"),
+            ("reply_blank", "empty"),
+            ("reply_null", "empty"),
+            ("reply_number", "schema"),
+        ],
     )
-    def test_what_is_no_text_is_no_answer(self, upstream, server, fault):
+    def test_what_is_no_text_is_no_answer(self, upstream, server, fault, meaning):
         server.break_with(fault)
 
-        with pytest.raises(BadReply, match="schema"):
+        with pytest.raises(BadReply, match=meaning):
             ask(upstream)
 
     @pytest.mark.parametrize(
@@ -381,9 +387,9 @@ class TestStreamed:
         [
             ((), "truncated"),
             ((chunk(role="assistant"),), "truncated"),
-            ((b"[DONE]",), "schema"),
-            ((chunk("", "stop"), b"[DONE]"), "schema"),
-            ((chunk(" "), chunk("\n", "stop"), b"[DONE]"), "schema"),
+            ((b"[DONE]",), "empty"),
+            ((chunk("", "stop"), b"[DONE]"), "empty"),
+            ((chunk(" "), chunk("\n", "stop"), b"[DONE]"), "empty"),
             ((chunk("Hi"), chunk("there")), "truncated"),
             ((chunk("Hi", "error"), b"[DONE]"), "upstream_error"),
             ((b'{"choices": "none"}', b"[DONE]"), "schema"),
@@ -395,10 +401,10 @@ class TestStreamed:
         with pytest.raises((BadReply, Interrupted), match=meaning):
             read(raw, *chunks)
 
-    def test_thoughts_are_passed_on_but_are_no_answer(self, raw):
+    def test_thoughts_alone_are_no_text(self, raw):
         thought = chunk(reasoning_content="hm")
 
-        with pytest.raises((BadReply, Interrupted), match="schema"):
+        with pytest.raises((BadReply, Interrupted), match="empty"):
             read(raw, thought, chunk(reason="stop"), b"[DONE]")
 
     def test_thoughts_before_an_answer_are_passed_on(self, serve, adapt):
@@ -653,9 +659,9 @@ class TestToldAsText:
         ids=str,
     )
     def test_an_answer_without_text_is_none(self, answers, raw, reason, said):
-        with pytest.raises(BadReply, match="schema"):
+        with pytest.raises(BadReply, match="empty"):
             answers(message(reason, **said))
-        with pytest.raises(BadReply, match="schema"):
+        with pytest.raises(BadReply, match="empty"):
             raw(chunk(**said), chunk(reason=reason), DONE)
 
     def test_what_a_filter_took_is_told_as_that(self, answers, raw):
@@ -683,7 +689,7 @@ class TestToldAsText:
         raw(chunk(reasoning_content="hm"), route="openai")
 
     def test_for_them_too_zero_width_is_nothing(self, answers):
-        with pytest.raises(BadReply, match="schema"):
+        with pytest.raises(BadReply, match="empty"):
             answers(message(content="\u200b"), route="openai")
 
 
@@ -745,12 +751,10 @@ def test_a_model_without_a_usable_name_is_called_as_it_was_asked(answers, raw, n
     assert told.collect().model == "wanted"
 
 
-def test_tool_calls_of_no_shape_are_passed_on_where_they_were_to_be_streamed(answers):
-    stream = answers(
-        message("tool_calls", tool_calls=["x"]), stream=True, route="openai"
-    )
-
-    assert next(stream).choices[0]["delta"]["tool_calls"] == ["x"]
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "to be streamed"])
+def test_tool_calls_of_no_shape_are_none(answers, stream):
+    with pytest.raises(BadReply, match="bad_tool_call"):
+        answers(message("tool_calls", tool_calls=["x"]), stream=stream, route="openai")
 
 
 FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\n"

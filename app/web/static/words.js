@@ -39,20 +39,21 @@ const FAULTS = {
   // no answer that is one
   bad_json: "sent no proper JSON",
   bad_content_type: "sent something else than JSON",
+  bad_tool_call: "asked for a tool with half of a call",
   bad_encoding: "sent an encoding that was not asked for",
+  empty: "answered without a word",
   empty_body: "sent nothing",
   schema: "sent an answer of the wrong shape",
   protocol: "did not speak HTTP",
   too_large: "sent too much",
-  empty: "said nothing",
   internal: "sent what we could not handle",
-  stream_limit: "was still talking at the end of its time",
   diverged: "went on differently than it had begun",
   unfinished: "has only begun what was asked",
   needs_confirmation: "asks to be told that it may go on",
   // ended by something else
   client_gone: "was not waited for: the caller left",
   shutting_down: "was not waited for: the gateway was shutting down",
+  stream_limit: "spoke for longer than a stream may last",
   internal_error: "was not understood: the gateway made a mistake",
 };
 
@@ -75,6 +76,7 @@ const PROBLEMS = {
   unreachable: "The gateway can not be reached",
   invalid_request: "The request is not valid",
   shutting_down: "The gateway is shutting down",
+  stream_limit: "The answer took longer than a stream may last",
   content_filter: "A content policy forbids it",
   unsupported: "No upstream can do what was asked",
 };
