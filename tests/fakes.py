@@ -85,6 +85,7 @@ class FakeTrail:
 
     key: bytes = b"k" * 32
     is_down: bool = False
+    unsigned: int = 0
     begun: list = field(default_factory=list)
     closed: list = field(default_factory=list)
 

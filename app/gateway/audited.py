@@ -8,26 +8,24 @@ veto: the reply is then not delivered.
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from enum import Enum
-from functools import partial
 from time import monotonic, time
 from typing import Any
 
-from app.gateway import strict_json
+from app.gateway import closings, strict_json
 from app.gateway.assembly import assembled
-from app.gateway.audit import Closing, Intent, Trail, new_audit_id
+from app.gateway.audit import Closing, Intent, Trail, new_audit_id, undelivered
 from app.gateway.budget import Budget, Clock
 from app.gateway.chat import Attempt, ChatReply, ChatRequest, Message
 from app.gateway.errors import (
     AuditUnavailable,
-    CallerGone,
     GatewayError,
     Overloaded,
-    consequence,
 )
-from app.gateway.handler import ChatHandler, Outcome, ReplyStream
+from app.gateway.handler import ChatHandler, ReplyStream
 from app.gateway.redaction import Redactor
 
 log = logging.getLogger(__name__)
@@ -159,30 +157,34 @@ class Audited:
         Raises AuditUnavailable before anything is asked if the trail is down.
         """
         started = self._clock()
-        intent = self._intent(request)
-        self._begin(intent)
+        intent = self._begun(request)
+        if intent is None:
+            return self._inner.open(request, budget)
         try:
             stream = self._inner.open(request, budget)
         except Exception as error:
-            closing = self._closing_of_error(error, started)
-            if isinstance(error, Overloaded):  # a refusal waits for no disk
-                self._trail.note(intent, closing)
-            else:
-                self._finish(intent, closing, budget, budget.remaining())
+            self._close_failed(intent, error, started, budget)
             raise
 
         def close_record(stream: ReplyStream) -> None:
-            left = budget.stream_remaining()
-            took = self._finish(intent, self._closing(stream, started), budget, left)
-            stream.annotate(audit_seconds=took)
+            bare = closings.of_reply(stream, *self._times(started))
+            with self._closing(intent, bare):
+                closing = self._told(bare, stream.reply, stream.pieces)
+                left = budget.stream_remaining()
+                took = self._finish(intent, closing, budget, left)
+                stream.annotate(audit_seconds=took)
 
         stream.annotate(audit_id=intent.id)
-        stream.on_end(close_record)
+        stream.on_end(close_record, may_veto=True)
         return stream
 
     def refuse(self, request: ChatRequest, code: str, status: int) -> None:
         """Record, without waiting, that a door turned a request away."""
-        intent = self._intent(request)
+        try:
+            intent = self._intent(request)
+        except Exception:
+            log.exception("The record of a refusal broke")
+            return
         closing = Closing(
             outcome="refused",
             code=code,
@@ -191,6 +193,16 @@ class Audited:
             closed_at=intent.opened_at,
         )
         self._trail.note(intent, closing)
+
+    def _begun(self, request: ChatRequest) -> Intent | None:
+        """Note the intent; None only in best effort, if there cannot even be one."""
+        intent = None
+        try:
+            intent = self._intent(request)
+            self._trail.begin(intent)
+        except Exception as error:
+            self._veto(error)
+        return intent
 
     def _intent(self, request: ChatRequest) -> Intent:
         now = self._wall_clock()
@@ -204,13 +216,41 @@ class Audited:
             request=self._policy.request(request),
         )
 
-    def _begin(self, intent: Intent) -> None:
+    def _close_failed(
+        self, intent: Intent, error: Exception, started: float, budget: Budget
+    ) -> None:
+        bare = closings.of_error(error, *self._times(started))
+        with self._closing(intent, bare):
+            attempts = error.attempts if isinstance(error, GatewayError) else ()
+            closing = self._told(bare, ChatReply("", "", "", attempts=attempts))
+            if isinstance(error, Overloaded):  # a refusal waits for no disk
+                self._trail.note(intent, closing)
+            else:
+                self._finish(intent, closing, budget, budget.remaining())
+
+    @contextmanager
+    def _closing(self, intent: Intent, bare: Closing) -> Iterator[None]:
+        """Turn whatever breaks in here into a veto.
+
+        The chat then ends on record without words, instead of staying open.
+        """
         try:
-            self._trail.begin(intent)
-        except AuditUnavailable:
-            if self._required:
-                raise
-            log.error("Answering without a record (VX11_AUDIT_MODE=best_effort)")
+            yield
+        except Exception as error:
+            if not isinstance(error, AuditUnavailable):
+                ending = undelivered(bare) if self._required else bare
+                with suppress(Exception):  # the veto matters more
+                    self._trail.note(intent, ending)
+            self._veto(error)
+
+    def _veto(self, error: Exception) -> None:
+        """Raise AuditUnavailable; in best effort the answer goes out all the same."""
+        if not isinstance(error, AuditUnavailable):
+            log.error("The record of a chat broke", exc_info=error)
+            error = AuditUnavailable("internal_error")
+        if self._required:
+            raise error
+        log.error("Answering without a record (VX11_AUDIT_MODE=best_effort)")
 
     def _finish(
         self, intent: Intent, closing: Closing, budget: Budget, left: float
@@ -219,51 +259,26 @@ class Audited:
             self._trail.note(intent, closing)
             return 0.0
         limit = min(COMMIT_LIMIT, left + GRACE)
-        return self._trail.finish(intent, closing, limit, partial(_beat, budget))
+        return self._trail.finish(intent, closing, limit, budget.check)
 
-    def _closing(self, stream: ReplyStream, started: float) -> Closing:
-        reply, error = stream.reply, stream.error
-        status = 200 if stream.outcome is Outcome.COMPLETED else _status(error)
-        return self._closed(
-            started,
-            outcome=(stream.outcome or Outcome.CANCELLED).value,
-            code=_code(error or _gone(stream)),
-            status=status,
-            reply=reply,
-            pieces=stream.pieces,
-        )
+    def _times(self, started: float) -> tuple[float, float]:
+        """For how many seconds a chat went on, and the Unix time of its end."""
+        return self._clock() - started, self._wall_clock()
 
-    def _closing_of_error(self, error: Exception, started: float) -> Closing:
-        attempts = error.attempts if isinstance(error, GatewayError) else ()
-        return self._closed(
-            started,
-            outcome=_outcome(error),
-            code=_code(error),
-            status=_status(error),
-            reply=ChatReply(text="", upstream="", model="", attempts=attempts),
-        )
-
-    def _closed(
+    def _told(
         self,
-        started: float,
-        *,
-        outcome: str,
-        code: str | None,
-        status: int,
+        bare: Closing,
         reply: ChatReply,
         pieces: Sequence[Mapping[str, Any]] = (),
     ) -> Closing:
-        return Closing(
-            outcome=outcome,
-            code=code,
-            status=status,
+        """An ending with all that is stored of the reply."""
+        return replace(
+            bare,
             provider=reply.upstream or None,
             model=self._policy.name(reply.model) or None,
             degraded_by=reply.degraded_by,
             reply=self._policy.reply(reply, pieces),
             attempts=_json([_drawn(attempt) for attempt in reply.attempts]),
-            duration=self._clock() - started,
-            closed_at=self._wall_clock(),
             input_tokens=reply.usage.input_tokens,
             output_tokens=reply.usage.output_tokens,
         )
@@ -278,35 +293,3 @@ def _drawn(attempt: Attempt) -> dict[str, object]:
         "status": attempt.status,
         "span": attempt.span,
     }
-
-
-def _beat(budget: Budget) -> None:
-    """Ask the budget's checks, which keep a stream's caller waiting, and no more.
-
-    Whatever they say, the record is committed all the same.
-    """
-    with suppress(Exception):
-        budget.check()
-
-
-def _code(error: BaseException | None) -> str | None:
-    if error is None:
-        return None
-    return error.code if isinstance(error, GatewayError) else GatewayError.code
-
-
-def _gone(stream: ReplyStream) -> CallerGone | None:
-    """Who closes a reply before its end, and gives no reason, does not want it."""
-    return CallerGone() if stream.outcome is Outcome.CANCELLED else None
-
-
-def _status(error: BaseException | None) -> int:
-    if isinstance(error, GatewayError):
-        return consequence(error).status
-    return 499 if error is None else 500
-
-
-def _outcome(error: Exception) -> str:
-    if isinstance(error, CallerGone):
-        return Outcome.CANCELLED.value
-    return "refused" if isinstance(error, Overloaded) else Outcome.FAILED.value
