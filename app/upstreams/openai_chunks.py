@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from pydantic_core import from_json
+
 from app.gateway.chat import NOTHING, THOUGHTS, ChatReply, Delta, Usage, is_blank
 from app.gateway.errors import BadReply, ContentFiltered
 from app.upstreams.openai_calls import ToolCalls
@@ -46,6 +48,14 @@ class Wanted:
 
 
 ANYTHING = Wanted()
+
+
+def parsed(data: bytes) -> object:
+    """The JSON value of an event's data; None if it is none."""
+    try:
+        return from_json(data)
+    except ValueError:
+        return None
 
 
 def is_chunk(value: object) -> TypeGuard[Mapping[str, Any]]:

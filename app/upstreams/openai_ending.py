@@ -54,7 +54,7 @@ class Ending:
             self.reasons[index] = None
             self._endless.add(index)
             self._go_on(index)
-        elif says and index not in self._open:
+        elif says and (self._is_told or index not in self._open):
             self._is_doubtful = True
             self._go_on(index)
         if is_end(reason):
@@ -64,6 +64,16 @@ class Ending:
                 self._open.discard(index)
         elif reason and index in self._endless:
             self.reasons[index] = reason
+
+    def goes_on(self, index: int) -> bool:
+        """Take in plain words of a choice that has begun and not ended, as most are.
+
+        Returns False, and does nothing, for those that need `take`.
+        """
+        if self._is_told or index not in self._open:
+            return False
+        self._has_said = True
+        return True
 
     def take_usage(self) -> None:
         """Take in that a chunk of nothing but usage came."""

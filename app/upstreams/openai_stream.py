@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from time import monotonic
 
-from pydantic_core import from_json
-
 from app.gateway.budget import Budget, Clock
 from app.gateway.chat import THOUGHTS, Delta, Usage, is_blank
 from app.gateway.errors import (
@@ -203,7 +201,7 @@ class StreamedReply(Iterator[Delta]):
         self._skip_strays()
 
     def _take(self, event: Event) -> None:
-        chunk = _parsed(event.data)
+        chunk = chunks.parsed(event.data)
         if event.kind == ERROR or is_failure(chunk):
             raise failure(chunk, self._exchange.status)
         if not chunks.is_chunk(chunk):
@@ -228,10 +226,14 @@ class StreamedReply(Iterator[Delta]):
 
     def _take_words(self, text: str) -> None:
         self._ready.append(Delta(text))
-        says, before = not is_blank(text), self._ending.state
+        says = not is_blank(text)
         self._answered |= says
-        self._ending.take(0, None, says=says)
-        self._wait_on(before, says=says)
+        if says and self._ending.goes_on(0):
+            self._patience = self._idle_limit
+        else:
+            before = self._ending.state
+            self._ending.take(0, None, says=says)
+            self._wait_on(before, says=says)
 
     def _take_choices(self, choices: tuple[chunks.Choice, ...]) -> None:
         delta = chunks.delta_of(choices, as_text=self._wanted.as_text)
@@ -291,10 +293,3 @@ def _is_late(error: UpstreamError, budget: Budget) -> bool:
     """Whether a wait took too long that the budget would still have had time for."""
     is_late = isinstance(error, NoAnswer) and error.fault in TIMEOUTS
     return is_late and budget.remaining() > 0
-
-
-def _parsed(data: bytes) -> object:
-    try:
-        return from_json(data)
-    except ValueError:
-        return None

@@ -189,13 +189,14 @@ class TestTheEnd:
             ((saying("one", "stop"), USAGE, ERROR), "upstream_error"),
             ((saying("one", "stop"), USAGE, saying(" two"), RESET), "reset"),
             ((saying("1", "stop"), USAGE, saying("2", "stop"), USAGE, RESET), "reset"),
+            ((saying("1", "stop"), saying("2"), USAGE, saying("3"), RESET), "reset"),
             ((saying("one", "stop"), saying("", "abort"), DONE), "upstream_error"),
             # Reasons came with words that were not the last ones.
             ((saying("one", "stop"), saying(" two", "stop"), SILENCE), "stream_idle"),
             ((saying("one", "stop"), saying(" two"), SILENCE), "stream_idle"),
             ((saying("one", "odd"), SILENCE), "stream_idle"),
         ],
-        ids=range(11),
+        ids=range(12),
     )
     def test_what_breaks_behind_it_is_told(self, begun, pieces, meaning, wanted):
         stream = begun(*pieces, seconds=90, wanted=wanted)

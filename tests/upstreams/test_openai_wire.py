@@ -779,3 +779,86 @@ def test_a_403_is_about_our_key_unless_it_is_the_filters(serve, adapt, error, ki
 
     fault = "content_filter" if kind is ContentFiltered else "upstream_auth"
     assert (type(caught.value), caught.value.fault) == (kind, fault)
+
+
+class TestWithoutWords:
+    """At OpenAI's door, an answer without a word may be one all the same."""
+
+    @pytest.mark.parametrize(
+        ("extra", "reason", "is_answer"),
+        [
+            ({"max_tokens": 1}, "length", True),
+            ({"max_tokens": 1}, "stop", True),
+            ({"max_completion_tokens": 4096}, "length", True),
+            ({"stop": ["H"]}, "stop", True),
+            ({"max_tokens": 4096}, "stop", False),
+            ({"max_tokens": 1}, "tool_calls", False),
+            ({"max_tokens": 1}, "odd", False),
+            ({"max_tokens": "1", "stop": []}, "stop", False),
+            ({}, "length", False),
+            ({}, "stop", False),
+            ({}, "content_filter", True),
+        ],
+        ids=str,
+    )
+    def test_if_the_request_may_have_made_it_so(
+        self, answers, raw, extra, reason, is_answer
+    ):
+        ask = {"route": "openai", "extra": extra}
+        if is_answer:
+            for got in (
+                answers(message(reason, content=""), **ask).collect(),
+                read(raw, chunk("", role="assistant"), chunk(reason=reason), **ask),
+            ):
+                assert (got.text, got.finish_reason) == ("", reason)
+            return
+        with pytest.raises(BadReply, match="empty"):
+            answers(message(reason, content=""), **ask)
+        with pytest.raises(BROKEN, match="empty"):
+            read(raw, chunk("", role="assistant"), chunk(reason=reason), DONE, **ask)
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            {"reasoning_content": "hm"},
+            {"thinking": "hm"},
+            {"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]},
+            {"images": [{"type": "image_url", "image_url": {"url": "data:,x"}}]},
+            {"audio": {"data": "UklGRg=="}},
+        ],
+        ids=str,
+    )
+    def test_if_it_holds_thoughts_a_picture_or_sound(self, answers, raw, said):
+        (name,) = said
+        whole = answers(message("stop", content=None, **said), route="openai").collect()
+        (delta,) = raw(chunk(**said), chunk(reason="stop"), DONE, route="openai")
+
+        assert whole.choices[0]["message"][name] == said[name]
+        assert delta.choices[0]["delta"][name] == said[name]
+
+    @pytest.mark.parametrize("reason", ["odd", None])
+    def test_thoughts_that_did_not_end_properly_are_none(self, answers, raw, reason):
+        said = {"reasoning_content": "hm"}
+
+        with pytest.raises(BadReply, match="empty"):
+            answers(message(reason, content=None, **said), route="openai")
+        with pytest.raises(BROKEN, match="empty"):
+            read(raw, chunk(**said), chunk(reason=reason), DONE, route="openai")
+
+
+@pytest.mark.parametrize("reason", ["stop", "tool_calls"])
+def test_whole_tool_calls_are_told_as_calls_and_half_ones_not_at_all(answers, reason):
+    half = [{"id": "c1", "function": {"name": "f", "arguments": '{"q": "te'}}]
+
+    whole = answers(message(reason, tool_calls=CALLS), route="openai").reply
+
+    assert whole.finish_reason == whole.choices[0]["finish_reason"] == "tool_calls"
+    with pytest.raises(BadReply, match="bad_tool_call"):
+        answers(message(reason, tool_calls=half), route="openai")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "to be streamed"])
+def test_one_choice_where_two_were_asked_for_is_told_as_it_is(answers, stream):
+    fields = {"stream": stream, "extra": {"n": 2}, "route": "openai"}
+
+    assert answers(message("stop", content="Hi"), **fields).collect().text == "Hi"
