@@ -1,8 +1,8 @@
 """Audited: no answer leaves before its record is committed.
 
-Around all but the measuring. It notes the intent before anything is asked, and hangs
-the closing of the record on the reply's ending, where a failure to commit is a
-veto: the reply is then not delivered.
+Around all but the measuring and admission. It notes the intent before anything is
+asked, and hangs the closing of the record on the reply's ending, where a failure to
+commit is a veto: the reply is then not delivered.
 """
 
 import hashlib
@@ -164,11 +164,7 @@ class Audited:
         try:
             stream = self._inner.open(request, budget)
         except Exception as error:
-            closing = self._closing_of_error(error, started)
-            if isinstance(error, Overloaded):  # a refusal waits for no disk
-                self._trail.note(intent, closing)
-            else:
-                self._finish(intent, closing, budget)
+            self._finish(intent, self._closing_of_error(error, started), budget)
             raise
 
         def close_record(stream: ReplyStream) -> None:
@@ -178,6 +174,11 @@ class Audited:
         stream.annotate(audit_id=intent.id)
         stream.on_end(close_record)
         return stream
+
+    def turn_away(self, request: ChatRequest, budget: Budget, error: Exception) -> None:
+        """Record, without waiting, that a request got no slot."""
+        closing = self._closing_of_error(error, budget.since)
+        self._trail.note(self._intent(request), closing)
 
     def refuse(self, request: ChatRequest, code: str, status: int) -> None:
         """Record, without waiting, that a door turned a request away."""

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from flask import Flask, Response, g, request
 
 from app.gateway import strict_json
+from app.gateway.admission import Place
 from app.gateway.budget import Budget, Clock
 from app.gateway.chat import ChatReply, ChatRequest, Delta
 from app.gateway.errors import CallerGone
 from app.gateway.handler import ReplyStream
 from app.web.answers import who_answers
 from app.web.caller import may_send
-from app.web.context import services
 from app.web.errors import report
 from app.web.reports import Report
 
@@ -200,14 +200,16 @@ class EventStream(Response):
         self._channel.send(held)
 
 
-def stream_answer(asked: ChatRequest, budget: Budget, dialect: Dialect) -> Response:
-    """Open a reply and return the response that will write it.
+def stream_answer(
+    place: Place, asked: ChatRequest, budget: Budget, dialect: Dialect
+) -> Response:
+    """Open a reply in its place and return the response that will write it.
 
     Raises what `open` raises, before anything was sent.
     """
     channel = Channel(budget, request.environ.get("gunicorn.socket"))
     guarded = budget.within(budget.remaining(), channel.beat)
-    g.stream = services().chat.open(asked, guarded)
+    g.stream = place.open(asked, guarded)
     response = EventStream(g.stream, channel, dialect)
     response.headers.update(who_answers(g.stream.reply))
     return response

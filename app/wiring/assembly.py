@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from app.gateway.admission import Admitted
+from app.gateway.admission import Admission
 from app.gateway.audited import Audited
 from app.gateway.breaker import CircuitBreaker, Transition
 from app.gateway.cap import CallCap
@@ -118,21 +118,21 @@ class Assembly:
             holds_secret=parts.redactor(settings).holds_secret,
         )
 
-    def _chat(self) -> Metered:
+    def _chat(self) -> Admission:
         """Put the policies around each other."""
         settings = self.settings
-        admitted = Admitted(
-            parts.router(settings, list(self.guards.values())),
-            self.gate,
-            is_short=parts.memory_is_short(settings),
-        )
         audited = Audited(
-            admitted,
+            parts.router(settings, list(self.guards.values())),
             self.trail,
             parts.content_policy(settings, self.trail.key),
             required=settings.audit_mode == "required",
         )
-        return Metered(audited, (self.measuring.metrics, *self.exporter.observers))
+        observers = (self.measuring.metrics, *self.exporter.observers)
+        return Admission(
+            Metered(audited, observers),
+            self.gate,
+            is_short=parts.memory_is_short(settings),
+        )
 
     def _guarded(self, one: UpstreamSettings) -> Guarded:
         return Guarded(
