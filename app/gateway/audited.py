@@ -5,128 +5,31 @@ asked, and hangs the closing of the record on the reply's ending, where a failur
 commit is a veto: the reply is then not delivered.
 """
 
-import hashlib
-import hmac
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from enum import Enum
 from functools import partial
 from time import monotonic, time
-from typing import Any
 
-from app.gateway import strict_json
-from app.gateway.assembly import assembled
 from app.gateway.audit import Closing, Intent, Trail, new_audit_id
 from app.gateway.budget import Budget, Clock
-from app.gateway.chat import Attempt, ChatReply, ChatRequest, Message
+from app.gateway.chat import Attempt, ChatReply, ChatRequest
+from app.gateway.content import ContentPolicy, Stored, to_json
 from app.gateway.errors import (
     AuditUnavailable,
     CallerGone,
     GatewayError,
+    NoAnswer,
     Overloaded,
     consequence,
 )
 from app.gateway.handler import ChatHandler, Outcome, ReplyStream
-from app.gateway.redaction import Redactor
 
 log = logging.getLogger(__name__)
 
 COMMIT_LIMIT = 2.0  # seconds; a disk that takes longer is down (matrix row 74)
 GRACE = 0.2  # a commit may end this much after the deadline, of the 0.25 promised
-
-
-_encode = strict_json.encoder(ensure_ascii=False, separators=(",", ":"), default=str)
-_encode_ascii = strict_json.encoder(default=str)
-
-
-class Content(Enum):
-    """How much of what was said is stored."""
-
-    FULL = "full"
-    DIGEST = "digest"
-    NONE = "none"
-
-
-class ContentPolicy:
-    """Turns requests and replies into what may be stored of them, as JSON text.
-
-    `key`, or what returns it, makes digests useless to whoever has only the
-    database; without one there are none. Threads may share it.
-    """
-
-    def __init__(
-        self, content: Content, redactor: Redactor, key: bytes | Callable[[], bytes]
-    ) -> None:
-        self._content = content
-        self._redactor = redactor
-        self._key = key if callable(key) else lambda: key
-
-    def request(self, request: ChatRequest) -> str:
-        """What is stored of a request: all that it says, and whom it asks."""
-        said: dict[str, Any] = {
-            "messages": [_said(message) for message in request.messages],
-            "context": request.context,
-            "metadata": request.metadata,
-        }
-        if request.model:
-            said["model"] = request.model
-        if request.extra:
-            said["extra"] = request.extra
-        return self._store(said)
-
-    def name(self, name: str) -> str:
-        """What is stored of an id or a model's name, whatever the policy."""
-        return self._redactor.name(name)
-
-    def reply(self, reply: ChatReply, pieces: Sequence[Mapping[str, Any]] = ()) -> str:
-        """What is stored of a reply, whole or as far as it got.
-
-        `pieces` are the choices of its deltas, where they were more than text.
-        """
-        said: dict[str, Any] = {"text": reply.text}
-        if pieces or reply.choices:
-            said["choices"] = assembled([*pieces, *reply.choices])
-        return self._store(said)
-
-    def _store(self, said: Mapping[str, Any]) -> str:
-        if self._content is Content.NONE:
-            return "{}"
-        if self._content is Content.FULL:
-            return _json(self._redacted(said))
-        text = _json(said).encode()
-        key = self._key()
-        digest = hmac.digest(key, text, hashlib.sha256).hex() if key else None
-        return _json({"hmac_sha256": digest, "bytes": len(text)})
-
-    def _redacted(self, said: Mapping[str, Any]) -> Any:
-        """What may be stored; if that cannot be found out, that nothing may."""
-        try:
-            # The names are ours and hold no secret.
-            return {name: self._redactor.value(value) for name, value in said.items()}
-        except Exception:
-            log.exception("Redaction broke; the record holds no content")
-            return {"redaction": "broke"}
-
-
-def _said(message: Message) -> list[Any]:
-    said: list[Any] = [message.role, message.content]
-    return said if message.raw is None else [*said, message.raw]
-
-
-def _json(value: object) -> str:
-    # Lone surrogates cannot be stored as UTF-8, so non-ASCII text is only kept
-    # as it is where it encodes.
-    text = _encode(value)
-    return text if _encodes(text) else _encode_ascii(value)
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+REDACTION_GRACE = 0.1  # and redaction, before that
 
 
 class Audited:
@@ -159,17 +62,26 @@ class Audited:
         Raises AuditUnavailable before anything is asked if the trail is down.
         """
         started = self._clock()
-        intent = self._intent(request)
+        asked = self._policy.request(request, _time_to_redact(budget))
+        intent = self._intent(request, asked)
         self._begin(intent)
         try:
+            if asked.is_cut:
+                raise NoAnswer("deadline")
             stream = self._inner.open(request, budget)
         except Exception as error:
             self._finish(intent, self._closing_of_error(error, started), budget)
             raise
 
         def close_record(stream: ReplyStream) -> None:
-            took = self._finish(intent, self._closing(stream, started), budget)
-            stream.annotate(audit_seconds=took)
+            within = _time_to_redact(budget)
+            said = self._policy.reply(stream.reply, stream.said, within)
+            is_late = said.is_cut and stream.outcome is Outcome.COMPLETED
+            late = NoAnswer("deadline") if is_late else None
+            closing = self._closing(stream, started, said, late)
+            stream.annotate(audit_seconds=self._finish(intent, closing, budget))
+            if late:
+                raise late
 
         stream.annotate(audit_id=intent.id)
         stream.on_end(close_record)
@@ -178,11 +90,12 @@ class Audited:
     def turn_away(self, request: ChatRequest, budget: Budget, error: Exception) -> None:
         """Record, without waiting, that a request got no slot."""
         closing = self._closing_of_error(error, budget.since)
-        self._trail.note(self._intent(request), closing)
+        asked = self._policy.request(request, _time_to_redact(budget))
+        self._trail.note(self._intent(request, asked), closing)
 
     def refuse(self, request: ChatRequest, code: str, status: int) -> None:
         """Record, without waiting, that a door turned a request away."""
-        intent = self._intent(request)
+        intent = self._intent(request, self._policy.request(request))
         closing = Closing(
             outcome="refused",
             code=code,
@@ -192,7 +105,7 @@ class Audited:
         )
         self._trail.note(intent, closing)
 
-    def _intent(self, request: ChatRequest) -> Intent:
+    def _intent(self, request: ChatRequest, asked: Stored) -> Intent:
         now = self._wall_clock()
         return Intent(
             id=new_audit_id(now),
@@ -201,7 +114,7 @@ class Audited:
             caller=request.caller,
             route=request.route,
             opened_at=now,
-            request=self._policy.request(request),
+            request=asked.text,
         )
 
     def _begin(self, intent: Intent) -> None:
@@ -219,26 +132,34 @@ class Audited:
         limit = min(COMMIT_LIMIT, budget.remaining() + GRACE)
         return self._trail.finish(intent, closing, limit, partial(_beat, budget))
 
-    def _closing(self, stream: ReplyStream, started: float) -> Closing:
-        reply, error = stream.reply, stream.error
-        status = 200 if stream.outcome is Outcome.COMPLETED else _status(error)
+    def _closing(
+        self,
+        stream: ReplyStream,
+        started: float,
+        said: Stored,
+        late: GatewayError | None,
+    ) -> Closing:
+        error = late or stream.error
+        outcome = Outcome.FAILED if late else stream.outcome or Outcome.CANCELLED
         return self._closed(
             started,
-            outcome=(stream.outcome or Outcome.CANCELLED).value,
+            outcome=outcome.value,
             code=_code(error or _gone(stream)),
-            status=status,
-            reply=reply,
-            pieces=stream.pieces,
+            status=200 if outcome is Outcome.COMPLETED else _status(error),
+            reply=stream.reply,
+            said=said,
         )
 
     def _closing_of_error(self, error: Exception, started: float) -> Closing:
         attempts = error.attempts if isinstance(error, GatewayError) else ()
+        nothing = ChatReply(text="", upstream="", model="", attempts=attempts)
         return self._closed(
             started,
             outcome=_outcome(error),
             code=_code(error),
             status=_status(error),
-            reply=ChatReply(text="", upstream="", model="", attempts=attempts),
+            reply=nothing,
+            said=self._policy.reply(nothing),
         )
 
     def _closed(
@@ -249,7 +170,7 @@ class Audited:
         code: str | None,
         status: int,
         reply: ChatReply,
-        pieces: Sequence[Mapping[str, Any]] = (),
+        said: Stored,
     ) -> Closing:
         return Closing(
             outcome=outcome,
@@ -258,8 +179,8 @@ class Audited:
             provider=reply.upstream or None,
             model=self._policy.name(reply.model) or None,
             degraded_by=reply.degraded_by,
-            reply=self._policy.reply(reply, pieces),
-            attempts=_json([_drawn(attempt) for attempt in reply.attempts]),
+            reply=said.text,
+            attempts=to_json([_drawn(attempt) for attempt in reply.attempts]),
             duration=self._clock() - started,
             closed_at=self._wall_clock(),
             input_tokens=reply.usage.input_tokens,
@@ -276,6 +197,10 @@ def _drawn(attempt: Attempt) -> dict[str, object]:
         "status": attempt.status,
         "span": attempt.span,
     }
+
+
+def _time_to_redact(budget: Budget) -> float:
+    return budget.remaining() + REDACTION_GRACE
 
 
 def _beat(budget: Budget) -> None:

@@ -6,13 +6,14 @@ on the stream's ending, innermost policy first.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from app.gateway.assembly import Assembly
 from app.gateway.budget import Budget
 from app.gateway.chat import ChatReply, ChatRequest, Delta
 from app.gateway.errors import CallerGone, GatewayError
@@ -54,7 +55,7 @@ class ReplyStream(Iterator[Delta]):
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
         self.veto: GatewayError | None = None
-        self.pieces: list[Mapping[str, Any]] = []  # of deltas that were not just text
+        self.said = Assembly()  # what came in deltas that were not just text
         self.received = 0  # body bytes that came from the upstream
         self.status: int | None = None  # the upstream's HTTP status
         self.unread = 0.0  # seconds for which the reader did not ask for more
@@ -93,7 +94,8 @@ class ReplyStream(Iterator[Delta]):
             self._end(Outcome.FAILED, error)
             raise
         self._texts.append(delta.text)
-        self.pieces += delta.choices
+        if delta.choices:
+            self.said.add(delta.choices)
         return delta
 
     @property

@@ -24,6 +24,7 @@ from app.gateway.errors import (
     UpstreamError,
 )
 from app.gateway.handler import Outcome, ReplyStream
+from app.gateway.strict_json import holds_more_values
 from app.upstreams import openai_chunks as chunks
 from app.upstreams.openai_errors import failure, is_failure
 from app.upstreams.sse import ERROR, Event, EventParser
@@ -32,6 +33,7 @@ from app.upstreams.transport import Exchange
 DONE = b"[DONE]"
 BARE_END = "stop"  # the reason that is told where `[DONE]` alone ended an answer
 
+MOST_VALUES = 30_000  # in one event; a token with its probabilities has 200
 TAIL = 2.0  # seconds that usage and `[DONE]` may take after the last finish reason
 SETTLE = 0.05  # seconds for the end of the body, so that the connection can be kept
 
@@ -285,6 +287,8 @@ def named(error: UpstreamError, limit: str, budget: Budget) -> UpstreamError:
 
 
 def _parsed(data: bytes) -> object:
+    if holds_more_values(data, MOST_VALUES):
+        raise BadReply("too_large")
     try:
         return from_json(data)
     except ValueError:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from app.gateway.strict_json import holds_more_values, openings
 from app.web.errors import InvalidBody
 
 # A conversation of 2,000 messages half of which are tool calls has 14,000.
@@ -23,8 +24,6 @@ MOST_DEPTH = 64  # objects and lists in one another
 # Without one of these no number is beyond what a float holds, so nothing is searched.
 _EXPONENT = re.compile(rb"[eE](?<=\d.)\+?\d\d")
 _MANY_DIGITS = re.compile(rb"\d(?<!\d\d)\d{299}")
-# A text, or the beginning of one that has no end: each byte is looked at once.
-_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
 _PLAIN_NAME = re.compile(r"[\w-]{1,40}", re.ASCII)
 
 # Where a value stands: the place of what it is in, its key or number there, and the
@@ -63,8 +62,8 @@ def parsed(body: bytes, forbidden: Forbidden = NOTHING) -> Any:
     float's range such as 1e999), or holds too many values, too deep ones, or texts
     with what is forbidden.
     """
-    if _openings(body) + body.count(b",") > MOST_VALUES:
-        _refuse_many(_TEXT.sub(b"", body))
+    if holds_more_values(body, MOST_VALUES):
+        raise InvalidBody({"body": f"must not hold more than {MOST_VALUES} values"})
     try:
         value = from_json(body, allow_inf_nan=False)
     except (ValueError, RecursionError):
@@ -75,20 +74,10 @@ def parsed(body: bytes, forbidden: Forbidden = NOTHING) -> Any:
     return value
 
 
-def _openings(body: bytes) -> int:
-    return body.count(b"{") + body.count(b"[")
-
-
-def _refuse_many(bare: bytes) -> None:
-    """Each value follows a comma or is the first in what was opened."""
-    if _openings(bare) + bare.count(b",") > MOST_VALUES:
-        raise InvalidBody({"body": f"must not hold more than {MOST_VALUES} values"})
-
-
 def _may_be_odd(body: bytes, forbidden: Forbidden) -> bool:
     """Whether there is any sign of what only a look at each value can find."""
     return (
-        _openings(body) > MOST_DEPTH
+        openings(body) > MOST_DEPTH
         or _EXPONENT.search(body) is not None
         or (len(body) > 300 and _MANY_DIGITS.search(body) is not None)
         or (b"\\" in body and forbidden.signs.search(body) is not None)

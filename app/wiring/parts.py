@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.gateway.audited import Content, ContentPolicy
 from app.gateway.circuit import Rules
+from app.gateway.content import Content, ContentPolicy
 from app.gateway.gate import Gate, Limits
 from app.gateway.memory import Watermark
 from app.gateway.redaction import Redactor

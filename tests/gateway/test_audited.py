@@ -3,8 +3,9 @@ import json
 import pytest
 
 from app.gateway.audit import new_audit_id
-from app.gateway.audited import Audited, Content, ContentPolicy
+from app.gateway.audited import Audited
 from app.gateway.budget import Budget
+from app.gateway.content import Content, ContentPolicy
 from app.gateway.errors import (
     AuditUnavailable,
     CallerFault,

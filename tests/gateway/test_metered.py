@@ -1,7 +1,8 @@
 import pytest
 
-from app.gateway.audited import Audited, Content, ContentPolicy
+from app.gateway.audited import Audited
 from app.gateway.budget import Budget
+from app.gateway.content import Content, ContentPolicy
 from app.gateway.errors import (
     AuditUnavailable,
     CallerGone,

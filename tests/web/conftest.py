@@ -1,8 +1,9 @@
 import pytest
 
 from app.gateway.admission import Admission
-from app.gateway.audited import Audited, Content, ContentPolicy
+from app.gateway.audited import Audited
 from app.gateway.chat import IMAGES, MULTIPLE, TOOLS
+from app.gateway.content import Content, ContentPolicy
 from app.gateway.gate import Gate, Limits
 from app.gateway.metered import Metered
 from app.gateway.redaction import Redactor
