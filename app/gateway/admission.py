@@ -7,7 +7,7 @@ shed.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from time import monotonic
 from types import TracebackType
 from typing import Protocol, Self
@@ -16,6 +16,7 @@ from app.gateway.budget import SLICE, Budget, Clock
 from app.gateway.chat import ChatRequest
 from app.gateway.gate import Gate, Shed, State, Ticket
 from app.gateway.handler import ChatHandler, ReplyStream
+from app.gateway.turns import TooLate, Turns
 
 
 class RecordedChat(ChatHandler, Protocol):
@@ -37,7 +38,7 @@ class Admission:
     reply's ending. Waiting for one ends with the longest wait, which counts from when
     the front door took the request, with the deadline, and with what the budget's
     checks raise. `is_short` tells of a process that is short of memory: it takes on
-    nothing more. Threads may share it.
+    nothing more. `turns` are for reading what is big. Threads may share it.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class Admission:
         gate: Gate,
         *,
         is_short: Callable[[], bool] = lambda: False,
+        turns: Turns | None = None,
         clock: Clock = monotonic,
     ) -> None:
         self._inner = inner
         self._gate = gate
         self._is_short = is_short
+        self._turns = turns or Turns()
         self._clock = clock
 
     def enter(self, known: ChatRequest, budget: Budget) -> "Place":
@@ -85,6 +88,15 @@ class Admission:
             with self._told(request, budget):
                 self._gate.make_stream(ticket)
         return self._inner.open(request, budget)
+
+    @contextmanager
+    def turn(self, size: int, budget: Budget) -> Iterator[None]:
+        """See Place. For that only."""
+        try:
+            with self._turns.take(size, budget.remaining()):
+                yield
+        except TooLate:
+            raise self._gate.refusal(Shed.LATE) from None
 
     def leave(self, ticket: Ticket) -> None:
         """Give a slot back. For a Place only."""
@@ -131,6 +143,10 @@ class Place:
         self._ticket = ticket
         self._queued = queued
         self._is_taken_over = False
+
+    def reading(self, size: int, budget: Budget) -> AbstractContextManager[None]:
+        """A turn for reading so many bytes; Overloaded if there is none in time."""
+        return self._admission.turn(size, budget)
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Ask, once; raises Overloaded for a stream too many."""

@@ -75,7 +75,9 @@ class Audited:
 
         def close_record(stream: ReplyStream) -> None:
             within = _time_to_redact(budget)
-            said = self._policy.reply(stream.reply, stream.said, within)
+            said = self._policy.reply(
+                stream.reply, stream.said, stream.received, within
+            )
             is_late = said.is_cut and stream.outcome is Outcome.COMPLETED
             late = NoAnswer("deadline") if is_late else None
             closing = self._closing(stream, started, said, late)

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from app.gateway import strict_json
 from app.gateway.assembly import Assembly
 from app.gateway.chat import ChatReply, ChatRequest, Message
-from app.gateway.redaction import Redactor, TooLate
+from app.gateway.redaction import Redactor
+from app.gateway.turns import TooLate, Turns
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +50,15 @@ class ContentPolicy:
     """
 
     def __init__(
-        self, content: Content, redactor: Redactor, key: bytes | Callable[[], bytes]
+        self,
+        content: Content,
+        redactor: Redactor,
+        key: bytes | Callable[[], bytes],
+        turns: Turns | None = None,
     ) -> None:
         self._content = content
         self._redactor = redactor
+        self._turns = turns or Turns()
         self._key = key if callable(key) else lambda: key
 
     def request(self, request: ChatRequest, within: float = ENOUGH) -> Stored:
@@ -66,7 +72,7 @@ class ContentPolicy:
             said["model"] = request.model
         if request.extra:
             said["extra"] = request.extra
-        return self._store(said, within)
+        return self._store(said, request.size, within)
 
     def name(self, name: str) -> str:
         """What is stored of an id or a model's name, whatever the policy."""
@@ -76,35 +82,38 @@ class ContentPolicy:
         self,
         reply: ChatReply,
         deltas: Assembly | None = None,
+        size: int = 0,
         within: float = ENOUGH,
     ) -> Stored:
         """What is stored of a reply, whole or as far as it got.
 
-        `deltas` are its deltas, where they were more than text.
+        `deltas` are its deltas, where they were more than text; it came in about so
+        many bytes.
         """
         said: dict[str, Any] = {"text": reply.text}
         if deltas or reply.choices:
             whole = deltas or Assembly()
             whole.add(reply.choices)
             said["choices"] = whole.choices()
-        return self._store(said, within)
+        return self._store(said, size, within)
 
-    def _store(self, said: Mapping[str, Any], within: float) -> Stored:
+    def _store(self, said: Mapping[str, Any], size: int, within: float) -> Stored:
         if self._content is Content.NONE:
             return Stored("{}")
         if self._content is Content.FULL:
-            return self._redacted(said, self._redactor.until(within))
+            return self._redacted(said, size, within)
         text = to_json(said).encode()
         key = self._key()
         digest = hmac.digest(key, text, hashlib.sha256).hex() if key else None
         return Stored(to_json({"hmac_sha256": digest, "bytes": len(text)}))
 
-    def _redacted(self, said: Mapping[str, Any], until: float) -> Stored:
+    def _redacted(self, said: Mapping[str, Any], size: int, within: float) -> Stored:
         """What may be stored; if that cannot be found out, that nothing may."""
-        redact = self._redactor.value
+        redact, until = self._redactor.value, self._redactor.until(within)
         try:
-            # The names are ours and hold no secret.
-            clean = {name: redact(value, until) for name, value in said.items()}
+            with self._turns.take(size, within):
+                # The names are ours and hold no secret.
+                clean = {name: redact(value, until) for name, value in said.items()}
         except TooLate:
             log.error("There is no time to redact it all; the record is cut")
             return Stored(to_json(self._beginning(said)), is_cut=True)

@@ -7,17 +7,17 @@ sign of them is present, because every chat pays for this.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
-from threading import Lock
 from time import monotonic
 from typing import Any
 
 from app.gateway.budget import Clock
 from app.gateway.tokens import MARKER
+from app.gateway.turns import TooLate
 
 SHORTEST = 5  # characters that hold a secret of any kind: a@b.c
 HIDDEN = "[redacted:secret]"
 
-LONG = 65536  # characters that take about as long to search as all else of a chat
+LONG = 65536  # characters; the time that is left is looked at before each pattern
 SEARCH = 1e-7  # seconds that a pattern takes for a character, and as many to spare
 
 # Both are for names in lower case: case-blind patterns are several times slower.
@@ -185,22 +185,16 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], _Replacement], ...] = (
 )
 
 
-class TooLate(Exception):
-    """There is not the time to look for secrets in all of it."""
-
-
 class Redactor:
     """Takes secrets out of text and of free-form values. Threads may share it.
 
     `secrets` are the gateway's own, found by exact match wherever they stand. `until`
-    is a time of the clock: what cannot be done by then ends in TooLate. Long texts are
-    then searched one after the other, since a search lets no other thread go on.
+    is a time of the clock: what cannot be done by then ends in TooLate.
     """
 
     def __init__(self, secrets: Iterable[str] = (), clock: Clock = monotonic) -> None:
         self._secrets = tuple(s for s in secrets if s)
         self._clock = clock
-        self._turn = Lock()  # held while a long text is searched
 
     def until(self, seconds: float) -> float:
         """The time in so many seconds, as the methods below take it."""
@@ -210,21 +204,12 @@ class Redactor:
         """Return the text with every known kind of secret replaced by its kind."""
         if len(text) < SHORTEST:
             return text
-        if len(text) < LONG or until == inf:
-            return self._searched(text, until)
-        if not self._turn.acquire(timeout=max(0.0, until - self._clock())):
-            raise TooLate
-        try:
-            return self._searched(text, until)
-        finally:
-            self._turn.release()
-
-    def _searched(self, text: str, until: float) -> str:
+        self._require_time(until)
         text = self._without_ours(text)
         folded = text.lower()
         for sign, pattern, replacement in _PATTERNS:
             if sign in folded:
-                if len(text) >= LONG:
+                if len(text) > LONG:
                     self._require_time(until, len(text) * SEARCH)
                 text = pattern.sub(replacement, text)
         return text
@@ -252,13 +237,12 @@ class Redactor:
         """
         if isinstance(value, str):
             return self.text(value, until)
+        self._require_time(until)
         if isinstance(value, Mapping):
-            self._require_time(until)
             return {
                 self.text(k, until): self._member(k, v, until) for k, v in value.items()
             }
         if isinstance(value, list | tuple):
-            self._require_time(until)
             return [self.value(item, until) for item in value]
         return value
 
@@ -266,6 +250,7 @@ class Redactor:
         name = key.lower()
         if not _SENSITIVE_KEY.search(name):
             return self.value(value, until)
+        self._require_time(until)
         return self._hidden(value, keeps_numbers=bool(_COUNTED.search(name)))
 
     def _hidden(self, value: Any, *, keeps_numbers: bool) -> Any:

@@ -56,8 +56,10 @@ def post_chat() -> ResponseReturnValue:
     budget = budget_of(request, ours.deadline, ours.drain)
     data = read_plain(request, ours.max_body)
     with seat(budget, priority_of(request, caller)) as place:
-        asked = _asked(parsed(data, schemas.CONTROLS), request, caller)
-        del data  # nobody needs it while an upstream works
+        with place.reading(len(data), budget):
+            value = parsed(data, schemas.CONTROLS)
+            asked = _asked(value, request, caller, len(data))
+        del data, value  # nobody needs it while an upstream works
         g.is_on_record = True
         if asked.stream:
             return stream_answer(place, asked, budget, NativeEvents(asked, started))
@@ -73,7 +75,7 @@ def post_chat() -> ResponseReturnValue:
     )
 
 
-def _asked(value: Any, request: Request, caller: Caller) -> ChatRequest:
+def _asked(value: Any, request: Request, caller: Caller, size: int) -> ChatRequest:
     """What a body asks, with what the headers say of it."""
     body = schemas.ChatRequest.parse(value)
     return body.to_request(
@@ -83,6 +85,7 @@ def _asked(value: Any, request: Request, caller: Caller) -> ChatRequest:
         stream=_wants_events(request) if body.stream is None else body.stream,
         mode=stream_mode(),
         priority=priority_of(request, caller),
+        size=size,
     )
 
 

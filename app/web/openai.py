@@ -65,8 +65,10 @@ def post_completion() -> ResponseReturnValue:
     budget = budget_of(request, ours.deadline, ours.drain)
     data = read_plain(request, ours.max_body)
     with seat(budget, priority_of(request, caller)) as place:
-        asked, wants_usage = _asked(parsed(data, schemas.NUL), request, caller)
-        del data  # nobody needs it while an upstream works
+        with place.reading(len(data), budget):
+            value = parsed(data, schemas.NUL)
+            asked, wants_usage = _asked(value, request, caller, len(data))
+        del data, value  # nobody needs it while an upstream works
         g.is_on_record = True
         if asked.stream:
             chunks = Chunks(asked, started, with_usage=wants_usage)
@@ -97,7 +99,9 @@ def get_models() -> ResponseReturnValue:
     return json_response(ModelList(object="list", data=data))
 
 
-def _asked(value: Any, request: Request, caller: Caller) -> tuple[ChatRequest, bool]:
+def _asked(
+    value: Any, request: Request, caller: Caller, size: int
+) -> tuple[ChatRequest, bool]:
     """What a body asks, and whether a stream is to tell the tokens spent."""
     body = schemas.CompletionRequest.parse(value)
     asked = body.to_request(
@@ -107,6 +111,7 @@ def _asked(value: Any, request: Request, caller: Caller) -> tuple[ChatRequest, b
         caller=caller.name,
         mode=stream_mode(),
         priority=priority_of(request, caller),
+        size=size,
     )
     return asked, body.wants_usage
 

@@ -150,6 +150,7 @@ class CompletionRequest(NulFree, BaseModel):
         caller: str,
         mode: chat.StreamMode,
         priority: chat.Priority,
+        size: int = 0,
     ) -> chat.ChatRequest:
         """Make the core's value of it; `body` is what was parsed."""
         pairs = zip(self.messages, body["messages"], strict=True)
@@ -166,6 +167,7 @@ class CompletionRequest(NulFree, BaseModel):
             extra={k: v for k, v in body.items() if k not in _OURS} | self._counted(),
             needs=frozenset(self._needs()),
             route="openai",
+            size=size,
         )
 
     @property

@@ -79,6 +79,7 @@ class ChatRequest(BaseModel):
         stream: bool,
         mode: chat.StreamMode,
         priority: chat.Priority,
+        size: int = 0,
     ) -> chat.ChatRequest:
         """Make the core's value of it; the ids are already chosen."""
         return chat.ChatRequest(
@@ -91,6 +92,7 @@ class ChatRequest(BaseModel):
             priority=priority,
             stream=stream,
             stream_mode=mode,
+            size=size,
         )
 
 

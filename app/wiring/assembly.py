@@ -16,6 +16,7 @@ from app.gateway.retries import Repeating, RetryAllowance
 from app.gateway.routes import is_glob
 from app.gateway.routing import Upstream
 from app.gateway.transitions import RecordedTransitions
+from app.gateway.turns import Turns
 from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load
 from app.settings.handed import handed
@@ -120,11 +121,11 @@ class Assembly:
 
     def _chat(self) -> Admission:
         """Put the policies around each other."""
-        settings = self.settings
+        settings, turns = self.settings, Turns()
         audited = Audited(
             parts.router(settings, list(self.guards.values())),
             self.trail,
-            parts.content_policy(settings, self.trail.key),
+            parts.content_policy(settings, self.trail.key, turns),
             required=settings.audit_mode == "required",
         )
         observers = (self.measuring.metrics, *self.exporter.observers)
@@ -132,6 +133,7 @@ class Assembly:
             Metered(audited, observers),
             self.gate,
             is_short=parts.memory_is_short(settings),
+            turns=turns,
         )
 
     def _guarded(self, one: UpstreamSettings) -> Guarded:

@@ -13,6 +13,7 @@ from app.gateway.routes import Route
 from app.gateway.routing import ChatRouter, Upstream
 from app.gateway.shared import SharedState
 from app.gateway.tokens import LINK, Keyring, Token, TokensUnusable
+from app.gateway.turns import Turns
 from app.settings import Settings, SettingsError, UpstreamSettings
 from app.settings.handed import handed
 from app.storage.shared_memory import MEMORY, open_shared
@@ -114,9 +115,12 @@ def memory_is_short(settings: Settings) -> Callable[[], bool]:
     return Watermark(limit, memory.container_used) if limit else lambda: False
 
 
-def content_policy(settings: Settings, key: Callable[[], bytes]) -> ContentPolicy:
+def content_policy(
+    settings: Settings, key: Callable[[], bytes], turns: Turns
+) -> ContentPolicy:
     """Make what decides how much of a chat is stored."""
-    return ContentPolicy(Content(settings.audit_content), redactor(settings), key)
+    content = Content(settings.audit_content)
+    return ContentPolicy(content, redactor(settings), key, turns)
 
 
 def redactor(settings: Settings) -> Redactor:
