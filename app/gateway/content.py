@@ -19,6 +19,7 @@ from app.gateway.turns import TooLate, Turns
 log = logging.getLogger(__name__)
 
 ENOUGH = 2.0  # seconds, for what nobody waits for
+WRITING = 0.5  # seconds between redaction and the last byte of the largest answers
 BEGINNING = 16384  # characters that are stored of what is too long for the time left
 
 _encode = strict_json.encoder(ensure_ascii=False, separators=(",", ":"), default=str)
@@ -72,7 +73,7 @@ class ContentPolicy:
             said["model"] = request.model
         if request.extra:
             said["extra"] = request.extra
-        return self._store(said, request.size, within)
+        return self._store(said, request.size, self._redactor.until(within))
 
     def name(self, name: str) -> str:
         """What is stored of an id or a model's name, whatever the policy."""
@@ -90,28 +91,30 @@ class ContentPolicy:
         `deltas` are its deltas, where they were more than text; it came in about so
         many bytes.
         """
+        until = self._redactor.until(within)
         said: dict[str, Any] = {"text": reply.text}
-        if deltas or reply.choices:
-            whole = deltas or Assembly()
-            whole.add(reply.choices)
-            said["choices"] = whole.choices()
-        return self._store(said, size, within)
+        if deltas:
+            deltas.add(reply.choices)
+            said["choices"] = deltas.choices()
+        elif reply.choices:
+            said["choices"] = reply.choices
+        return self._store(said, size, until)
 
-    def _store(self, said: Mapping[str, Any], size: int, within: float) -> Stored:
+    def _store(self, said: Mapping[str, Any], size: int, until: float) -> Stored:
         if self._content is Content.NONE:
             return Stored("{}")
         if self._content is Content.FULL:
-            return self._redacted(said, size, within)
+            return self._redacted(said, size, until - min(WRITING, size * 2.5e-7))
         text = to_json(said).encode()
         key = self._key()
         digest = hmac.digest(key, text, hashlib.sha256).hex() if key else None
         return Stored(to_json({"hmac_sha256": digest, "bytes": len(text)}))
 
-    def _redacted(self, said: Mapping[str, Any], size: int, within: float) -> Stored:
+    def _redacted(self, said: Mapping[str, Any], size: int, until: float) -> Stored:
         """What may be stored; if that cannot be found out, that nothing may."""
-        redact, until = self._redactor.value, self._redactor.until(within)
+        redact = self._redactor.value
         try:
-            with self._turns.take(size, within):
+            with self._turns.take(size, until - self._redactor.until(0.0)):
                 # The names are ours and hold no secret.
                 clean = {name: redact(value, until) for name, value in said.items()}
         except TooLate:
