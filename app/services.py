@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Generic, TypeVar
 
 from app.gateway.activity import Activity
+from app.gateway.admission import Admission
 from app.gateway.audit import Records, Trail
 from app.gateway.chat import StreamMode
 from app.gateway.drain import Drain
@@ -14,7 +15,6 @@ from app.gateway.fault_panel import FaultPanel
 from app.gateway.gate import Gate, HostLoad
 from app.gateway.guarded import Guarded
 from app.gateway.health import HealthBoard
-from app.gateway.metered import RecordedChat
 from app.gateway.rate_limits import FailedAuth, RateLimits, Unlimited
 from app.gateway.tokens import Keyring
 
@@ -39,7 +39,7 @@ class Services:
     then it goes nowhere.
     """
 
-    chat: RecordedChat
+    chat: Admission
     trail: Trail
     records: Records
     activity: Activity

@@ -79,6 +79,20 @@ class Unguarded:
         return self._upstream.open(request, budget)
 
 
+class FakeChat(FakeUpstream):
+    """A RecordedChat that remembers what never came to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.refused, self.turned_away = [], []
+
+    def refuse(self, request, code, status):
+        self.refused.append((request, code, status))
+
+    def turn_away(self, request, budget, error):
+        self.turned_away.append((request, error))
+
+
 @dataclass
 class FakeTrail:
     """Keeps records in memory; `is_down` makes it unwritable."""

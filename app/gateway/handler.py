@@ -6,12 +6,13 @@ on the stream's ending, innermost policy first.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import Enum
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from app.gateway.assembly import Assembly
 from app.gateway.budget import Budget
 from app.gateway.chat import ChatReply, ChatRequest, Delta
 from app.gateway.errors import BadReply, CallerGone, GatewayError
@@ -53,7 +54,7 @@ class ReplyStream(Iterator[Delta]):
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
         self.veto: Exception | None = None
-        self.pieces: list[Mapping[str, Any]] = []  # of deltas that were not just text
+        self.said = Assembly()  # what came in deltas that were not just text
         self.received = 0  # body bytes that came from the upstream
         self.status: int | None = None  # the upstream's HTTP status
         self.unread = 0.0  # seconds for which the reader did not ask for more
@@ -101,7 +102,8 @@ class ReplyStream(Iterator[Delta]):
             self._end_or_veto(Outcome.FAILED, failed)
             raise failed from None
         self._texts.append(delta.text)
-        self.pieces += delta.choices
+        if delta.choices:
+            self.said.add(delta.choices)
         return delta
 
     @property

@@ -12,11 +12,14 @@ from pydantic_core import from_json
 
 from app.gateway.chat import NOTHING, THOUGHTS, ChatReply, Delta, Usage, is_blank
 from app.gateway.errors import BadReply, ContentFiltered
+from app.gateway.strict_json import holds_more_values
 from app.upstreams.openai_calls import ToolCalls
 from app.upstreams.openai_reasons import is_end, reason_of
 from app.upstreams.replies import model_name
 
 Choice = Mapping[str, Any]
+
+MOST_VALUES = 30_000  # in one event; a token with its probabilities has 200
 
 # A choice's members, beside its content, that bring the answer forward; and those
 # that only lead to it.
@@ -29,6 +32,8 @@ LABELS = frozenset({"index", "type", "format"})
 # What a message without a finish reason may hold and still be taken for whole.
 PROSE = frozenset({"role", "content", "refusal", *THOUGHTS})
 
+MOST_CHOICES = 128  # as many as `n` may ask for
+MOST_CALLS = 1024  # tool calls of one choice; models make a dozen
 MOST_TOKENS = 2**63  # what a record can hold
 
 DETAILS = ("prompt_tokens_details", "completion_tokens_details")
@@ -51,7 +56,12 @@ ANYTHING = Wanted()
 
 
 def parsed(data: bytes) -> object:
-    """The JSON value of an event's data; None if it is none."""
+    """The JSON value of an event's data; None if it is none.
+
+    Raises BadReply for one of more than MOST_VALUES.
+    """
+    if holds_more_values(data, MOST_VALUES):
+        raise BadReply("too_large")
     try:
         return from_json(data)
     except ValueError:
@@ -66,14 +76,34 @@ def is_chunk(value: object) -> TypeGuard[Mapping[str, Any]]:
 
 
 def choices_of(value: Mapping[str, Any]) -> tuple[Choice, ...]:
-    """The choices of an answer or a chunk; none is fine. Raises BadReply."""
+    """The choices of an answer or a chunk; none is fine. Raises BadReply.
+
+    Their number is bounded as that of those that can be asked for, and so is that of
+    tool calls: more of them are no answer to anything.
+    """
     choices = value.get("choices") or ()
     if not isinstance(choices, Sequence) or not all(
         isinstance(choice, Mapping) and isinstance(choice.get("index", 0), int)
         for choice in choices
     ):
         raise BadReply("schema")
+    if len(choices) > MOST_CHOICES or any(map(_is_beyond, choices)):
+        raise BadReply("too_large")
     return tuple(choices)
+
+
+def _is_beyond(choice: Choice) -> bool:
+    """Whether its own number, or that of one of its tool calls, is too large."""
+    if not 0 <= choice.get("index", 0) < MOST_CHOICES:
+        return True
+    part = choice.get("delta") or choice.get("message")
+    calls = part.get("tool_calls") if isinstance(part, Mapping) else None
+    if not (calls and isinstance(calls, list)):
+        return False
+    numbers = (c.get("index") for c in calls if isinstance(c, Mapping))
+    return len(calls) > MOST_CALLS or any(
+        isinstance(number, int) and number >= MOST_CALLS for number in numbers
+    )
 
 
 def part_of(choice: Choice, key: str) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ EVENTS = "text/event-stream"
 
 OWN_DOOR = "openai"  # whose callers get choices as they are (`ChatRequest.route`)
 
+MAX_ERROR = 64 * 1024  # bytes of an error's body; what they say stands at the beginning
 MAX_STREAM = 16 * 1024 * 1024  # bytes; some 200 for each token of 80,000
 
 # Fields of a request that are not the caller's to pass through.
@@ -201,7 +202,7 @@ def _accepted(exchange: Exchange) -> Exchange:
     """Return the exchange, unless its status and body say what is wrong with us."""
     if exchange.status in REJECTIONS:
         try:
-            body = exchange.read()
+            body = exchange.read(MAX_ERROR)
         except UpstreamError:
             body = b""
         if meant := rejection(exchange.status, body):

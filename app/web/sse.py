@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from flask import Flask, Response, g, request
 
 from app.gateway import strict_json
+from app.gateway.admission import Place
 from app.gateway.budget import Budget, Clock
 from app.gateway.chat import ChatReply, ChatRequest, Delta, StreamMode
 from app.gateway.errors import CallerGone
@@ -200,8 +201,10 @@ class EventStream(Response):
         self._channel.send(held)
 
 
-def stream_answer(asked: ChatRequest, budget: Budget, dialect: Dialect) -> Response:
-    """Open a reply and return the response that will write it.
+def stream_answer(
+    place: Place, asked: ChatRequest, budget: Budget, dialect: Dialect
+) -> Response:
+    """Open a reply in its place and return the response that will write it.
 
     Raises what `open` raises, before anything was sent.
     """
@@ -210,7 +213,7 @@ def stream_answer(asked: ChatRequest, budget: Budget, dialect: Dialect) -> Respo
         budget = budget.streaming(limit)
     channel = Channel(budget, request.environ.get("gunicorn.socket"))
     guarded = budget.within(budget.remaining(), channel.beat)
-    g.stream = services().chat.open(asked, guarded)
+    g.stream = place.open(asked, guarded)
     response = EventStream(g.stream, channel, dialect)
     response.headers.update(who_answers(g.stream.reply))
     return response

@@ -1,7 +1,8 @@
 """Assembly: the parts of one process, put together. See the room for the order."""
 
-from app.gateway.admission import Admitted
+from app.gateway.admission import Admission
 from app.gateway.audited import Audited
+from app.gateway.big_work import BigWork
 from app.gateway.breaker import CircuitBreaker, Transition
 from app.gateway.cap import CallCap, Caps
 from app.gateway.chat import StreamMode
@@ -116,21 +117,22 @@ class Assembly:
             holds_secret=parts.redactor(settings).holds_secret,
         )
 
-    def _chat(self) -> Metered:
+    def _chat(self) -> Admission:
         """Put the policies around each other."""
-        settings = self.settings
-        admitted = Admitted(
-            parts.router(settings, list(self.guards.values())),
-            self.gate,
-            is_short=parts.memory_is_short(settings),
-        )
+        settings, big_work = self.settings, BigWork()
         audited = Audited(
-            admitted,
+            parts.router(settings, list(self.guards.values())),
             self.trail,
-            parts.content_policy(settings, self.trail.key),
+            parts.content_policy(settings, self.trail.key, big_work),
             required=settings.audit_mode == "required",
         )
-        return Metered(audited, (self.measuring.metrics, *self.exporter.observers))
+        observers = (self.measuring.metrics, *self.exporter.observers)
+        return Admission(
+            Metered(audited, observers),
+            self.gate,
+            is_short=parts.memory_is_short(settings),
+            big_work=big_work,
+        )
 
     def _guarded(self, one: UpstreamSettings) -> Guarded:
         return Guarded(

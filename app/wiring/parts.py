@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.gateway.audited import Content, ContentPolicy
+from app.gateway.big_work import BigWork
 from app.gateway.circuit import Rules
+from app.gateway.content import Content, ContentPolicy
 from app.gateway.gate import Gate, Limits
 from app.gateway.memory import Watermark
 from app.gateway.redaction import Redactor
@@ -126,9 +127,12 @@ def memory_is_short(settings: Settings) -> Callable[[], bool]:
     return Watermark(limit, lambda: memory.container_used(group))
 
 
-def content_policy(settings: Settings, key: Callable[[], bytes]) -> ContentPolicy:
+def content_policy(
+    settings: Settings, key: Callable[[], bytes], big_work: BigWork
+) -> ContentPolicy:
     """Make what decides how much of a chat is stored."""
-    return ContentPolicy(Content(settings.audit_content), redactor(settings), key)
+    content = Content(settings.audit_content)
+    return ContentPolicy(content, redactor(settings), key, big_work)
 
 
 def redactor(settings: Settings) -> Redactor:

@@ -3,8 +3,9 @@ import json
 import pytest
 
 from app.gateway.audit import new_audit_id
-from app.gateway.audited import Audited, Content, ContentPolicy
+from app.gateway.audited import Audited
 from app.gateway.budget import Budget
+from app.gateway.content import Content, ContentPolicy
 from app.gateway.errors import (
     AuditUnavailable,
     CallerFault,
@@ -223,22 +224,12 @@ def test_audit_ids_sort_by_time_and_are_uuids_of_version_7():
     assert {i[16] for i in ids} <= set("89ab")
 
 
-def test_a_refusal_does_not_wait_for_the_disk(trail):
-    class Full:
-        def open(self, request, budget, turn=None):
-            raise Overloaded
+def test_who_gets_no_slot_does_not_wait_for_the_disk(chat, trail):
+    trail.is_down = True  # whoever waits for it is told so
 
-    class Slow(FakeTrail):
-        def finish(self, intent, closing, timeout, pulse):
-            raise AssertionError("it waited")
+    chat.turn_away(a_request(), Budget(36), Overloaded("queue_full"))
 
-    slow = Slow()
-    chat = Audited(Full(), slow, ContentPolicy(Content.FULL, Redactor([]), KEY))
-
-    with pytest.raises(Overloaded):
-        ask(chat)
-
-    ((_, closing),) = slow.closed
+    ((_, closing),) = trail.closed
     assert (closing.outcome, closing.code) == ("refused", "overloaded")
 
 
