@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Generic, TypeVar
 
 from app.gateway.activity import Activity
+from app.gateway.admission import Admission
 from app.gateway.audit import Records, Trail
 from app.gateway.chat import StreamMode
 from app.gateway.drain import Drain
@@ -14,7 +15,6 @@ from app.gateway.fault_panel import FaultPanel
 from app.gateway.gate import Gate, HostLoad
 from app.gateway.guarded import Guarded
 from app.gateway.health import HealthBoard
-from app.gateway.metered import RecordedChat
 from app.gateway.rate_limits import FailedAuth, RateLimits, Unlimited
 from app.gateway.tokens import Keyring
 
@@ -25,20 +25,21 @@ T = TypeVar("T")
 class Services:
     """What a door may use. Threads may share it; processes may not.
 
-    `keyring` is None when authentication is off. `upstreams` are the names, in
-    the order of asking; `deadline` is in seconds, `max_body` in bytes. `stream_mode`
-    is for callers who choose none; `models` are the names, beside the upstreams',
-    that the configuration gives to routes. `trusted_proxies` are addresses,
-    networks or `unix` that may say whom they speak for. `fault_panel` is there only
-    where `run` started the sandbox. `gate` and `guards`, by the upstreams' names, are
-    for looking at; `host_load` tells of all workers what `gate` tells of this one, or
-    None while that is not known. `metrics_page` is None where nothing can be measured;
-    `metrics_bind` is the address that serves it without a token. `traces` says whether
-    requests that no caller traces are to be traced all the same. `holds_secret` tells
-    of an id from outside whether what opens the gateway is in it: then it goes nowhere.
+    `keyring` is None when authentication is off. `upstreams` are the names, in the
+    order of asking; `deadline` and `stream_deadline` are in seconds, `max_body` in
+    bytes. `stream_mode` is for callers who choose none; `models` are the names, beside
+    the upstreams', that the configuration gives to routes. `trusted_proxies` are
+    addresses, networks or `unix` that may say whom they speak for. `fault_panel` is
+    there only where `run` started the sandbox. `gate` and `guards`, by the upstreams'
+    names, are for looking at; `host_load` tells of all workers what `gate` tells of
+    this one, or None while that is not known. `metrics_page` is None where nothing can
+    be measured; `metrics_bind` is the address that serves it without a token. `traces`
+    says whether requests that no caller traces are to be traced all the same.
+    `holds_secret` tells of an id from outside whether what opens the gateway is in it:
+    then it goes nowhere.
     """
 
-    chat: RecordedChat
+    chat: Admission
     trail: Trail
     records: Records
     activity: Activity
@@ -48,6 +49,7 @@ class Services:
     deadline: float
     max_body: int
     close: Callable[[], None]
+    stream_deadline: float = 600.0
     stream_mode: StreamMode = StreamMode.LIVE
     models: tuple[str, ...] = ()
     drain: Drain = field(default_factory=Drain)

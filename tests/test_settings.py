@@ -477,7 +477,6 @@ class TestWhatDoesNotFitTogether:
         "pair",
         [
             {"BREAKER_OPEN": "5", "BREAKER_OPEN_MAX": "4"},
-            {"BREAKER_OPEN": "61"},
             {"BREAKER_OPEN_MAX": "0.5"},
         ],
     )
@@ -490,6 +489,21 @@ class TestWhatDoesNotFitTogether:
 
         assert problem.startswith("VX11_BREAKER_OPEN_MAX: ")
         assert "VX11_BREAKER_OPEN (" in problem
+
+    def test_a_long_first_rest_prolongs_the_longest(self, env):
+        env(BREAKER_OPEN="61")
+
+        assert load().breaker_open_max == 61
+
+    def test_a_stream_may_last_as_long_as_a_chat_at_least(self, env):
+        env(CHAT_DEADLINE="700")
+        assert load().stream_deadline == 700
+
+        env(STREAM_DEADLINE="650")
+        (problem,) = problems()
+
+        assert problem.startswith("VX11_STREAM_DEADLINE: 650 must be at least ")
+        assert "VX11_CHAT_DEADLINE (700)" in problem
 
     def test_a_short_key_of_the_chain_is_refused(self, env):
         env(AUDIT_KEY="fifteen-letters")

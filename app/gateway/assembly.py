@@ -1,29 +1,56 @@
-"""Assembly: what the deltas of a streamed reply come to, put together."""
+"""Assembly: what the deltas of a streamed reply come to, put together as they come.
 
-from collections.abc import Iterable, Mapping
+An upstream chooses how many pieces there are and what numbers they bear, so each
+takes the same time, however many came before: members are found by their number, and
+the pieces of a text are joined once.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 # Told whole each time they are told; all other texts come in pieces.
 _WHOLE = frozenset({"role", "type", "id", "index", "finish_reason"})
 
 
-def assembled(pieces: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return one choice for each index, with all that its pieces said."""
-    choices: list[dict[str, Any]] = []
-    for piece in pieces:
-        _add_to_list(choices, [piece])
-    return choices
+class _Text(list[str]):
+    """The pieces of a text."""
+
+
+class _Members(list[Any]):
+    """The members of a list, and those that others may belong to by their index."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_index: dict[Hashable, dict[str, Any]] = {}
+
+
+class Assembly:
+    """Takes pieces of choices, and gives one choice for each index. One thread's."""
+
+    def __init__(self) -> None:
+        self._choices = _Members()
+
+    def __bool__(self) -> bool:
+        """Whether there is any piece."""
+        return bool(self._choices)
+
+    def add(self, pieces: Iterable[Mapping[str, Any]]) -> None:
+        """Take in some more; the pieces themselves are left as they are."""
+        _add_to_list(self._choices, pieces)
+
+    def choices(self) -> list[dict[str, Any]]:
+        """All that the pieces said so far."""
+        return [_joined(choice) for choice in self._choices]
 
 
 def _add(whole: dict[str, Any], piece: Mapping[str, Any]) -> None:
     for key, value in piece.items():
-        known = whole.get(key)
         if isinstance(value, Mapping):
             _add(_into(whole, key, dict), value)
         elif isinstance(value, list):
-            _add_to_list(_into(whole, key, list), value)
-        elif isinstance(value, str) and isinstance(known, str) and key not in _WHOLE:
-            whole[key] = known + value
+            _add_to_list(_into(whole, key, _Members), value)
+        elif isinstance(value, str) and key not in _WHOLE:
+            _into(whole, key, _Text).append(value)
         elif value is not None or key not in whole:
             whole[key] = value
 
@@ -34,16 +61,28 @@ def _into(whole: dict[str, Any], key: str, kind: type) -> Any:
     return whole[key]
 
 
-def _add_to_list(whole: list[Any], pieces: Iterable[Any]) -> None:
+def _add_to_list(whole: _Members, pieces: Iterable[Any]) -> None:
     """Members that have an index belong together; others follow one another."""
     for piece in pieces:
         if not isinstance(piece, Mapping):
             whole.append(piece)
             continue
         index = piece.get("index", 0)
-        same = (m for m in whole if isinstance(m, dict) and m.get("index", 0) == index)
-        member = next(same, None) if "index" in piece else None
+        if not isinstance(index, Hashable):
+            index = None
+        member = whole.by_index.get(index) if "index" in piece else None
         if member is None:
             member = {}
             whole.append(member)
+            whole.by_index.setdefault(index, member)
         _add(member, piece)
+
+
+def _joined(value: Any) -> Any:
+    if isinstance(value, _Text):
+        return "".join(value)
+    if isinstance(value, dict):
+        return {key: _joined(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_joined(member) for member in value]
+    return value

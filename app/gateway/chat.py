@@ -46,6 +46,16 @@ def is_blank(text: str) -> bool:
     return _UNSEEN.issuperset(text)
 
 
+# The members of a message or delta in which servers let their models think aloud.
+THOUGHTS = (
+    "reasoning_content",
+    "reasoning",
+    "reasoning_details",
+    "reasoning_text",
+    "thinking",
+    "thinking_blocks",
+)
+
 # What a request may need that not every upstream can (`ChatRequest.needs`).
 TOOLS = "tools"
 IMAGES = "images"
@@ -96,7 +106,8 @@ class ChatRequest:
     request that are nobody's business here (temperature, tools, stop, ...): passed
     on untouched to upstreams that speak it, ignored for the others. `needs` are the
     abilities (TOOLS, IMAGES, MULTIPLE) that an upstream must have to be asked.
-    `route` names the door it came through, for the record.
+    `route` names the door it came through, for the record. `size` is that of the body
+    it came in, in bytes.
     """
 
     messages: tuple[Message, ...]
@@ -112,6 +123,7 @@ class ChatRequest:
     extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     needs: frozenset[str] = frozenset()
     route: str = "chat"
+    size: int = 0
 
     @property
     def last_user_message(self) -> str:

@@ -19,8 +19,8 @@ LOWER_SHARE = 0.9
 class Limits:
     """How much one process takes on.
 
-    `slots` chats are worked on at once, at most `streams` of them (the queued ones
-    included) as streams, and `queue` more wait for at most `wait` seconds.
+    `slots` chats are worked on at once, at most `streams` of them as streams, and
+    `queue` more wait for at most `wait` seconds.
     """
 
     slots: int
@@ -54,9 +54,9 @@ class Ticket:
 
     __slots__ = ("arrived", "called", "is_stream", "priority", "state")
 
-    def __init__(self, priority: Priority, is_stream: bool, arrived: float) -> None:
+    def __init__(self, priority: Priority, arrived: float) -> None:
         self.priority = priority
-        self.is_stream = is_stream
+        self.is_stream = False
         self.arrived = arrived
         self.state = State.SERVED
         self.called: Event | None = None  # only those who wait need one
@@ -84,9 +84,9 @@ class Gate:
     """Slots and the queue before them; it waits for nobody. Threads may share it.
 
     The best waiter goes first: the class that he has grown into, one class up for
-    each half of the longest wait, then his age. Streams have places of their own
-    number and never queue for one, so that streams without end cannot fill the
-    queue of chats that are over soon.
+    each half of the longest wait, then his age. What is a stream is known only once it
+    was read, in its slot. Streams have places of their own number and never queue for
+    one, so that streams without end cannot hold the slots of chats that are over soon.
     """
 
     def __init__(self, limits: Limits, clock: Clock = monotonic) -> None:
@@ -99,22 +99,27 @@ class Gate:
         self._streams = 0
         self._waiting = 0
 
-    def enter(self, priority: Priority, is_stream: bool = False) -> Ticket:
+    def enter(self, priority: Priority) -> Ticket:
         """Return a ticket that is served, or waits for its `called`.
 
         Raises Overloaded. It must be given back by `leave`, served or not.
         """
         with self._lock:
-            ticket = Ticket(priority, is_stream, self._clock())
-            if is_stream and not self._has_stream_place(priority):
-                raise self.refusal(Shed.STREAMS_FULL)
+            ticket = Ticket(priority, self._clock())
             # Whoever waits could not have a free slot, so none is overtaken here.
             if self._has_slot(ticket):
                 self._serve(ticket)
             else:
                 self._enqueue(ticket)
-            self._streams += is_stream
             return ticket
+
+    def make_stream(self, ticket: Ticket) -> None:
+        """Let a served ticket be a stream's; raises Overloaded for one too many."""
+        with self._lock:
+            if not self._has_stream_place(ticket.priority):
+                raise self.refusal(Shed.STREAMS_FULL)
+            ticket.is_stream = True
+            self._streams += 1
 
     def leave(self, ticket: Ticket) -> None:
         """Give a ticket back; the best waiter takes a slot that became free."""
@@ -200,8 +205,6 @@ class Gate:
         """Take a waiter out of the queue and tell him where he stands now."""
         self._lanes[ticket.priority].remove(ticket)
         self._waiting -= 1
-        if state is not State.SERVED:
-            self._streams -= ticket.is_stream
         ticket.state = state
         if ticket.called is not None:
             ticket.called.set()

@@ -1,7 +1,7 @@
 """Metered: every chat is told of once, when it is over, to whoever measures.
 
-The outermost handler, around the audit, so that what is counted is what the caller
-got: a reply whose record could not be committed is not an answer
+The outermost handler behind admission, around the audit, so that what is counted is
+what the caller got: a reply whose record could not be committed is not an answer
 (docs/decisions/0009).
 """
 
@@ -12,10 +12,11 @@ from time import monotonic
 from typing import Protocol
 
 from app.gateway import error_types, tracing
+from app.gateway.admission import RecordedChat
 from app.gateway.budget import Budget, Clock
 from app.gateway.chat import ChatReply, ChatRequest
 from app.gateway.errors import CallerGone, GatewayError, Overloaded
-from app.gateway.handler import ChatHandler, Outcome, ReplyStream
+from app.gateway.handler import Outcome, ReplyStream
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,9 @@ class Ending:
     `outcome` is what the caller got. `error_type` is "" for an answer, `refusal` why
     admission refused. `duration` counts from when the front door took the request,
     `first_delta` too; that is None where no reply began. `overhead` is the gateway's
-    own part: neither queue nor upstream. `overshoot` is how far the deadline was
-    missed; negative if it was kept.
+    own part behind admission, without the upstreams'. `overshoot` is how far the
+    deadline was missed; negative if it was kept. A stream must begin by it, and end by
+    its own.
     """
 
     request: ChatRequest
@@ -56,12 +58,6 @@ class Observer(Protocol):
     def refused(self, request: ChatRequest, error_type: str) -> None:
         """A door turned a known caller's request away."""
         ...
-
-
-class RecordedChat(ChatHandler, Protocol):
-    """A handler that is told as well of what was turned away before it."""
-
-    def refuse(self, request: ChatRequest, code: str, status: int) -> None: ...
 
 
 class Metered:
@@ -97,6 +93,11 @@ class Metered:
         self._inner.refuse(request, code, status)
         error_type = error_types.of_refusal(code, status)
         self._tell(lambda observer: observer.refused(request, error_type))
+
+    def turn_away(self, request: ChatRequest, budget: Budget, error: Exception) -> None:
+        """See RecordedChat."""
+        self._inner.turn_away(request, budget, error)
+        self._failed(request, budget, self._clock(), error)
 
     def _failed(
         self, request: ChatRequest, budget: Budget, opened: float, error: Exception
@@ -137,9 +138,9 @@ class Metered:
             outcome=outcome.value,
             error_type=_error_type(outcome, error),
             duration=now - budget.since,
-            queued=opened - budget.since + reply.queue_seconds,
+            queued=opened - budget.since,
             overhead=_overhead(reply, now - opened),
-            overshoot=now - budget.deadline,
+            overshoot=max(begun - budget.deadline, now - budget.stream_deadline),
             first_delta=begun - budget.since,
             trace=tracing.current.get(),
         )
@@ -165,4 +166,4 @@ def _error_type(outcome: Outcome, error: BaseException | None) -> str:
 
 def _overhead(reply: ChatReply, seconds: float) -> float:
     asked = sum(attempt.duration for attempt in reply.attempts)
-    return max(0.0, seconds - reply.queue_seconds - asked)
+    return max(0.0, seconds - asked)

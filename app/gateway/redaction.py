@@ -6,38 +6,47 @@ sign of them is present, because every chat pays for this.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
+from time import monotonic
 from typing import Any
 
+from app.gateway.big_work import TooLate
+from app.gateway.budget import Clock
 from app.gateway.tokens import MARKER
 
 SHORTEST = 5  # characters that hold a secret of any kind: a@b.c
 HIDDEN = "[redacted:secret]"
 
+LONG = 65536  # characters; the time that is left is looked at before each pattern
+SEARCH = 1e-7  # seconds that a pattern takes for a character, and as many to spare
+
+# Both are for names in lower case: case-blind patterns are several times slower.
 _SENSITIVE_KEY = re.compile(
     r"pass(?:word|wd|phrase|code)|(?<![a-z])(?:pass|pwd)(?![a-z])"
     r"|secret(?!ar)|token(?!iz)|api[_-]?key|(?:access|private)[_-]?key"
-    r"|authorization|cookie|credential",
-    re.IGNORECASE,
+    r"|authorization|cookie|credential"
 )
 # Names of numbers that count or number tokens, and are none.
 _COUNTED = re.compile(
     r"tokens|(?:max|min|num|per|total)[_-]?token"
-    r"|token[_-]?(?:budget|count|id|index|limit|type|usage)",
-    re.IGNORECASE,
+    r"|token[_-]?(?:budget|count|id|index|limit|type|usage)"
 )
 # Under a sensitive name may stand the schema of a value: what it says stays.
 _SCHEMA_TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
 _SCHEMA_WORDS = frozenset({"type", "description", "title", "format"})
 
 
-def _passes_luhn(digits: str) -> bool:
-    odd, even = digits[-1::-2], digits[-2::-2]
-    total = sum(map(int, odd)) + sum(sum(divmod(2 * int(d), 10)) for d in even)
-    return total % 10 == 0
+# Each second digit counts double, and the digits of that are added up.
+_DOUBLED = bytes.maketrans(b"0123456789", b"0246813579")
+
+
+def _passes_luhn(digits: bytes) -> bool:
+    counted = digits[-1::-2] + digits[-2::-2].translate(_DOUBLED)
+    return (sum(counted) - len(counted) * ord("0")) % 10 == 0
 
 
 def _card(match: re.Match[str]) -> str:
-    digits = re.sub(r"[ .-]", "", match[0])
+    digits = match[0].encode().translate(None, b" .-")
     return "[redacted:card]" if _passes_luhn(digits) else match[0]
 
 
@@ -54,6 +63,9 @@ _SUFFIX = r"(?:[_-][\w-]{1,30}+|\d{1,3}|(?i:access)?[Kk]ey)?+"
 _SOME = r"(?!\[redacted|(?i:null|none|true|false|undefined)\b)"
 _QUOTED = r"(?:(?!\2)(?:[^\\\n]|\\.))++"
 _WORD = r"[\w.~+/=%-]"
+# Behind a word that is code and no secret. It is a part of the match, which is then
+# left as it is: a pattern that failed here would look at all of it again and again.
+_CALL = r"([(\[])?+"
 _HAS_DIGIT = r"(?=[A-Za-z_.~+/=%-]{0,64}\d)"
 
 
@@ -63,6 +75,10 @@ def _assigned(name: str) -> re.Pattern[str]:
         rf"{_SOME}(?(2){_QUOTED}|[^\s,;]{{4,}}+)",
         re.ASCII,
     )
+
+
+def _token(match: re.Match[str]) -> str:
+    return match[0] if match[3] else f"{match[1]}{HIDDEN}"
 
 
 _Replacement = str | Callable[[re.Match[str]], str]
@@ -144,19 +160,19 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], _Replacement], ...] = (
         "token",
         re.compile(
             rf"([Tt](?i:oken)(?:(?<=[\w-].{{5}})|(?={_QUOTE})|(?==\S)){_SIGN}{_OPENING})"
-            rf"{_SOME}(?!<|\d{{1,6}}\b)(?(2){_QUOTED}|{_WORD}{{4,}}+(?![(\[]))",
+            rf"{_SOME}(?!<|\d{{1,6}}\b)(?(2){_QUOTED}|{_WORD}{{4,}}+{_CALL})",
             re.ASCII,
         ),
-        rf"\1{HIDDEN}",
+        _token,
     ),
     (
         "token",
         re.compile(
             rf"([Tt](?i:oken)(?:{_SIGN}|\s++is\b){_OPENING})"
-            rf"{_SOME}{_HAS_DIGIT}{_WORD}{{8,}}+(?![(\[])",
+            rf"{_SOME}{_HAS_DIGIT}{_WORD}{{8,}}+{_CALL}",
             re.ASCII,
         ),
-        rf"\1{HIDDEN}",
+        _token,
     ),
     (
         "",
@@ -172,22 +188,35 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], _Replacement], ...] = (
 class Redactor:
     """Takes secrets out of text and of free-form values. Threads may share it.
 
-    `secrets` are the gateway's own, found by exact match wherever they stand.
+    `secrets` are the gateway's own, found by exact match wherever they stand. `until`
+    is a time of the clock: what cannot be done by then ends in TooLate.
     """
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, secrets: Iterable[str] = (), clock: Clock = monotonic) -> None:
         self._secrets = tuple(s for s in secrets if s)
+        self._clock = clock
 
-    def text(self, text: str) -> str:
+    def until(self, seconds: float) -> float:
+        """The time in so many seconds, as the methods below take it."""
+        return self._clock() + seconds
+
+    def text(self, text: str, until: float = inf) -> str:
         """Return the text with every known kind of secret replaced by its kind."""
         if len(text) < SHORTEST:
             return text
+        self._require_time(until)
         text = self._without_ours(text)
         folded = text.lower()
         for sign, pattern, replacement in _PATTERNS:
             if sign in folded:
+                if len(text) > LONG:
+                    self._require_time(until, len(text) * SEARCH)
                 text = pattern.sub(replacement, text)
         return text
+
+    def _require_time(self, until: float, seconds: float = 0.0) -> None:
+        if self._clock() + seconds > until:
+            raise TooLate
 
     def name(self, name: str) -> str:
         """Return an id or the name of a model without what opens the gateway.
@@ -201,23 +230,28 @@ class Redactor:
         """Whether an id or name holds what opens the gateway."""
         return self.name(name) != name
 
-    def value(self, value: Any) -> Any:
+    def value(self, value: Any, until: float = inf) -> Any:
         """Return a JSON value redacted throughout, including by sensitive keys.
 
         Under such a key all is redacted, but counts of tokens and schemas.
         """
         if isinstance(value, str):
-            return self.text(value)
+            return self.text(value, until)
+        self._require_time(until)
         if isinstance(value, Mapping):
-            return {self.text(k): self._member(k, v) for k, v in value.items()}
+            return {
+                self.text(k, until): self._member(k, v, until) for k, v in value.items()
+            }
         if isinstance(value, list | tuple):
-            return [self.value(item) for item in value]
+            return [self.value(item, until) for item in value]
         return value
 
-    def _member(self, key: str, value: Any) -> Any:
-        if not _SENSITIVE_KEY.search(key):
-            return self.value(value)
-        return self._hidden(value, keeps_numbers=bool(_COUNTED.search(key)))
+    def _member(self, key: str, value: Any, until: float) -> Any:
+        name = key.lower()
+        if not _SENSITIVE_KEY.search(name):
+            return self.value(value, until)
+        self._require_time(until)
+        return self._hidden(value, keeps_numbers=bool(_COUNTED.search(name)))
 
     def _hidden(self, value: Any, *, keeps_numbers: bool) -> Any:
         """The value's shape, with nothing in it."""

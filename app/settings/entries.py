@@ -62,6 +62,7 @@ FOR_OPENAI = {
     "idle_timeout",
     "model",
     "retries",
+    "stream_timeout",
 }
 
 LoopbackUrl = Annotated[str, Field(pattern=r"^http://127\.0\.0\.1:\d{1,5}$")]
@@ -78,7 +79,8 @@ class UpstreamSettings(BaseModel):
     )
     url: Url = Field(description="Its base URL; for `openai` it ends in /v1.")
     timeout: Seconds = Field(
-        default=30.0, description="Longest a call may take, in seconds."
+        default=30.0,
+        description="Longest a call may take, in seconds; of a stream, its beginning.",
     )
     concurrency: Concurrency = Field(
         default=0,
@@ -104,13 +106,19 @@ class UpstreamSettings(BaseModel):
         default="", description="openai: asked for whatever the caller named."
     )
     first_token_timeout: Seconds = Field(
-        default=10.0,
-        description="openai: longest until the first words of a stream, in seconds.",
+        default=30.0,
+        description="openai: longest until the first words of a stream, in seconds; a "
+        "model without a GPU may read a long prompt for so long.",
     )
     idle_timeout: Seconds = Field(
         default=10.0,
         description="openai: longest between words of a stream, in seconds; "
         "heartbeats are no words.",
+    )
+    stream_timeout: Seconds = Field(
+        default=600.0,
+        description="openai: longest that the words of one stream may flow, in "
+        "seconds; `timeout` does not bound them.",
     )
     retries: Annotated[int, Field(ge=0, le=2)] = Field(
         default=1,

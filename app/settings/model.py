@@ -42,6 +42,8 @@ from app.telemetry.cores import usable_cores
 SPARE_THREADS = 8  # what says "no" and answers health while all places are taken
 LONGEST_QUEUE = 24  # a place in a longer queue is not reached in time (pitfalls 2.13)
 MOST_WORKERS = 256
+LONGEST_OPEN = 20.0  # seconds; an open circuit only chooses, so it may be short
+STREAM_DEADLINE = 600.0  # seconds; a reasoning model's longest answers end before
 MIN_AUDIT_KEY = 16  # guessing one signs a chain of lies, and needs no gateway for it
 MIN_TOKEN = 8  # shorter ones are guessed; `python -m app token new` makes 43
 
@@ -138,7 +140,9 @@ class Settings(BaseSettings):
         default=5,
         ge=1,
         le=1000,
-        description="So many failures in a row open an upstream's circuit.",
+        description="So many failures in a row open an upstream's circuit; those of "
+        "one caller alone open it for that caller only. A time limit that was met "
+        "counts a quarter.",
     )
     breaker_ratio: float = Field(
         default=0.5,
@@ -161,17 +165,18 @@ class Settings(BaseSettings):
         "each further opening, and each time a random part of it.",
     )
     breaker_open_max: Seconds = Field(
-        default=60.0,
-        validate_default=True,
-        description="Longest that a circuit is ever open, in seconds; at least "
-        "VX11_BREAKER_OPEN.",
+        default_factory=lambda known: max(LONGEST_OPEN, known["breaker_open"]),
+        description="Longest that a circuit is ever open, in seconds; default: 20, or "
+        "VX11_BREAKER_OPEN if that is more. Short, since an open circuit only chooses: "
+        "where nobody else answers, that upstream is asked all the same.",
     )
     breaker_slow_call: float = Field(
-        default=20.0,
+        default=0.0,
         ge=0,
         le=3600,
         description="A call that takes longer counts as a failure, in seconds; "
-        "0: none does.",
+        "0: none does. A long answer is slow too, so this is for upstreams whose "
+        "answers are all short.",
     )
     shared_dir: Path | None = Field(
         default=None,
@@ -181,7 +186,13 @@ class Settings(BaseSettings):
     chat_deadline: Seconds = Field(
         default=36.0,
         description="Longest a chat may take in all, in seconds: queue, every "
-        "attempt, fallback and record. A caller may ask for less.",
+        "attempt, fallback and record; of a live stream, its beginning. A caller may "
+        "ask for less.",
+    )
+    stream_deadline: Seconds = Field(
+        default_factory=lambda known: max(STREAM_DEADLINE, known["chat_deadline"]),
+        description="Longest a live stream may take in all, in seconds, once its words "
+        "flow; default: 600, or the chat deadline if that is more.",
     )
     metadata_allowed: tuple[str, ...] = Field(
         default=("task_type", "language_lane"),
@@ -414,6 +425,18 @@ class Settings(BaseSettings):
         if longest < first:
             raise ValueError(
                 f"{longest:g} must be at least VX11_BREAKER_OPEN ({first:g})"
+            )
+        return longest
+
+    @field_validator("stream_deadline")
+    @classmethod
+    def _streams_last_no_less(cls, longest: float, info: ValidationInfo) -> float:
+        if not cls._are_known(info, "chat_deadline"):
+            return longest
+        deadline = info.data["chat_deadline"]
+        if longest < deadline:
+            raise ValueError(
+                f"{longest:g} must be at least VX11_CHAT_DEADLINE ({deadline:g})"
             )
         return longest
 

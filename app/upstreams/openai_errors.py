@@ -81,7 +81,7 @@ def _filtered(said: str, status: int) -> ContentFiltered | None:
 
 def _parsed(body: bytes) -> object:
     try:
-        return from_json(body)
+        return from_json(body, allow_partial=True)  # it may be cut
     except ValueError:
         return None
 

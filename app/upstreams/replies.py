@@ -7,10 +7,12 @@ from pydantic import TypeAdapter, ValidationError
 from app.gateway.chat import ChatReply
 from app.gateway.errors import BadReply, UpstreamError
 from app.gateway.handler import ReplyStream
+from app.gateway.strict_json import holds_more_values
 from app.upstreams.transport import Answer
 
 T = TypeVar("T")
 
+MOST_VALUES = 420_000  # in 2 MB of tokens with their probabilities there are 270,000
 MAX_MODEL = 200  # characters of a model's name, as of one that a caller asks for
 
 _NOT_AN_OBJECT = frozenset({"model_type", "model_attributes_type", "dict_type"})
@@ -20,10 +22,12 @@ def parse(answer: Answer, shape: TypeAdapter[T]) -> T:
     """Return the body as that shape.
 
     Raises BadReply: `bad_encoding` if it is not UTF-8 throughout, `bad_json` if it
-    is no JSON object, `schema` if it is one of another shape. Depth and the size of
-    numbers are limited by pydantic.
+    is no JSON object, `schema` if it is one of another shape, `too_large` if it holds
+    too many values. Depth and the size of numbers are limited by pydantic.
     """
     _require_utf8(answer)
+    if holds_more_values(answer.body, MOST_VALUES):
+        raise marked(BadReply("too_large"), answer)
     try:
         return shape.validate_json(answer.body)
     except ValidationError as error:

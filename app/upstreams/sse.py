@@ -7,6 +7,7 @@ Everything is bytes here: lines are cut before anything is decoded, so that a
 character may be split between two pieces.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from app.gateway.errors import BadReply
 MAX_EVENT = 1_048_576  # bytes of a line, and of an event's data (matrix row 39)
 
 BOM = b"\xef\xbb\xbf"
+_MARKS = re.compile(rb"\A(?:\xef\xbb\xbf)++")  # any number of them in one go
 
 MESSAGE, ERROR = b"message", b"error"  # types of events
 MEANINGLESS = frozenset({b"", b"id", b"retry"})  # to us; an empty name: a comment
@@ -83,8 +85,8 @@ class EventParser:
 
     def _take(self, line: bytes) -> Event | None:
         """Take a line in; return the event that it ends, if it does."""
-        while line.startswith(BOM):
-            line = line[len(BOM) :]
+        if line.startswith(BOM):
+            line = _MARKS.sub(b"", line, count=1)
         if not line:
             return self._dispatched()
         field, _, value = line.partition(b":")

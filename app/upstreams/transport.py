@@ -115,12 +115,17 @@ class Exchange:
         """Whether the next piece of the body is in hand already."""
         return self._raw.holds_more()
 
-    def read(self) -> bytes:
-        """Return the whole body; raises as `pieces` does."""
+    def read(self, most: int | None = None) -> bytes:
+        """Return the whole body, or the first bytes of one that has more than `most`.
+
+        Raises as `pieces` does.
+        """
         body = BytesIO()  # a list of pieces would outgrow the cap if they are tiny
         for piece in self.pieces():
             body.write(piece)
-        return body.getvalue()
+            if most is not None and body.tell() > most:
+                break
+        return body.getvalue()[:most]
 
     def whole(self) -> Answer:
         """Return the whole answer; raises as `pieces` does."""

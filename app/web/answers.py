@@ -1,11 +1,15 @@
 """What all doors to the chat share: facts about answers, records of refusals."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from flask import Response, g
 
 from app.gateway import chat, correlation
-from app.gateway.chat import StreamMode
+from app.gateway.admission import Place
+from app.gateway.budget import Budget
+from app.gateway.chat import Priority, StreamMode
 from app.web.caller import waited
 from app.web.context import services, this_request
 from app.web.errors import InvalidBody
@@ -68,18 +72,37 @@ def server_timing(reply: chat.ChatReply) -> str:
     return ", ".join(parts)
 
 
+@contextmanager
+def seat(budget: Budget, priority: Priority) -> Iterator[Place]:
+    """A slot in which a door parses its request; raises Overloaded if there is none.
+
+    What admission itself refuses is on record by it. What the door finds wrong with
+    the request is not, until the door says that the core has it.
+    """
+    g.is_on_record = True
+    with services().chat.enter(_known(priority), budget) as place:
+        g.is_on_record = False
+        yield place
+
+
+def _known(priority: Priority = Priority.NORMAL) -> chat.ChatRequest:
+    """What is known of a request without its body."""
+    return chat.ChatRequest(
+        messages=(),
+        session_id="",
+        correlation_id=correlation.current.get(),
+        caller=g.caller.name,
+        priority=priority,
+        route=this_request().blueprint or "chat",
+    )
+
+
 def record_refusal(response: Response) -> Response:
     """Leave a record of a known caller's request that never reached the core.
 
     Each door registers it, after its own requests; the route is the door's name.
     """
-    if response.status_code >= 400 and "caller" in g and "is_on_record" not in g:
-        turned_away = chat.ChatRequest(
-            messages=(),
-            session_id="",
-            correlation_id=correlation.current.get(),
-            caller=g.caller.name,
-            route=this_request().blueprint or "chat",
-        )
-        services().chat.refuse(turned_away, g.error_code, response.status_code)
+    is_known = "caller" in g and not g.get("is_on_record")
+    if response.status_code >= 400 and is_known:
+        services().chat.refuse(_known(), g.error_code, response.status_code)
     return response

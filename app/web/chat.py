@@ -8,17 +8,25 @@ from flask.typing import ResponseReturnValue
 
 from app.gateway import correlation
 from app.gateway.chat import Attempt, ChatReply, ChatRequest, Delta
+from app.gateway.tokens import Caller
 from app.web import schemas
-from app.web.answers import log_answer, record_refusal, stream_mode, who_answers
+from app.web.answers import (
+    log_answer,
+    record_refusal,
+    seat,
+    stream_mode,
+    who_answers,
+)
 from app.web.api_headers import OF_CHATS, OF_REPLIES
 from app.web.auth import token_required
-from app.web.body import read_json
+from app.web.body import read_plain
 from app.web.caller import budget_of, priority_of, waited
 from app.web.context import is_usable_id, services, this_request
 from app.web.documented import CHAT_FAILURES, Note, documented
 from app.web.event_schemas import StreamDelta, StreamDone, StreamError, StreamMeta
 from app.web.reports import Report
 from app.web.sse import TextEvents, event, stream_answer
+from app.web.values import parsed
 
 bp = Blueprint("chat", __name__, url_prefix="/operator/api")
 bp.after_request(record_refusal)
@@ -46,19 +54,17 @@ def post_chat() -> ResponseReturnValue:
     """Answer one chat request by its deadline, on record."""
     started, request, ours, caller = monotonic(), this_request(), services(), g.caller
     budget = budget_of(request, ours.deadline, ours.drain)
-    body = schemas.ChatRequest.parse(read_json(request, ours.max_body))
-    asked = body.to_request(
-        caller.name,
-        session_id=_session_id(body),
-        correlation_id=_correlation_id(body),
-        stream=_wants_events(request) if body.stream is None else body.stream,
-        mode=stream_mode(),
-        priority=priority_of(request, caller),
-    )
-    g.is_on_record = True
-    if asked.stream:
-        return stream_answer(asked, budget, NativeEvents(asked, started))
-    reply = ours.chat.open(asked, budget).collect()
+    data = read_plain(request, ours.max_body)
+    with seat(budget, priority_of(request, caller)) as place:
+        with place.reading(len(data), budget):
+            value = parsed(data, schemas.CONTROLS)
+            asked = _asked(value, request, caller, len(data))
+        del data, value  # nobody needs it while an upstream works
+        g.is_on_record = True
+        if asked.stream:
+            return stream_answer(place, asked, budget, NativeEvents(asked, started))
+        stream = place.open(asked, budget)
+    reply = stream.collect()
     took = monotonic() - started + waited(request)
     log_answer(reply, took)
     answer = schemas.ChatResponse.of(reply, asked, took)
@@ -66,6 +72,20 @@ def post_chat() -> ResponseReturnValue:
         answer.model_dump_json(),
         headers=who_answers(reply),
         content_type="application/json",
+    )
+
+
+def _asked(value: Any, request: Request, caller: Caller, size: int) -> ChatRequest:
+    """What a body asks, with what the headers say of it."""
+    body = schemas.ChatRequest.parse(value)
+    return body.to_request(
+        caller.name,
+        session_id=_session_id(body),
+        correlation_id=_correlation_id(body),
+        stream=_wants_events(request) if body.stream is None else body.stream,
+        mode=stream_mode(),
+        priority=priority_of(request, caller),
+        size=size,
     )
 
 

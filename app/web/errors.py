@@ -26,6 +26,7 @@ from app.gateway.errors import (
     Rejected,
     SearchTookTooLong,
     ShuttingDown,
+    StreamLimit,
     UnknownModel,
     Unsupported,
     consequence,
@@ -47,6 +48,7 @@ DETAILS: dict[type[GatewayError], str] = {
     Interrupted: "the reply broke off",
     Overloaded: "too many requests at once",
     ShuttingDown: "the gateway is shutting down",
+    StreamLimit: "the reply took longer than a stream may last",
     CallerGone: "the caller hung up",
 }
 

@@ -5,22 +5,24 @@ from collections.abc import Iterator, Mapping
 from time import monotonic, time
 from typing import Any, TypeGuard
 
-from flask import Blueprint, Response, g
+from flask import Blueprint, Request, Response, g
 from flask.typing import ResponseReturnValue
 
 from app.gateway import correlation, strict_json
 from app.gateway.chat import ChatReply, ChatRequest, Delta
+from app.gateway.tokens import Caller
 from app.web import openai_schemas as schemas
 from app.web.answers import (
     log_answer,
     record_refusal,
+    seat,
     server_timing,
     stream_mode,
     who_answers,
 )
 from app.web.api_headers import OF_CHATS, OF_REPLIES
 from app.web.auth import token_required
-from app.web.body import read_json
+from app.web.body import read_plain
 from app.web.caller import budget_of, priority_of, waited
 from app.web.completion_schemas import (
     Completion,
@@ -34,6 +36,7 @@ from app.web.error_schemas import OpenAIErrorBody
 from app.web.json_response import json_response
 from app.web.reports import Report
 from app.web.sse import TextEvents, event, stream_answer
+from app.web.values import parsed
 
 bp = Blueprint("openai", __name__, url_prefix="/v1")
 bp.after_request(record_refusal)
@@ -60,21 +63,18 @@ def post_completion() -> ResponseReturnValue:
     """Answer one chat by its deadline, on record, in OpenAI's words."""
     started, request, ours, caller = monotonic(), this_request(), services(), g.caller
     budget = budget_of(request, ours.deadline, ours.drain)
-    body = read_json(request, ours.max_body)
-    parsed = schemas.CompletionRequest.parse(body)
-    asked = parsed.to_request(
-        body,
-        session_id=_session_id(parsed),
-        correlation_id=correlation.current.get(),
-        caller=caller.name,
-        mode=stream_mode(),
-        priority=priority_of(request, caller),
-    )
-    g.is_on_record = True
-    if asked.stream:
-        chunks = Chunks(asked, started, with_usage=parsed.wants_usage)
-        return stream_answer(asked, budget, chunks)
-    reply = ours.chat.open(asked, budget).collect()
+    data = read_plain(request, ours.max_body)
+    with seat(budget, priority_of(request, caller)) as place:
+        with place.reading(len(data), budget):
+            value = parsed(data, schemas.NUL)
+            asked, wants_usage = _asked(value, request, caller, len(data))
+        del data, value  # nobody needs it while an upstream works
+        g.is_on_record = True
+        if asked.stream:
+            chunks = Chunks(asked, started, with_usage=wants_usage)
+            return stream_answer(place, asked, budget, chunks)
+        stream = place.open(asked, budget)
+    reply = stream.collect()
     log_answer(reply, monotonic() - started + waited(request))
     answer = _envelope(reply, "chat.completion") | {
         "choices": schemas.choices(reply),
@@ -97,6 +97,23 @@ def get_models() -> ResponseReturnValue:
         Model(id=name, object="model", created=0, owned_by="gateway") for name in names
     ]
     return json_response(ModelList(object="list", data=data))
+
+
+def _asked(
+    value: Any, request: Request, caller: Caller, size: int
+) -> tuple[ChatRequest, bool]:
+    """What a body asks, and whether a stream is to tell the tokens spent."""
+    body = schemas.CompletionRequest.parse(value)
+    asked = body.to_request(
+        value,
+        session_id=_session_id(body),
+        correlation_id=correlation.current.get(),
+        caller=caller.name,
+        mode=stream_mode(),
+        priority=priority_of(request, caller),
+        size=size,
+    )
+    return asked, body.wants_usage
 
 
 def _session_id(body: schemas.CompletionRequest) -> str:

@@ -4,6 +4,7 @@ Everything that is not named here passes through untouched to upstreams that spe
 OpenAI.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -11,18 +12,25 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from app.gateway import chat
 from app.web.errors import InvalidBody
-from app.web.schemas import WHOLE, reasons, texts
+from app.web.schemas import WHOLE, reasons
 from app.web.text_schemas import (
     NUL_FREE,
     NulFree,
     NulFreeObject,
     ShownAs,
 )
+from app.web.values import Forbidden
+
+NUL = Forbidden("NUL", re.compile("\x00"), re.compile(rb"\\u0000"))
+
+MOST_MESSAGES = 2000
 
 Text = Annotated[str, Field(json_schema_extra={"pattern": NUL_FREE})]
 Name = Annotated[str, Field(max_length=200, json_schema_extra={"pattern": NUL_FREE})]
 Object = Annotated[dict[str, Any], ShownAs(NulFreeObject)]
-Objects = Annotated[list[dict[str, Any]], ShownAs(list[NulFreeObject])]
+Objects = Annotated[
+    list[dict[str, Any]], Field(fail_fast=True), ShownAs(list[NulFreeObject])
+]
 
 # A message that is not empty, as the document tells it (see `parse`).
 NOT_EMPTY: dict[str, JsonValue] = {
@@ -79,7 +87,7 @@ class Message(NulFree, BaseModel):
 
 
 def _is_text(part: Mapping[str, Any]) -> bool:
-    return part.get("type") in {"text", "refusal"}
+    return part.get("type") in ("text", "refusal")  # it may be anything
 
 
 class StreamOptions(NulFree, BaseModel):
@@ -97,8 +105,10 @@ class CompletionRequest(NulFree, BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    messages: Annotated[list[Message], Field(min_length=1)] = Field(
-        description="Not all of them empty.",
+    messages: Annotated[
+        list[Message], Field(min_length=1, max_length=MOST_MESSAGES, fail_fast=True)
+    ] = Field(
+        description=f"At most {MOST_MESSAGES}; not all of them empty.",
         json_schema_extra={"contains": NOT_EMPTY},
     )
     model: Name | None = Field(
@@ -127,9 +137,6 @@ class CompletionRequest(NulFree, BaseModel):
             parsed = cls.model_validate(body)
         except ValidationError as error:
             raise InvalidBody(reasons(error)) from None
-        for field, value in body.items():
-            if any("\x00" in text for text in texts({field: value})):
-                raise InvalidBody({field: "must not hold NUL"})
         if not any(m.content or m.tool_calls for m in parsed.messages):
             raise InvalidBody({"messages": "must not all be empty"})
         return parsed
@@ -143,6 +150,7 @@ class CompletionRequest(NulFree, BaseModel):
         caller: str,
         mode: chat.StreamMode,
         priority: chat.Priority,
+        size: int = 0,
     ) -> chat.ChatRequest:
         """Make the core's value of it; `body` is what was parsed."""
         pairs = zip(self.messages, body["messages"], strict=True)
@@ -159,6 +167,7 @@ class CompletionRequest(NulFree, BaseModel):
             extra={k: v for k, v in body.items() if k not in _OURS} | self._counted(),
             needs=frozenset(self._needs()),
             route="openai",
+            size=size,
         )
 
     @property

@@ -38,6 +38,10 @@ class ObstacleState(BaseModel):
     for_s: float | None = Field(
         default=None, description="Seconds, if it is known for how long."
     )
+    for_one_caller: bool | None = Field(
+        default=None,
+        description="True if it holds for one caller alone, whose chats failed.",
+    )
 
 
 class CallsState(BaseModel):
@@ -69,7 +73,9 @@ class Policy(BaseModel):
     """How chats are handled."""
 
     order: list[str] = Field(description="The upstreams, in the order of asking.")
-    deadline_s: float = Field(description="Seconds within which a chat ends.")
+    deadline_s: float = Field(
+        description="Seconds in which a chat ends, and a live stream begins."
+    )
 
 
 class TokenState(BaseModel):

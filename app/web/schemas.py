@@ -1,7 +1,7 @@
 """The wire models of the native chat: what clients of the operator backend rely on."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -9,9 +9,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from app.gateway import chat
 from app.web.errors import InvalidBody
 from app.web.text_schemas import PLAIN, SAYS_SOMETHING, PlainObject, ShownAs
+from app.web.values import Forbidden
 
 # PostgreSQL refuses NUL and terminals obey the rest; tab and line ends are text.
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+CONTROLS = Forbidden(
+    "control characters",
+    re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]"),
+    re.compile(rb"\\(?:[bf]|u00[01])"),
+    frozenset({"message", "session_id", "context", "metadata"}),
+)
+
+MOST_ERRORS = 10  # that one answer tells
 
 
 def _whole(number: Any) -> Any:
@@ -58,15 +66,9 @@ class ChatRequest(BaseModel):
             parsed = cls.model_validate(body)
         except ValidationError as error:
             raise InvalidBody(reasons(error)) from None
-        parsed._refuse_empty_and_control_characters()
-        return parsed
-
-    def _refuse_empty_and_control_characters(self) -> None:
-        if not self.message.strip():
+        if not parsed.message.strip():
             raise InvalidBody({"message": "must not be empty"})
-        for field in ("message", "session_id", "context", "metadata"):
-            if any(_CONTROL.search(text) for text in texts(getattr(self, field))):
-                raise InvalidBody({field: "must not hold control characters"})
+        return parsed
 
     def to_request(
         self,
@@ -77,6 +79,7 @@ class ChatRequest(BaseModel):
         stream: bool,
         mode: chat.StreamMode,
         priority: chat.Priority,
+        size: int = 0,
     ) -> chat.ChatRequest:
         """Make the core's value of it; the ids are already chosen."""
         return chat.ChatRequest(
@@ -89,6 +92,7 @@ class ChatRequest(BaseModel):
             priority=priority,
             stream=stream,
             stream_mode=mode,
+            size=size,
         )
 
 
@@ -122,19 +126,7 @@ class ChatResponse(BaseModel):
 
 
 def reasons(error: ValidationError) -> Mapping[str, str]:
-    """What is wrong with which field, without its value."""
+    """What is wrong with which field, without its value; the first few of them."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
-    return {".".join(map(str, e["loc"])): e["msg"].lower() for e in found}
-
-
-def texts(value: Any) -> Iterator[str]:
-    """All strings inside a JSON value, keys too. Nesting is bounded by the parser."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, member in value.items():
-            yield key
-            yield from texts(member)
-    elif isinstance(value, list):
-        for member in value:
-            yield from texts(member)
+    told = found[:MOST_ERRORS]
+    return {".".join(map(str, e["loc"])): e["msg"].lower() for e in told}

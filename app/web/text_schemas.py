@@ -1,7 +1,7 @@
 """What texts may hold, as the document of the API tells it.
 
-The doors check it by hand, all texts of a body at once (see `schemas.texts`), so
-these types describe and never run.
+The doors look at all texts of a body at once (see `values`), so these types describe
+and never run.
 """
 
 from dataclasses import dataclass

@@ -2,11 +2,12 @@
 
 The order of the policies, which `assembly` puts around each other:
 
-    Metered(Audited(Admitted(ChatRouter(Guarded(switch), Guarded(madre)))))
-    ...                                 Guarded(Repeating(openai))
+    Admission(Metered(Audited(ChatRouter(Guarded(switch), Guarded(madre)))))
+    ...                                  Guarded(Repeating(openai))
 
-What is counted is what callers get; refusals are on record; a slot covers all
-attempts.
+Nothing of a request is parsed before it has a slot, which covers all attempts and the
+record; what is counted is what callers get; those who get no slot are counted and on
+record too.
 """
 
 from app.wiring.assembly import build_services, default_services

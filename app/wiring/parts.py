@@ -4,15 +4,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.gateway.audited import Content, ContentPolicy
+from app.gateway.big_work import BigWork
 from app.gateway.circuit import Rules
+from app.gateway.content import Content, ContentPolicy
 from app.gateway.gate import Gate, Limits
 from app.gateway.memory import Watermark
 from app.gateway.redaction import Redactor
 from app.gateway.routes import Route
-from app.gateway.routing import ChatRouter, Upstream
+from app.gateway.routing import ChatRouter
 from app.gateway.shared import SharedState
 from app.gateway.tokens import LINK, Keyring, Token, TokensUnusable
+from app.gateway.turns import Candidate
 from app.settings import Settings, SettingsError, UpstreamSettings
 from app.settings.handed import handed
 from app.storage.shared_memory import MEMORY, open_shared
@@ -57,7 +59,10 @@ def upstream(
             name=one.name,
             url=one.url,
             limits=openai_wire.Limits(
-                one.timeout, one.first_token_timeout, one.idle_timeout
+                total=one.timeout,
+                first_token=one.first_token_timeout,
+                idle=one.idle_timeout,
+                stream=one.stream_timeout,
             ),
             transport=transport,
             api_key=one.api_key.get_secret_value(),
@@ -87,7 +92,7 @@ def rules(settings: Settings, one: UpstreamSettings) -> Rules:
     )
 
 
-def router(settings: Settings, upstreams: list[Upstream]) -> ChatRouter:
+def router(settings: Settings, upstreams: list[Candidate]) -> ChatRouter:
     """Make the router of these upstreams, in their order."""
     return ChatRouter(
         upstreams,
@@ -122,9 +127,12 @@ def memory_is_short(settings: Settings) -> Callable[[], bool]:
     return Watermark(limit, lambda: memory.container_used(group))
 
 
-def content_policy(settings: Settings, key: Callable[[], bytes]) -> ContentPolicy:
+def content_policy(
+    settings: Settings, key: Callable[[], bytes], big_work: BigWork
+) -> ContentPolicy:
     """Make what decides how much of a chat is stored."""
-    return ContentPolicy(Content(settings.audit_content), redactor(settings), key)
+    content = Content(settings.audit_content)
+    return ContentPolicy(content, redactor(settings), key, big_work)
 
 
 def redactor(settings: Settings) -> Redactor:

@@ -1,15 +1,16 @@
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.gateway.admission import Admitted
+from app.gateway.admission import Admission
 from app.gateway.budget import Budget
 from app.gateway.chat import Priority
 from app.gateway.errors import CallerGone, Interrupted, NobodyAnswered, Overloaded
 from app.gateway.gate import Gate, Limits, Load
-from tests.fakes import FakeUpstream, a_request
+from tests.fakes import FakeChat, a_request
 
 IDLE = Load(busy=0, waiting=0, streams=0)
 AT_ONCE = 0.1  # seconds; the promise, and more than a noisy machine takes
@@ -25,7 +26,7 @@ def until(condition, limit=10.0):
 
 @pytest.fixture
 def upstream():
-    return FakeUpstream()
+    return FakeChat()
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def gate():
 
 @pytest.fixture
 def admitted(upstream, gate):
-    return Admitted(upstream, gate)
+    return Admission(upstream, gate)
 
 
 @pytest.fixture
@@ -96,7 +97,73 @@ class TestTheSlot:
         assert 0 < reply.queue_seconds < 10
 
 
+class TestAPlace:
+    """The slot of a request that is yet to be read."""
+
+    def test_is_given_back_when_the_request_cannot_be_read(self, admitted, gate):
+        def read():
+            with admitted.enter(a_request(), Budget(10)):
+                assert gate.load().busy == 1
+                json.loads("{")
+
+        with pytest.raises(ValueError, match="Expecting"):
+            read()
+
+        assert gate.load() == IDLE
+
+    def test_goes_over_to_the_reply_that_is_opened_in_it(self, admitted, gate):
+        with admitted.enter(a_request(), Budget(10)) as place:
+            stream = place.open(a_request(), Budget(10))
+        assert gate.load().busy == 1
+
+        stream.close()
+
+        assert gate.load() == IDLE
+
+    def test_is_given_back_when_nobody_answers(self, admitted, gate, upstream):
+        upstream.fail(NobodyAnswered())
+
+        place = admitted.enter(a_request(), Budget(10))
+
+        with place, pytest.raises(NobodyAnswered):
+            place.open(a_request(), Budget(10))
+
+        assert gate.load() == IDLE
+
+    def test_counts_as_a_streams_once_that_is_known(self, admitted, gate):
+        with admitted.enter(a_request(), Budget(10)) as place:
+            assert gate.load().streams == 0
+            stream = place.open(a_request(stream=True), Budget(10))
+
+        assert gate.load() == Load(busy=1, waiting=0, streams=1)
+        stream.close()
+        assert gate.load() == IDLE
+
+    def test_is_given_back_by_a_stream_too_many(self, upstream):
+        gate = Gate(Limits(slots=3, queue=0, wait=0.5, streams=1))
+        admitted = Admission(upstream, gate)
+        first = ask(admitted, stream=True)
+
+        with pytest.raises(Overloaded, match="streams_full"):
+            ask(admitted, stream=True)
+
+        assert gate.load() == Load(busy=1, waiting=0, streams=1)
+        assert [str(error) for _, error in upstream.turned_away] == ["streams_full"]
+        first.close()
+
+
 class TestARefusal:
+    def test_is_told_with_what_is_known_of_the_request(self, admitted, upstream, gate):
+        gate.limits = Limits(slots=1, queue=0, wait=0.5, streams=1)
+        first = ask(admitted)
+
+        with pytest.raises(Overloaded):
+            admitted.enter(a_request(caller="late"), Budget(10))
+
+        ((known, error),) = upstream.turned_away
+        assert (known.caller, str(error)) == ("late", "queue_full")
+        first.close()
+
     def test_comes_at_once_and_nobody_is_asked(self, admitted, gate, pool, upstream):
         first = ask(admitted)
         second = pool.submit(ask, admitted)
@@ -161,7 +228,7 @@ class TestARefusal:
         first.close()
 
     def test_spares_a_process_that_is_short_of_memory(self, upstream, gate):
-        admitted = Admitted(upstream, gate, is_short=lambda: True)
+        admitted = Admission(upstream, gate, is_short=lambda: True)
 
         with pytest.raises(Overloaded):
             ask(admitted)
@@ -170,7 +237,7 @@ class TestARefusal:
 
 
 def test_a_caller_who_leaves_the_queue_frees_his_place_within_a_slice(gate, upstream):
-    admitted = Admitted(upstream, gate)
+    admitted = Admission(upstream, gate)
     gate.limits = Limits(slots=1, queue=1, wait=60.0, streams=1)
     first = ask(admitted)
     asked = []

@@ -1,4 +1,11 @@
-from app.gateway.assembly import assembled
+from app.gateway.assembly import Assembly
+
+
+def assembled(pieces):
+    assembly = Assembly()
+    for piece in pieces:
+        assembly.add((piece,))
+    return assembly.choices()
 
 
 def test_pieces_of_a_tool_call_become_one():
@@ -62,3 +69,24 @@ def test_the_pieces_are_left_as_they_were():
     assembled([piece, piece])
 
     assert piece == {"index": 0, "delta": {"content": "a"}}
+
+
+def test_members_without_a_number_follow_one_another():
+    pieces = [
+        {"index": 0, "delta": {"parts": [{"text": "a"}]}},
+        {"index": 0, "delta": {"parts": [{"text": "b"}, {"index": [], "text": "c"}]}},
+    ]
+
+    (choice,) = assembled(pieces)
+
+    assert [part["text"] for part in choice["delta"]["parts"]] == ["a", "b", "c"]
+
+
+def test_what_was_told_so_far_can_be_asked_for_again():
+    assembly = Assembly()
+    assembly.add([{"index": 0, "delta": {"content": "a"}}])
+    first = assembly.choices()
+    assembly.add([{"index": 0, "delta": {"content": "b"}}])
+
+    assert first[0]["delta"] == {"content": "a"}
+    assert assembly.choices()[0]["delta"] == {"content": "ab"}

@@ -148,25 +148,32 @@ def test_even_a_single_slot_serves_all_classes(clock):
 
 class TestStreams:
     def test_beyond_their_cap_they_are_refused_while_chats_are_served(self, gate):
-        gate.enter(HIGH, is_stream=True)
+        gate.make_stream(gate.enter(HIGH))
+        one_too_many = gate.enter(HIGH)
 
         with pytest.raises(Overloaded):
-            gate.enter(HIGH, is_stream=True)
+            gate.make_stream(one_too_many)
+        gate.leave(one_too_many)
         assert gate.enter(LOW).state is State.SERVED
 
     def test_one_that_ends_makes_room_for_the_next(self, gate):
-        gate.leave(gate.enter(HIGH, is_stream=True))
+        first = gate.enter(HIGH)
+        gate.make_stream(first)
+        gate.leave(first)
 
-        assert gate.enter(HIGH, is_stream=True).state is State.SERVED
+        gate.make_stream(gate.enter(HIGH))
 
-    def test_one_that_waits_counts_until_he_leaves(self, gate):
-        full(gate)
-        waiting = gate.enter(HIGH, is_stream=True)
+        assert gate.load().streams == 1
 
+    def test_one_that_was_refused_counts_as_none(self, gate):
+        gate.make_stream(gate.enter(HIGH))
+        refused = gate.enter(HIGH)
         with pytest.raises(Overloaded):
-            gate.enter(HIGH, is_stream=True)
-        gate.leave(waiting)
-        assert gate.enter(HIGH, is_stream=True).state is State.WAITING
+            gate.make_stream(refused)
+
+        gate.leave(refused)
+
+        assert gate.load() == Load(busy=1, waiting=0, streams=1)
 
 
 def test_who_leaves_the_queue_frees_his_place(gate):
@@ -198,14 +205,14 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         self.gate = Gate(Limits(slots, queue, wait=2.0, streams=streams), self.clock)
         self.mine = []
 
-    @rule(priority=st.sampled_from(Priority), is_stream=st.booleans())
-    def arrive(self, priority, is_stream):
+    @rule(priority=st.sampled_from(Priority))
+    def arrive(self, priority):
         waiting = self.having(State.WAITING)
         try:
-            self.mine.append(self.gate.enter(priority, is_stream))
+            self.mine.append(self.gate.enter(priority))
         except Overloaded:
-            assert is_stream or self.is_full_for(priority, waiting)
-            assert is_stream or all(self.rank(t)[0] <= priority for t in waiting)
+            assert self.is_full_for(priority, waiting)
+            assert all(self.rank(t)[0] <= priority for t in waiting)
         evicted = [t for t in waiting if t.state is State.EVICTED]
         assert evicted in ([], [max(waiting, key=self.rank, default=None)])
 
@@ -214,6 +221,17 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         lower = [t for t in waiting if t.priority is not HIGH]
         is_lower_full = len(lower) >= max(1, int(places * 0.9))
         return len(waiting) == places or (priority is not HIGH and is_lower_full)
+
+    @precondition(lambda self: self.chats())
+    @rule(data=st.data())
+    def turn_out_a_stream(self, data):
+        ticket = data.draw(st.sampled_from(self.chats()))
+        places, taken = self.gate.limits.streams, self.gate.load().streams
+        try:
+            self.gate.make_stream(ticket)
+        except Overloaded:
+            is_high = ticket.priority is HIGH
+            assert taken >= (places if is_high else max(1, int(places * 0.9)))
 
     @precondition(lambda self: self.mine)
     @rule(data=st.data())
@@ -233,7 +251,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     @invariant()
     def the_books_are_right(self):
         served, waiting = self.having(State.SERVED), self.having(State.WAITING)
-        streams = sum(t.is_stream for t in served + waiting)
+        streams = sum(t.is_stream for t in served)
         limits = self.gate.limits
         assert self.gate.load() == Load(len(served), len(waiting), streams)
         assert len(served) <= limits.slots
@@ -248,6 +266,9 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         if len(served) < limits.slots:
             assert self.lower(waiting) == len(waiting)
             assert not waiting or self.lower(served) >= max(1, int(limits.slots * 0.9))
+
+    def chats(self):
+        return [t for t in self.having(State.SERVED) if not t.is_stream]
 
     def having(self, state):
         return [t for t in self.mine if t.state is state]

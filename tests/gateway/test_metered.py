@@ -1,7 +1,8 @@
 import pytest
 
-from app.gateway.audited import Audited, Content, ContentPolicy
+from app.gateway.audited import Audited
 from app.gateway.budget import Budget
+from app.gateway.content import Content, ContentPolicy
 from app.gateway.errors import (
     AuditUnavailable,
     CallerGone,
@@ -43,8 +44,10 @@ class House:
         audited = Audited(router, self.trail, policy)
         self.chat = Metered(audited, [self.seen], clock)
 
-    def ask(self, seconds=10.0, waited=0.0, **fields):
+    def ask(self, seconds=10.0, waited=0.0, lasting=None, **fields):
         budget = Budget(seconds, waited=waited, clock=self.clock)
+        if lasting:
+            budget = budget.streaming(lasting)
         return self.chat.open(a_request(**fields), budget)
 
     @property
@@ -102,7 +105,6 @@ def test_a_failure_is_told_of_with_its_attempts(house):
     ("error", "outcome", "error_type"),
     [
         (CallerGone(), "cancelled", "caller_gone"),
-        (Overloaded("queue_full"), "refused", "policy_overloaded"),
         (ZeroDivisionError(), "failed", "gateway_internal"),
     ],
 )
@@ -116,13 +118,23 @@ def test_each_way_not_to_be_answered_has_its_outcome(house, error, outcome, erro
 
 
 def test_why_admission_refused_is_told(house):
-    house.switch.fail(Overloaded("queue_full"))
+    budget = Budget(10.0, waited=1.5, clock=house.clock)
 
-    with pytest.raises(Overloaded):
-        house.ask(waited=1.5)
+    house.chat.turn_away(a_request(), budget, Overloaded("queue_full"))
 
-    assert house.ending.refusal == "queue_full"
-    assert house.ending.queued == pytest.approx(1.5)
+    ending = house.ending
+    assert (ending.outcome, ending.error_type) == ("refused", "policy_overloaded")
+    assert ending.refusal == "queue_full"
+    assert ending.queued == ending.duration == pytest.approx(1.5)
+    ((_, closing),) = house.trail.closed
+    assert (closing.outcome, closing.code) == ("refused", "overloaded")
+
+
+def test_who_leaves_the_queue_is_no_refusal(house):
+    house.chat.turn_away(a_request(), Budget(10.0, clock=house.clock), CallerGone())
+
+    assert (house.ending.outcome, house.ending.refusal) == ("cancelled", "")
+    assert house.ending.error_type == "caller_gone"
 
 
 def test_a_reply_that_nobody_reads_to_its_end_is_cancelled(house):
@@ -143,6 +155,14 @@ def test_a_reply_whose_record_cannot_be_committed_is_a_failure(house):
 
     assert house.ending.outcome == "failed"
     assert house.ending.error_type == "gateway_audit_unavailable"
+
+
+def test_a_stream_must_begin_by_the_deadline_and_end_by_its_own(house, clock):
+    stream = house.ask(seconds=10.0, stream=True, lasting=600.0)
+    clock.advance(500)
+    stream.collect()
+
+    assert house.ending.overshoot == pytest.approx(-10.0)
 
 
 def test_a_deadline_that_was_missed_is_told(house, clock):
@@ -169,7 +189,7 @@ def test_an_observer_that_breaks_harms_no_answer(clock, caplog):
 
 def test_nor_does_it_replace_the_error_of_a_chat_that_failed(clock):
     house = House(clock, breaks=True)
-    house.switch.fail(Overloaded("queue_full"))
+    house.switch.fail(ZeroDivisionError())
 
-    with pytest.raises(Overloaded):
+    with pytest.raises(ZeroDivisionError):
         house.ask()

@@ -27,7 +27,7 @@ class AsynchronousTrail:
 
 def build():
     services = build_services(load())
-    services.chat._inner._trail = AsynchronousTrail(services.trail)
+    services.chat._inner._inner._trail = AsynchronousTrail(services.trail)
     return services
 
 

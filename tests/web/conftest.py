@@ -1,7 +1,11 @@
 import pytest
 
-from app.gateway.audited import Audited, Content, ContentPolicy
+from app.gateway.admission import Admission
+from app.gateway.audited import Audited
 from app.gateway.chat import IMAGES, MULTIPLE, TOOLS
+from app.gateway.content import Content, ContentPolicy
+from app.gateway.gate import Gate, Limits
+from app.gateway.metered import Metered
 from app.gateway.redaction import Redactor
 from app.gateway.routing import ChatRouter
 from app.gateway.tokens import Caller, Keyring, Token
@@ -40,7 +44,12 @@ def health():
 
 
 @pytest.fixture
-def services(switch, madre, trail, health):
+def gate():
+    return Gate(Limits(slots=2, queue=0, wait=1.0, streams=1))
+
+
+@pytest.fixture
+def services(switch, madre, trail, health, gate):
     router = ChatRouter(
         [a_guard(switch, health), a_guard(madre, health)],
         abilities={"switch": frozenset({TOOLS, IMAGES, MULTIPLE})},
@@ -48,7 +57,7 @@ def services(switch, madre, trail, health):
     redactor = Redactor([TOKEN])
     policy = ContentPolicy(Content.FULL, redactor, b"k" * 32)
     return Services(
-        chat=Audited(router, trail, policy),
+        chat=Admission(Metered(Audited(router, trail, policy), ()), gate),
         trail=trail,
         records=FakeRecords(trail),
         activity=FakeActivity(),

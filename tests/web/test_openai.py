@@ -44,7 +44,7 @@ def heard(switch):
     heard = []
 
     class Hears(type(switch)):
-        def open(self, request, budget):
+        def open(self, request, budget, turn=None):
             heard.append(request)
             return super().open(request, budget)
 
@@ -133,7 +133,7 @@ def speaks(upstream, deltas=HI, **facts):
     """Let a fake answer with these deltas and know these facts at the end."""
 
     class Speaks(type(upstream)):
-        def open(self, request, budget):
+        def open(self, request, budget, turn=None):
             stream = super().open(request, budget)
             stream.on_end(lambda s: s.annotate(**facts))
             return stream
@@ -423,7 +423,10 @@ class TestErrors:
             ({"messages": [{"role": "wizard", "content": "x"}]}, "messages.0.role"),
             ({"messages": [{"role": "user", "content": 7}]}, "messages.0.content.str"),
             ({"messages": [{"role": "user", "content": ""}]}, "messages"),
-            ({"messages": [{"role": "user", "content": "a\x00b"}]}, "messages"),
+            (
+                {"messages": [*USER, {"role": "user", "content": "a\x00b"}]},
+                "messages.1.content",
+            ),
             ({"messages": USER, "n": 0}, "n"),
             ({"messages": USER, "n": 1.5}, "n"),
             ({"messages": USER, "tools": [None]}, "tools.0"),
@@ -432,9 +435,9 @@ class TestErrors:
                 {"messages": USER, "stream_options": {"include_usage": "yes"}},
                 "stream_options.include_usage",
             ),
-            ({"messages": USER, "\x00": 1}, "\x00"),
+            ({"messages": USER, "\x00": 1}, "*"),
             ({"messages": USER, "stream": "yes"}, "stream"),
-            ({"messages": USER, "vendor": {"deep": "a\x00b"}}, "vendor"),
+            ({"messages": USER, "vendor": {"deep": "a\x00b"}}, "vendor.deep"),
         ],
     )
     def test_a_bad_field_is_named_and_never_repeated(

@@ -123,6 +123,7 @@ def whole(services, past):
     """Everything is there and well, and no wrong token is one too many."""
     return replace(
         services,
+        max_body=1024 * 1024,  # as by default: too many messages have to fit in
         records=open_reader(past),
         activity=open_activity(past),
         failed_auth=FailedAuth(Unlimited()),

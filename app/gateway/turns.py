@@ -1,0 +1,44 @@
+"""Turn: why an upstream is asked just now, and what a router can ask."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.gateway.budget import Budget
+from app.gateway.chat import ChatRequest
+from app.gateway.handler import ChatHandler, ReplyStream
+
+RETRY_AFTER = 1.0  # seconds; a dead upstream is asked for its health that often
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An upstream's place among those that a request may still ask.
+
+    `is_first`: the caller would rather wait for this one than ask another. `is_last`:
+    nobody is left to ask behind it. `is_extra`: it was passed over before, and is
+    asked after all because nobody else has answered.
+    """
+
+    is_first: bool = False
+    is_last: bool = False
+    is_extra: bool = False
+
+
+ONLY = Turn(is_first=True, is_last=True)
+
+
+class Upstream(ChatHandler, Protocol):
+    """A handler with a name and a limit of its own, in seconds."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def timeout(self) -> float: ...
+
+
+class Candidate(Upstream, Protocol):
+    """An upstream that is told of its turn, so that it can say no where others can."""
+
+    def open(
+        self, request: ChatRequest, budget: Budget, turn: Turn = ONLY
+    ) -> ReplyStream: ...
