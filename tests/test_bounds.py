@@ -102,7 +102,7 @@ NATIVE = {
     "lists": lambda n: context(listed("[]", n)),
     "deep": lambda n: context('{"":' * 60 + listed("[]", n) + "}" * 60),
     "too deep": lambda n: context("[" * 190 + filled('""', n) + "]" * 190),
-    "brackets": lambda n: b"[" * n,
+    "brackets": lambda n: context(listed("[" * 50 + "]" * 50, n)),
     "objects": lambda n: context(listed('{"": 0}', n)),
     "keys": lambda n: context(named('"key%d":0', n)),
     "long keys": lambda n: context('{"%s":0}' % ("k" * n)),

@@ -105,19 +105,24 @@ class CircuitBreaker:
         """
         state, tag = self._state(), tag_of(caller)
         self._require(state, tag)
-        if all(c.phase is Phase.CLOSED for c in state.applying_to(tag)):
+        if state.is_closed_to(tag):
             return Permit.of(state, caller)
         return self._admit_probe(caller, tag, lease)
+
+    def is_closed_to(self, caller: str) -> bool:
+        """Whether that caller's calls are let through, all of them."""
+        return self._state().is_closed_to(tag_of(caller))
 
     def admit_extra(self, caller: str) -> Permit:
         """Let a call start although a circuit is not closed.
 
         Raises NeverSent for an upstream that asked to be left alone.
         """
-        refused = self._refusal(state := self._state(), tag_of(caller))
+        state, tag = self._state(), tag_of(caller)
+        refused = self._refusal(state, tag)
         if refused is not None and refused.reason == "resting":
             raise NeverSent(refused.reason, retry_after=refused.wait)
-        return Permit.of(state, caller, is_extra=refused is not None)
+        return Permit.of(state, caller, is_extra=not state.is_closed_to(tag))
 
     def succeeded(self, permit: Permit, took: float) -> None:
         """A call went well; `took` is in seconds, until its reply began."""

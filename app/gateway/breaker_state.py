@@ -60,6 +60,11 @@ class BreakerState:
             return self.everybody, self.suspect
         return (self.everybody,)
 
+    def is_closed_to(self, tag: int) -> bool:
+        """Whether that caller's calls are let through, all of them."""
+        circuits = self.applying_to(tag)
+        return all(circuit.phase is Phase.CLOSED for circuit in circuits)
+
     def is_quiet_for(self, tag: int) -> bool:
         """Whether a success of that caller changes nothing but the count of calls."""
         return all(

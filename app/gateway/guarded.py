@@ -1,6 +1,7 @@
 """Guarded: an upstream that is passed over while another one is the better choice."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
@@ -148,25 +149,59 @@ class Guarded:
         if self._is_out() and not (turn.is_last or turn.is_extra):
             raise NeverSent("unhealthy", retry_after=RETRY_AFTER)
         if turn.is_extra:
-            return self._begun_extra(caller, budget, turn)
-        permit = self._breaker.admit(caller, budget.remaining() + LEASE_MARGIN)
-        return self._with_slot(permit, budget, turn)
+            extra = self._wait_for_extra(caller, budget)
+            return self._with_extra(
+                extra, self._breaker.admit_extra, caller, budget, turn
+            )
+        lease = budget.remaining() + LEASE_MARGIN
+        if self._breaker.is_closed_to(caller):
+            permit = self._breaker.admit(caller, lease)
+            return self._with_slot(permit, budget, turn)
+        return self._begun_probe(caller, lease, budget, turn)
 
-    def _begun_extra(self, caller: str, budget: Budget, turn: Turn) -> "_Call":
-        """Begin a call although circuit or verdict speak against it."""
-        before = self._breaker.refusal(caller)
+    def _begun_probe(
+        self, caller: str, lease: float, budget: Budget, turn: Turn
+    ) -> "_Call":
+        """Begin the call that probes, among the few that an open circuit lets through.
+
+        Nobody waits for that: the next upstream may answer at once.
+        """
+        try:
+            extra = self._extra.acquire(lease)
+        except NeverSent as full:
+            raise NeverSent("circuit_open", retry_after=full.retry_after) from None
+        return self._with_extra(
+            extra,
+            lambda caller: self._breaker.admit(caller, lease),
+            caller,
+            budget,
+            turn,
+        )
+
+    def _wait_for_extra(self, caller: str, budget: Budget) -> int | None:
+        """Wait for a place among the extra calls, or until there is no need for one."""
+        was_closed = self._breaker.is_closed_to(caller)
 
         def has_recovered() -> bool:
-            return before is not None and self._breaker.refusal(caller) is None
+            return not was_closed and self._breaker.is_closed_to(caller)
 
-        lease = budget.remaining() + LEASE_MARGIN
-        wait = budget.within(EXTRA_WAIT)
-        extra = self._extra.wait_for(
-            lease, wait, longest_line=EXTRA_WAITERS, is_moot=has_recovered
+        return self._extra.wait_for(
+            budget.remaining() + LEASE_MARGIN,
+            budget.within(EXTRA_WAIT),
+            longest_line=EXTRA_WAITERS,
+            is_moot=has_recovered,
         )
+
+    def _with_extra(
+        self,
+        extra: int | None,
+        admit: Callable[[str], Permit],
+        caller: str,
+        budget: Budget,
+        turn: Turn,
+    ) -> "_Call":
         try:
-            permit = self._breaker.admit_extra(caller)
-            call = self._with_slot(permit, budget, turn)
+            call = self._with_slot(admit(caller), budget, turn)
         except BaseException:
             self._extra.release(extra)
             raise

@@ -489,5 +489,14 @@ class TestExtraCalls:
         with pytest.raises(NeverSent, match="resting"):
             breaker.admit_extra(ALICE)
 
+    def test_one_that_could_be_the_probe_is_an_extra_call_all_the_same(
+        self, breaker, clock
+    ):
+        """Or all who wait would go at once when the circuit's open time is over."""
+        clock.advance(1)
+
+        assert breaker.admit_extra(ALICE).is_extra
+        assert not breaker.is_closed_to(ALICE)
+
     def test_where_no_circuit_is_open_it_is_a_call_like_any_other(self, breaker):
         assert not breaker.admit_extra(BOB).is_extra

@@ -48,6 +48,7 @@ REAL = [
 
 NOISE = 1.0  # seconds; the machine may be busy elsewhere
 DEADLINE = {"X-Gateway-Deadline-Ms": "5000"}  # for those who wait for one that hangs
+WAIT = 1.0  # seconds that a chat waits to see what becomes of calls under way
 AT_ONCE = 2  # calls that a dead upstream gets from a host
 
 
@@ -205,7 +206,7 @@ def test_one_that_hangs_costs_only_those_who_wait_for_it(all_open, upstreams):
 
     asked = at_once(all_open, 20, headers=DEADLINE)
 
-    waited = [one for one in asked if one.took > NOISE]
+    waited = [one for one in asked if one.took > WAIT + NOISE]
     assert len(waited) <= AT_ONCE
     assert switch.most <= AT_ONCE
     assert max(one.took for one in asked) < 5.0 + 0.25 + NOISE
@@ -221,8 +222,9 @@ def test_one_that_hangs_costs_nobody_who_is_answered_by_another(all_open, upstre
     asked = ask_all(all_open, range(20), at_once=4, headers=DEADLINE)
 
     assert refused(asked) == []
-    assert len([one for one in asked if one.took > NOISE]) <= AT_ONCE
-    assert switch.calls <= AT_ONCE
+    # Now and then a chat is the probe of the open circuit, and waits for it.
+    assert len([one for one in asked if one.took > NOISE]) <= switch.calls
+    assert switch.most <= AT_ONCE
 
 
 SCALES = [
