@@ -25,17 +25,18 @@ T = TypeVar("T")
 class Services:
     """What a door may use. Threads may share it; processes may not.
 
-    `keyring` is None when authentication is off. `upstreams` are the names, in
-    the order of asking; `deadline` is in seconds, `max_body` in bytes. `stream_mode`
-    is for callers who choose none; `models` are the names, beside the upstreams',
-    that the configuration gives to routes. `trusted_proxies` are addresses,
-    networks or `unix` that may say whom they speak for. `fault_panel` is there only
-    where `run` started the sandbox. `gate` and `guards`, by the upstreams' names, are
-    for looking at; `host_load` tells of all workers what `gate` tells of this one, or
-    None while that is not known. `metrics_page` is None where nothing can be measured;
-    `metrics_bind` is the address that serves it without a token. `traces` says whether
-    requests that no caller traces are to be traced all the same. `holds_secret` tells
-    of an id from outside whether what opens the gateway is in it: then it goes nowhere.
+    `keyring` is None when authentication is off. `upstreams` are the names, in the
+    order of asking; `deadline` and `stream_deadline` are in seconds, `max_body` in
+    bytes. `stream_mode` is for callers who choose none; `models` are the names, beside
+    the upstreams', that the configuration gives to routes. `trusted_proxies` are
+    addresses, networks or `unix` that may say whom they speak for. `fault_panel` is
+    there only where `run` started the sandbox. `gate` and `guards`, by the upstreams'
+    names, are for looking at; `host_load` tells of all workers what `gate` tells of
+    this one, or None while that is not known. `metrics_page` is None where nothing can
+    be measured; `metrics_bind` is the address that serves it without a token. `traces`
+    says whether requests that no caller traces are to be traced all the same.
+    `holds_secret` tells of an id from outside whether what opens the gateway is in it:
+    then it goes nowhere.
     """
 
     chat: Admission
@@ -48,6 +49,7 @@ class Services:
     deadline: float
     max_body: int
     close: Callable[[], None]
+    stream_deadline: float = 600.0
     stream_mode: StreamMode = StreamMode.LIVE
     models: tuple[str, ...] = ()
     drain: Drain = field(default_factory=Drain)

@@ -1,15 +1,17 @@
 """Fakes at our own ports. Each is held to its port's contract by a test."""
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic
 
 from app.gateway.breaker import CircuitBreaker
-from app.gateway.cap import CallCap
+from app.gateway.cap import CallCap, Caps
 from app.gateway.chat import ChatReply, ChatRequest, Delta, Message
 from app.gateway.errors import AuditUnavailable
-from app.gateway.guarded import Guarded
+from app.gateway.guarded import EXTRA_CALLS, Guarded
 from app.gateway.handler import ReplyStream
 from app.gateway.health import HealthBoard
+from app.gateway.patience import HangCheck
 from app.gateway.shared import InProcessState
 
 
@@ -41,14 +43,15 @@ class FakeUpstream:
     def __init__(self, name="switch", timeout=30.0, deltas=("Hi",), clock=None):
         self.name, self.timeout = name, timeout
         self.deltas, self.clock = deltas, clock
-        self.failures, self.limits, self.calls = [], [], 0
+        self.failures, self.limits, self.turns, self.calls = [], [], [], 0
         self.breaks_with = None  # raised after the last delta
 
     def fail(self, error, times=1, taking=0.0):
         self.failures += [(error, taking)] * times
 
-    def open(self, request, budget):
+    def open(self, request, budget, turn=None):
         self.calls += 1
+        self.turns.append(turn)
         self.limits.append(budget.remaining())
         if self.failures:
             error, taking = self.failures.pop(0)
@@ -63,6 +66,17 @@ class FakeUpstream:
         yield from map(Delta, self.deltas)
         if self.breaks_with:
             raise self.breaks_with
+
+
+class Unguarded:
+    """A handler as a router's candidate, that takes every turn."""
+
+    def __init__(self, upstream):
+        self.name, self.timeout = upstream.name, upstream.timeout
+        self._upstream = upstream
+
+    def open(self, request, budget, turn=None):
+        return self._upstream.open(request, budget)
 
 
 class FakeChat(FakeUpstream):
@@ -85,6 +99,7 @@ class FakeTrail:
 
     key: bytes = b"k" * 32
     is_down: bool = False
+    unsigned: int = 0
     begun: list = field(default_factory=list)
     closed: list = field(default_factory=list)
 
@@ -158,12 +173,22 @@ def a_board(clock=monotonic):
     return HealthBoard(InProcessState(clock))
 
 
-def a_guard(upstream, health, clock=monotonic, *, cap=None, **options):
+def a_guard(upstream, health, clock=monotonic, *, cap=None, inquire=None, breaker=None):
     """A guarded upstream that shares its circuit with nobody."""
     shared = InProcessState(clock)
-    breaker = CircuitBreaker(upstream.name, shared, draw=lambda: 1.0)
-    cap = CallCap(upstream.name, shared, cap)
-    return Guarded(upstream, health, breaker, cap, clock=clock, **options)
+    breaker = breaker or CircuitBreaker(upstream.name, shared, draw=lambda: 1.0)
+    check = HangCheck(inquire or (lambda _: Future()), patience=3.0)
+
+    def pause(event, seconds):
+        event.wait(seconds) if clock is monotonic else clock.advance(seconds)
+
+    caps = Caps(
+        CallCap(upstream.name, shared, cap, pause),
+        CallCap(f"extra:{upstream.name}", shared, EXTRA_CALLS, pause),
+    )
+    return Guarded(
+        upstream, health, breaker, caps, hang_check=check, queue_wait=3.0, clock=clock
+    )
 
 
 class LateReader:

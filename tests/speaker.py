@@ -43,9 +43,10 @@ def whole(text):
 class Speaker(ThreadingHTTPServer):
     """Answers each chat by its script, streamed or whole, as it is asked.
 
-    A script is a list of words to say (str), bytes to send as they are, events to
-    wait for, and CUT. After its last step the stream ends properly. `heard` are the
-    bodies that came in; `was_left` is set when a caller went away during a wait.
+    A script is a list of words to say (str), bytes to send as they are, events to wait
+    for, seconds to pause (float), and CUT. After its last step the stream ends
+    properly. `heard` are the bodies that came in; `was_left` is set when a caller went
+    away during a wait.
     """
 
     daemon_threads = True
@@ -113,6 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
             return False
         if isinstance(step, threading.Event):
             return self._wait(step)
+        if isinstance(step, float):
+            return not self.server.is_closing.wait(step)
         say = step if isinstance(step, bytes) else chunk({"content": step})
         self.wfile.write(say)
         return True

@@ -243,6 +243,18 @@ class TestFile:
 
         assert problems() == ["VX11_UPSTREAMS[0].url: Field required"]
 
+    def test_health_is_a_path_of_the_server_or_none(self, config):
+        one = f'token = "{TOKEN}"\n[[upstreams]]\nname = "a"\nkind = "madre"\n'
+        one += 'url = "http://x/base"\n'
+        config(f'{one}health = "/alive?deep=1"')
+        assert load().upstreams[0].health == "/alive?deep=1"
+
+        for wrong in ("alive", "http://x/alive", "/a b", "/a#b", "/\\n", "None", "/ä"):
+            config(f'{one}health = "{wrong}"')
+            (problem,) = problems()
+            assert problem.startswith("VX11_UPSTREAMS[0].health: ")
+            assert wrong not in problem
+
     def test_two_upstreams_cannot_share_a_name(self, config):
         one = '[[upstreams]]\nname = "a"\nkind = "switch"\nurl = "http://x"\n'
         config(f'token = "{TOKEN}"\n{one}{one}')
@@ -465,7 +477,6 @@ class TestWhatDoesNotFitTogether:
         "pair",
         [
             {"BREAKER_OPEN": "5", "BREAKER_OPEN_MAX": "4"},
-            {"BREAKER_OPEN": "61"},
             {"BREAKER_OPEN_MAX": "0.5"},
         ],
     )
@@ -478,6 +489,21 @@ class TestWhatDoesNotFitTogether:
 
         assert problem.startswith("VX11_BREAKER_OPEN_MAX: ")
         assert "VX11_BREAKER_OPEN (" in problem
+
+    def test_a_long_first_rest_prolongs_the_longest(self, env):
+        env(BREAKER_OPEN="61")
+
+        assert load().breaker_open_max == 61
+
+    def test_a_stream_may_last_as_long_as_a_chat_at_least(self, env):
+        env(CHAT_DEADLINE="700")
+        assert load().stream_deadline == 700
+
+        env(STREAM_DEADLINE="650")
+        (problem,) = problems()
+
+        assert problem.startswith("VX11_STREAM_DEADLINE: 650 must be at least ")
+        assert "VX11_CHAT_DEADLINE (700)" in problem
 
     def test_a_short_key_of_the_chain_is_refused(self, env):
         env(AUDIT_KEY="fifteen-letters")

@@ -14,6 +14,8 @@ from app.gateway.routing import ChatRouter
 from app.settings import Settings
 from app.wiring import build_services
 from tests.fakes import a_request
+from tests.stack import wait_until
+from tests.upstreams.raw_server import OK, RawServer
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -25,12 +27,14 @@ def build(tmp_path):
         def build(**settings):
             services = build_services(
                 Settings(
-                    token="a-token-for-tests",
-                    switch_url=NOBODY,
-                    madre_url=NOBODY,
-                    audit_url=f"sqlite:///{tmp_path}/audit.db",
-                    threads=9,
-                    **settings,
+                    **{
+                        "token": "a-token-for-tests",
+                        "switch_url": NOBODY,
+                        "madre_url": NOBODY,
+                        "audit_url": f"sqlite:///{tmp_path}/audit.db",
+                        "threads": 9,
+                    }
+                    | settings
                 )
             )
             running.callback(services.close)
@@ -58,7 +62,7 @@ def test_one_slot_covers_all_attempts_and_is_free_afterwards(services):
     with pytest.raises(NobodyAnswered) as failed:
         services.chat.open(a_request(), Budget(10))
 
-    assert len(failed.value.attempts) == 2
+    assert {a.upstream for a in failed.value.attempts} == {"switch", "madre"}
     assert services.gate.load() == Load(busy=0, waiting=0, streams=0)
 
 
@@ -72,6 +76,42 @@ def test_a_refusal_is_on_record(services):
     services.trail.close()
     record = services.records.get("refused")
     assert (record.outcome, record.code) == ("refused", "overloaded")
+
+
+@pytest.fixture
+def busy_server():
+    """Answers one request at a time: nobody else while a chat is under way."""
+
+    def script(peer):
+        if peer.read_request().startswith(b"GET "):
+            peer.pause()
+        peer.pause(0.8)  # the work of a chat
+        peer.send(OK)
+
+    server = RawServer(script)
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("health", ["", "none"])
+def test_a_server_that_is_never_probed_is_not_thought_to_hang(
+    build, busy_server, health
+):
+    services = build(
+        switch_url=busy_server.url,
+        switch_health=health,
+        patience=0.2,
+        probe_timeout=0.2,
+    )
+    wait_until(lambda: health or services.health.verdict("switch"))
+
+    assert services.health.is_probed("switch") == (health == "")
+    if health:
+        reply = services.chat.open(a_request(), Budget(10)).collect()
+        assert reply.upstream == "switch"
+        assert services.health.verdict("switch") is None
+    else:
+        assert not services.health.verdict("switch").is_healthy
 
 
 def test_row_67_a_worker_that_is_short_of_memory_takes_on_nothing(build):

@@ -35,8 +35,7 @@ def status(as_json: bool) -> None:
             if obstacle and service["status"] != "down":
                 reason = f"{reason}, but passed over: {obstacle}"
             click.echo(f"{name:<16} {service['status']:<8} {reason}")
-    all_up = all(service["status"] == "up" for service in services.values())
-    raise SystemExit(0 if all_up else 1)
+    raise SystemExit(0 if all(map(_is_up, services.values())) else 1)
 
 
 @click.command(
@@ -57,7 +56,7 @@ def explain(as_json: bool) -> None:
     else:
         for number, verdict in enumerate(verdicts, 1):
             click.echo(f"{number}. {verdict['upstream']}: {verdict['why']}")
-    raise SystemExit(0 if any(v["would_answer"] for v in verdicts) else 1)
+    raise SystemExit(0 if _somebody(verdicts) else 1)
 
 
 def _verdicts(
@@ -66,7 +65,7 @@ def _verdicts(
     verdicts: list[dict[str, Any]] = []
     for name in order:
         obstacle = _obstacle(services[name])
-        first = not any(v["would_answer"] for v in verdicts)
+        first = not _somebody(verdicts)
         if obstacle:
             why = f"would be passed over: {obstacle}"
         else:
@@ -74,7 +73,30 @@ def _verdicts(
         verdicts.append(
             {"upstream": name, "would_answer": not obstacle and first, "why": why}
         )
+    return verdicts if _somebody(verdicts) else _after_all(verdicts, services)
+
+
+def _somebody(verdicts: list[dict[str, Any]]) -> bool:
+    return any(verdict["would_answer"] for verdict in verdicts)
+
+
+def _after_all(
+    verdicts: list[dict[str, Any]], services: dict[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Where nobody else is left, a circuit or a verdict keeps no chat away."""
+    for verdict in verdicts:
+        reason = services[verdict["upstream"]]["obstacle"]["reason"]
+        if reason in ("unhealthy", "circuit_open") and not _somebody(verdicts):
+            verdict["would_answer"] = True
+            verdict["why"] = f"would be asked for want of another: {verdict['why']}"
     return verdicts
+
+
+def _is_up(service: dict[str, Any]) -> bool:
+    """Whether it is up; one that is never probed is, unless it is passed over."""
+    if service["status"] == "unprobed":
+        return not service.get("obstacle")
+    return bool(service["status"] == "up")
 
 
 def _obstacle(service: dict[str, Any]) -> str:
@@ -83,5 +105,7 @@ def _obstacle(service: dict[str, Any]) -> str:
     if obstacle is None:
         return ""
     words = OBSTACLES.get(obstacle["reason"], obstacle["reason"]).format(**service)
+    if obstacle.get("for_one_caller"):
+        words = f"{words} for one caller, whose chats failed"
     wait = obstacle.get("for_s")
     return words if wait is None else f"{words}, for another {wait:g} s"

@@ -12,11 +12,11 @@ from time import monotonic
 from types import TracebackType
 from typing import Protocol, Self
 
+from app.gateway.big_work import BigWork, TooLate
 from app.gateway.budget import SLICE, Budget, Clock
 from app.gateway.chat import ChatRequest
 from app.gateway.gate import Gate, Shed, State, Ticket
 from app.gateway.handler import ChatHandler, ReplyStream
-from app.gateway.turns import TooLate, Turns
 
 
 class RecordedChat(ChatHandler, Protocol):
@@ -38,7 +38,7 @@ class Admission:
     reply's ending. Waiting for one ends with the longest wait, which counts from when
     the front door took the request, with the deadline, and with what the budget's
     checks raise. `is_short` tells of a process that is short of memory: it takes on
-    nothing more. `turns` are for reading what is big. Threads may share it.
+    nothing more. `big_work` is for reading what is big. Threads may share it.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class Admission:
         gate: Gate,
         *,
         is_short: Callable[[], bool] = lambda: False,
-        turns: Turns | None = None,
+        big_work: BigWork | None = None,
         clock: Clock = monotonic,
     ) -> None:
         self._inner = inner
         self._gate = gate
         self._is_short = is_short
-        self._turns = turns or Turns()
+        self._big_work = big_work or BigWork()
         self._clock = clock
 
     def enter(self, known: ChatRequest, budget: Budget) -> "Place":
@@ -93,7 +93,7 @@ class Admission:
     def turn(self, size: int, budget: Budget) -> Iterator[None]:
         """See Place. For that only."""
         try:
-            with self._turns.take(size, budget.remaining()):
+            with self._big_work.take(size, budget.remaining()):
                 yield
         except TooLate:
             raise self._gate.refusal(Shed.LATE) from None
@@ -153,7 +153,8 @@ class Place:
         stream = self._admission.open_in(self._ticket, request, budget)
         if self._queued:
             stream.annotate(queue_seconds=self._queued)
-        stream.on_end(lambda _: self._admission.leave(self._ticket))
+        # The commit of the record is the disk's work and needs no slot.
+        stream.on_end(lambda _: self._admission.leave(self._ticket), first=True)
         self._is_taken_over = True
         return stream
 

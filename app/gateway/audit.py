@@ -6,7 +6,7 @@ ends. Nothing here knows how or where the rows are kept.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 
@@ -52,6 +52,13 @@ class Closing:
     output_tokens: int | None = None
 
 
+def undelivered(closing: Closing) -> Closing:
+    """Return the ending of a reply that was made but could not be delivered."""
+    if closing.outcome != "completed":
+        return closing
+    return replace(closing, outcome="failed", code="audit_unavailable", status=503)
+
+
 class Trail(Protocol):
     """Where records go. Threads may share it."""
 
@@ -79,7 +86,8 @@ class Trail(Protocol):
     ) -> float:
         """Wait until the whole record is committed; return the seconds waited.
 
-        `pulse` is called every SLICE while the wait lasts; it must not raise.
+        `pulse` is called every SLICE while the wait lasts. Whatever it raises, the
+        record is committed all the same.
         Raises AuditUnavailable, at most `timeout` seconds later, when it is not.
         The reply must then not be delivered.
         """
@@ -91,6 +99,11 @@ class Trail(Protocol):
         For refusals, and for endings where an answer is delivered in any case: it
         is written as it is, while what `finish` gave up is recorded as undelivered.
         """
+        ...
+
+    @property
+    def unsigned(self) -> int:
+        """How many open records of the past were found that we did not write."""
         ...
 
 

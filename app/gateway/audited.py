@@ -6,28 +6,22 @@ commit is a veto: the reply is then not delivered.
 """
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from time import monotonic, time
 
-from app.gateway.audit import Closing, Intent, Trail, new_audit_id
+from app.gateway import closings
+from app.gateway.audit import Closing, Intent, Trail, new_audit_id, undelivered
 from app.gateway.budget import Budget, Clock
 from app.gateway.chat import Attempt, ChatReply, ChatRequest
 from app.gateway.content import ContentPolicy, Stored, to_json
-from app.gateway.errors import (
-    AuditUnavailable,
-    CallerGone,
-    GatewayError,
-    NoAnswer,
-    Overloaded,
-    consequence,
-)
+from app.gateway.errors import AuditUnavailable, GatewayError, NoAnswer
 from app.gateway.handler import ChatHandler, Outcome, ReplyStream
 
 log = logging.getLogger(__name__)
 
-COMMIT_LIMIT = 2.0  # seconds; a disk that takes longer is down (matrix row 74)
+COMMIT_LIMIT = 2.0  # seconds; a disk that takes longer is down
 GRACE = 0.2  # a commit may end this much after the deadline, of the 0.25 promised
 REDACTION_GRACE = 0.1  # and redaction, before that
 
@@ -62,50 +56,61 @@ class Audited:
         Raises AuditUnavailable before anything is asked if the trail is down.
         """
         started = self._clock()
-        asked = self._policy.request(request, _time_to_redact(budget))
-        intent = self._intent(request, asked)
-        self._begin(intent)
+        within = budget.remaining() + REDACTION_GRACE
+        intent, is_cut = self._begun(request, within)
+        if intent is None:
+            return self._inner.open(request, budget)
         try:
-            if asked.is_cut:
+            if is_cut:
                 raise NoAnswer("deadline")
             stream = self._inner.open(request, budget)
         except Exception as error:
-            self._finish(intent, self._closing_of_error(error, started), budget)
+            self._close_failed(intent, error, started, budget)
             raise
-
-        def close_record(stream: ReplyStream) -> None:
-            within = _time_to_redact(budget)
-            said = self._policy.reply(
-                stream.reply, stream.said, stream.received, within
-            )
-            is_late = said.is_cut and stream.outcome is Outcome.COMPLETED
-            late = NoAnswer("deadline") if is_late else None
-            closing = self._closing(stream, started, said, late)
-            stream.annotate(audit_seconds=self._finish(intent, closing, budget))
-            if late:
-                raise late
-
         stream.annotate(audit_id=intent.id)
-        stream.on_end(close_record)
+        stream.on_end(
+            lambda stream: self._close(intent, stream, started, budget), may_veto=True
+        )
         return stream
 
     def turn_away(self, request: ChatRequest, budget: Budget, error: Exception) -> None:
         """Record, without waiting, that a request got no slot."""
-        closing = self._closing_of_error(error, budget.since)
-        asked = self._policy.request(request, _time_to_redact(budget))
-        self._trail.note(self._intent(request, asked), closing)
+        closing = closings.of_error(error, *self._times(budget.since))
+        self._note(request, closing)
 
     def refuse(self, request: ChatRequest, code: str, status: int) -> None:
         """Record, without waiting, that a door turned a request away."""
-        intent = self._intent(request, self._policy.request(request))
         closing = Closing(
             outcome="refused",
             code=code,
             status=status,
             duration=0.0,
-            closed_at=intent.opened_at,
+            closed_at=self._wall_clock(),
         )
-        self._trail.note(intent, closing)
+        self._note(request, closing)
+
+    def _note(self, request: ChatRequest, closing: Closing) -> None:
+        try:
+            intent = self._intent(request, self._policy.request(request))
+        except Exception:
+            log.exception("The record of a refusal broke")
+        else:
+            self._trail.note(intent, closing)
+
+    def _begun(self, request: ChatRequest, within: float) -> tuple[Intent | None, bool]:
+        """Note the intent, and tell whether there was no time for all of it.
+
+        It is None only in best effort, if there cannot even be one.
+        """
+        intent, is_cut = None, False
+        try:
+            asked = self._policy.request(request, within)
+            is_cut = asked.is_cut
+            intent = self._intent(request, asked)
+            self._trail.begin(intent)
+        except Exception as error:
+            self._veto(error)
+        return intent, is_cut
 
     def _intent(self, request: ChatRequest, asked: Stored) -> Intent:
         now = self._wall_clock()
@@ -119,72 +124,86 @@ class Audited:
             request=asked.text,
         )
 
-    def _begin(self, intent: Intent) -> None:
-        try:
-            self._trail.begin(intent)
-        except AuditUnavailable:
-            if self._required:
-                raise
-            log.error("Answering without a record (VX11_AUDIT_MODE=best_effort)")
+    def _close(
+        self, intent: Intent, stream: ReplyStream, started: float, budget: Budget
+    ) -> None:
+        """Close the record of a reply; an answer that it cannot hold is too late."""
+        late: NoAnswer | None = None
+        bare = closings.of_reply(stream, *self._times(started))
+        left = budget.stream_remaining()
+        with self._closing(intent, bare):
+            reply, within = stream.reply, left + REDACTION_GRACE
+            said = self._policy.reply(reply, stream.said, stream.received, within)
+            if said.is_cut and stream.outcome is Outcome.COMPLETED:
+                late = NoAnswer("deadline")
+                bare = closings.of_error(late, *self._times(started))
+            closing = self._told(bare, reply, said)
+            took = self._finish(intent, closing, budget, budget.stream_remaining())
+            stream.annotate(audit_seconds=took)
+        if late is not None:
+            raise late
 
-    def _finish(self, intent: Intent, closing: Closing, budget: Budget) -> float:
+    def _close_failed(
+        self, intent: Intent, error: Exception, started: float, budget: Budget
+    ) -> None:
+        bare = closings.of_error(error, *self._times(started))
+        with self._closing(intent, bare):
+            attempts = error.attempts if isinstance(error, GatewayError) else ()
+            nothing = ChatReply("", "", "", attempts=attempts)
+            closing = self._told(bare, nothing, self._policy.reply(nothing))
+            self._finish(intent, closing, budget, budget.remaining())
+
+    @contextmanager
+    def _closing(self, intent: Intent, bare: Closing) -> Iterator[None]:
+        """Turn whatever breaks in here into a veto.
+
+        The chat then ends on record without words, instead of staying open.
+        """
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(error, AuditUnavailable):
+                ending = undelivered(bare) if self._required else bare
+                with suppress(Exception):  # the veto matters more
+                    self._trail.note(intent, ending)
+            self._veto(error)
+
+    def _veto(self, error: Exception) -> None:
+        """Raise AuditUnavailable; in best effort the answer goes out all the same."""
+        if not isinstance(error, AuditUnavailable):
+            log.error("The record of a chat broke", exc_info=error)
+            error = AuditUnavailable("internal_error")
+        if self._required:
+            raise error
+        log.error("Answering without a record (VX11_AUDIT_MODE=best_effort)")
+
+    def _finish(
+        self, intent: Intent, closing: Closing, budget: Budget, left: float
+    ) -> float:
         if not self._required:
             self._trail.note(intent, closing)
             return 0.0
-        limit = min(COMMIT_LIMIT, budget.remaining() + GRACE)
-        return self._trail.finish(intent, closing, limit, partial(_beat, budget))
+        limit = min(COMMIT_LIMIT, left + GRACE)
+        return self._trail.finish(intent, closing, limit, budget.check)
 
-    def _closing(
+    def _times(self, started: float) -> tuple[float, float]:
+        """For how many seconds a chat went on, and the Unix time of its end."""
+        return self._clock() - started, self._wall_clock()
+
+    def _told(
         self,
-        stream: ReplyStream,
-        started: float,
-        said: Stored,
-        late: GatewayError | None,
-    ) -> Closing:
-        error = late or stream.error
-        outcome = Outcome.FAILED if late else stream.outcome or Outcome.CANCELLED
-        return self._closed(
-            started,
-            outcome=outcome.value,
-            code=_code(error or _gone(stream)),
-            status=200 if outcome is Outcome.COMPLETED else _status(error),
-            reply=stream.reply,
-            said=said,
-        )
-
-    def _closing_of_error(self, error: Exception, started: float) -> Closing:
-        attempts = error.attempts if isinstance(error, GatewayError) else ()
-        nothing = ChatReply(text="", upstream="", model="", attempts=attempts)
-        return self._closed(
-            started,
-            outcome=_outcome(error),
-            code=_code(error),
-            status=_status(error),
-            reply=nothing,
-            said=self._policy.reply(nothing),
-        )
-
-    def _closed(
-        self,
-        started: float,
-        *,
-        outcome: str,
-        code: str | None,
-        status: int,
+        bare: Closing,
         reply: ChatReply,
         said: Stored,
     ) -> Closing:
-        return Closing(
-            outcome=outcome,
-            code=code,
-            status=status,
+        """An ending with all that is stored of the reply."""
+        return replace(
+            bare,
             provider=reply.upstream or None,
             model=self._policy.name(reply.model) or None,
             degraded_by=reply.degraded_by,
             reply=said.text,
             attempts=to_json([_drawn(attempt) for attempt in reply.attempts]),
-            duration=self._clock() - started,
-            closed_at=self._wall_clock(),
             input_tokens=reply.usage.input_tokens,
             output_tokens=reply.usage.output_tokens,
         )
@@ -199,39 +218,3 @@ def _drawn(attempt: Attempt) -> dict[str, object]:
         "status": attempt.status,
         "span": attempt.span,
     }
-
-
-def _time_to_redact(budget: Budget) -> float:
-    return budget.remaining() + REDACTION_GRACE
-
-
-def _beat(budget: Budget) -> None:
-    """Ask the budget's checks, which keep a stream's caller waiting, and no more.
-
-    Whatever they say, the record is committed all the same.
-    """
-    with suppress(Exception):
-        budget.check()
-
-
-def _code(error: BaseException | None) -> str | None:
-    if error is None:
-        return None
-    return error.code if isinstance(error, GatewayError) else GatewayError.code
-
-
-def _gone(stream: ReplyStream) -> CallerGone | None:
-    """Who closes a reply before its end, and gives no reason, does not want it."""
-    return CallerGone() if stream.outcome is Outcome.CANCELLED else None
-
-
-def _status(error: BaseException | None) -> int:
-    if isinstance(error, GatewayError):
-        return consequence(error).status
-    return 499 if error is None else 500
-
-
-def _outcome(error: Exception) -> str:
-    if isinstance(error, CallerGone):
-        return Outcome.CANCELLED.value
-    return "refused" if isinstance(error, Overloaded) else Outcome.FAILED.value

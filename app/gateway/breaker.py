@@ -1,7 +1,7 @@
 """CircuitBreaker: leave a failing upstream alone; later let one caller probe it.
 
-What follows from what is in `circuit`, which is pure. This module keeps the state
-where all workers of the host see it, and tells of its transitions.
+What follows from what is in `breaker_state` and `circuit`, which are pure. This module
+keeps the state where all workers of the host see it, and tells of its transitions.
 """
 
 import logging
@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
-from app.gateway import circuit as circuits
-from app.gateway.circuit import Circuit, Phase, Rules
+from app.gateway import breaker_state as states
+from app.gateway.breaker_state import BreakerState, Permit, tag_of
+from app.gateway.circuit import SURE, Circuit, Phase, Rules
 from app.gateway.errors import NeverSent
 from app.gateway.shared import SharedState
 
@@ -29,27 +30,31 @@ NAMES = {phase: phase.name.lower().replace("_", "-") for phase in Phase}
 class Transition:
     """An upstream's circuit went from one phase to another.
 
-    `until` is when it may be probed, for an open one, on the shared clock.
+    `until` is when it may be probed, for an open one, on the shared clock. `caller` is
+    the one caller whose circuit it is; None where it is everybody's.
     """
 
     upstream: str
     before: Phase
     after: Phase
     until: float
+    caller: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Permit:
-    """One call may be made.
+class Refusal:
+    """Why no call may be made now: `resting` or `circuit_open`; `wait` is in seconds.
 
-    Report its end once: by `succeeded`, `failed` or `dropped`. A permit of which
-    nothing is heard does no harm.
+    `is_for_one` tells that it is the suspect's circuit alone which is not closed.
     """
 
-    generation: int
+    reason: str
+    wait: float
+    is_for_one: bool = False
 
 
 Listener = Callable[[Transition], None]
+Change = Callable[[BreakerState, float], BreakerState]
 
 
 class CircuitBreaker:
@@ -74,32 +79,45 @@ class CircuitBreaker:
         self._rules = rules or Rules()
         self._draw = draw
         self._listener = listener
-        self._seen: tuple[bytes | None, Circuit] = (None, circuits.NEW)
+        self._seen: tuple[bytes | None, BreakerState] = (None, states.UNKNOWN)
         self._lock = Lock()  # guards the successes that are not handed in yet
         self._good = _Successes()
 
     @property
     def phase(self) -> Phase:
-        """The phase as the whole host sees it now."""
-        return self._circuit().phase
+        """The phase as the whole host sees it now, of the circuit that is to show."""
+        return self._state().shown.phase
 
-    def refusal(self) -> tuple[str, float] | None:
-        """Why no call may start now and for how long, or None; takes nothing.
+    def refusal(self, caller: str | None = None) -> Refusal | None:
+        """Why that caller may make no call now, or None if it may; takes nothing.
 
-        What it says of a probe under way is how long most of them take.
+        Without a caller it is told what keeps anybody away. What it says of a probe
+        under way is how long most of them take.
         """
-        return self._refusal(self._circuit())
+        state = self._state()
+        tag = state.tag if caller is None else tag_of(caller)
+        return self._refusal(state, tag)
 
-    def admit(self, lease: float) -> Permit:
+    def admit(self, caller: str, lease: float) -> Permit:
         """Return if a call may start now, which must be over in `lease` seconds.
 
         Raises NeverSent, with the time after which to try again, if it may not.
         """
-        circuit = self._circuit()
-        self._require(circuit)
-        if circuit.phase is Phase.CLOSED:
-            return Permit(circuit.generation)
-        return self._admit_probe(lease)
+        state, tag = self._state(), tag_of(caller)
+        self._require(state, tag)
+        if all(c.phase is Phase.CLOSED for c in state.applying_to(tag)):
+            return Permit.of(state, caller)
+        return self._admit_probe(caller, tag, lease)
+
+    def admit_extra(self, caller: str) -> Permit:
+        """Let a call start although a circuit is not closed.
+
+        Raises NeverSent for an upstream that asked to be left alone.
+        """
+        refused = self._refusal(state := self._state(), tag_of(caller))
+        if refused is not None and refused.reason == "resting":
+            raise NeverSent(refused.reason, retry_after=refused.wait)
+        return Permit.of(state, caller, is_extra=refused is not None)
 
     def succeeded(self, permit: Permit, took: float) -> None:
         """A call went well; `took` is in seconds, until its reply began."""
@@ -107,75 +125,80 @@ class CircuitBreaker:
         if slow is not None and took > slow:
             self.failed(permit)
             return
-        circuit = self._circuit()
-        if circuit.generation != permit.generation:
+        state = self._state()
+        if permit.generation != state.everybody.generation and not permit.is_extra:
             return
-        if circuit.phase is Phase.CLOSED and circuit.row == 0 and self._add_up(permit):
+        if state.is_quiet_for(permit.tag) and self._add_up(permit):
             return
         good = self._handed_in(permit)
-        self._record(
-            permit,
-            lambda was, now: circuits.succeeded(was, now, self._rules, good + 1),
+        self._change(
+            lambda was, now: states.succeeded(was, permit, now, self._rules, good + 1),
+            permit.caller,
         )
 
-    def failed(self, permit: Permit) -> None:
+    def failed(self, permit: Permit, weight: int = SURE) -> None:
         """A call failed, and it is held against the upstream."""
         draw, good, rules = self._draw(), self._handed_in(permit), self._rules
 
-        def change(was: Circuit, now: float) -> Circuit:
-            was = circuits.counted_before(was, now, rules, good)
-            return circuits.failed(was, now, rules, draw)
+        def change(was: BreakerState, now: float) -> BreakerState:
+            if good and permit.generation == was.everybody.generation:
+                was = states.counted(was, now, rules, good)
+            return states.failed(was, permit, now, rules, draw, weight)
 
-        self._record(permit, change)
+        self._change(change, permit.caller)
 
     def dropped(self, permit: Permit) -> None:
         """A call ended in a way that says nothing about the upstream."""
-        circuit = self._circuit()
-        is_probe = circuit.phase is Phase.HALF_OPEN
-        if is_probe and circuit.generation == permit.generation:
-            self._record(permit, circuits.dropped)
+        circuits = self._state().applying_to(permit.tag)
+        if any(circuit.phase is Phase.HALF_OPEN for circuit in circuits):
+            self._change(
+                lambda was, now: states.dropped(was, permit, now), permit.caller
+            )
 
     def revive(self) -> None:
         """There is a sign of life: let the next caller probe."""
-        if self._circuit().phase is Phase.OPEN:
-            self._change(circuits.revived)
+        if self._state().shown.phase is Phase.OPEN:
+            self._change(states.revived)
 
     def rest(self, seconds: float) -> None:
         """The upstream asked to be left alone for so long."""
-        self._change(lambda was, now: circuits.rested(was, now + seconds))
+        self._change(lambda was, now: states.rested(was, now + seconds))
 
-    def _circuit(self) -> Circuit:
+    def _state(self) -> BreakerState:
         raw = self._shared.read(self._key)
-        seen, circuit = self._seen
+        seen, state = self._seen
         if raw != seen:
-            circuit = Circuit.decode(raw)
-            self._seen = raw, circuit
-        return circuit
+            state = BreakerState.decode(raw)
+            self._seen = raw, state
+        return state
 
-    def _refusal(self, circuit: Circuit) -> tuple[str, float] | None:
-        refused = circuits.refusal(circuit, self._shared.now())
-        if refused and refused[0] == "circuit_open" and circuit.phase is not Phase.OPEN:
-            fault, wait = refused
-            return fault, min(wait, self._rules.open_base)  # most are over sooner
-        return refused
+    def _refusal(self, state: BreakerState, tag: int) -> Refusal | None:
+        refused = states.refusal(state, tag, self._shared.now())
+        if refused is None:
+            return None
+        reason, wait = refused
+        if reason == "resting":
+            return Refusal(reason, wait)
+        if state.shown.phase is Phase.HALF_OPEN:
+            wait = min(wait, self._rules.open_base)  # most probes are over sooner
+        return Refusal(reason, wait, state.everybody.phase is Phase.CLOSED)
 
-    def _require(self, circuit: Circuit) -> None:
-        if refused := self._refusal(circuit):
-            fault, wait = refused
-            raise NeverSent(fault, retry_after=wait)
+    def _require(self, state: BreakerState, tag: int) -> None:
+        if refused := self._refusal(state, tag):
+            raise NeverSent(refused.reason, retry_after=refused.wait)
 
-    def _admit_probe(self, lease: float) -> Permit:
+    def _admit_probe(self, caller: str, tag: int, lease: float) -> Permit:
         """Become the probe, unless another caller was quicker."""
 
-        def change(was: Circuit, now: float) -> Circuit:
-            if circuits.refusal(was, now):
+        def change(was: BreakerState, now: float) -> BreakerState:
+            if states.refusal(was, tag, now):
                 return was
-            return circuits.admitted(was, now, lease)
+            return states.admitted(was, tag, now, lease)
 
-        before, after = self._change(change)
+        before, after = self._change(change, caller)
         if before is after:
-            self._require(after)
-        return Permit(after.generation)
+            self._require(after, tag)
+        return Permit.of(after, caller)
 
     def _add_up(self, permit: Permit) -> bool:
         """Count a success for later; False if it is time to hand in."""
@@ -186,39 +209,37 @@ class CircuitBreaker:
         with self._lock:
             return self._good.take(permit.generation, self._shared.now())
 
-    def _record(
-        self, permit: Permit, change: Callable[[Circuit, float], Circuit]
-    ) -> None:
-        def change_if_current(was: Circuit, now: float) -> Circuit:
-            return change(was, now) if was.generation == permit.generation else was
-
-        self._change(change_if_current)
-
     def _change(
-        self, change: Callable[[Circuit, float], Circuit]
-    ) -> tuple[Circuit, Circuit]:
+        self, change: Change, caller: str = ""
+    ) -> tuple[BreakerState, BreakerState]:
         now = self._shared.now()
 
         def change_raw(
             raw: bytes | None,
-        ) -> tuple[bytes | None, tuple[Circuit, Circuit]]:
-            before = Circuit.decode(raw)
+        ) -> tuple[bytes | None, tuple[BreakerState, BreakerState]]:
+            before = BreakerState.decode(raw)
             after = change(before, now)
-            return (raw if after is before else after.encode()), (before, after)
+            return (raw if after == before else after.encode()), (before, after)
 
         before, after = self._shared.update(self._key, change_raw)
-        if before.phase is not after.phase:
-            self._tell(before, after, now)
+        self._tell(before.everybody, after.everybody, now, None)
+        if before.tag == after.tag:
+            self._tell(before.suspect, after.suspect, now, caller)
         return before, after
 
-    def _tell(self, before: Circuit, after: Circuit, now: float) -> None:
+    def _tell(
+        self, before: Circuit, after: Circuit, now: float, caller: str | None
+    ) -> None:
+        if before.phase is after.phase:
+            return
         wait = f" for {after.until - now:.1f} s" if after.phase is Phase.OPEN else ""
-        log.warning(
-            "The circuit of %s is now %s%s", self._upstream, NAMES[after.phase], wait
+        whose = "" if caller is None else f", for caller {caller or '?'} alone"
+        what = f"{NAMES[after.phase]}{wait}{whose}"
+        log.warning("The circuit of %s is now %s", self._upstream, what)
+        moved = Transition(
+            self._upstream, before.phase, after.phase, after.until, caller
         )
-        self._listener(
-            Transition(self._upstream, before.phase, after.phase, after.until)
-        )
+        self._listener(moved)
 
 
 class _Successes:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from time import monotonic, sleep
 
-from app.gateway.errors import NoAnswer
+from app.gateway.errors import NoAnswer, StreamLimit
 
 Clock = Callable[[], float]
 Check = Callable[[], None]
@@ -33,9 +33,21 @@ class Budget:
     which it has in common with every budget inside it. `checks` are called by
     `check()` and end a wait by raising, for example `CallerGone`. `since` is when
     the caller began to wait: `waited` seconds before the budget was made.
+
+    The deadline bounds all of a whole answer, and the beginning of a stream. A stream
+    that has begun lasts as long as its words flow, up to a far limit of its own: see
+    `streaming` and `flowing`.
     """
 
-    __slots__ = ("_checks", "_clock", "deadline", "since", "tries")
+    __slots__ = (
+        "_checks",
+        "_clock",
+        "_seconds",
+        "_stream_deadline",
+        "deadline",
+        "since",
+        "tries",
+    )
 
     def __init__(
         self,
@@ -50,6 +62,8 @@ class Budget:
         self.since = now - waited
         self.deadline = now + seconds
         self.tries = Tries()
+        self._seconds = seconds
+        self._stream_deadline: float | None = None  # None: streams have no more time
 
     def remaining(self) -> float:
         """Seconds left; never negative."""
@@ -79,8 +93,55 @@ class Budget:
 
     def within(self, seconds: float, *checks: Check) -> "Budget":
         """A budget inside this one: same cancellation, no later deadline."""
-        inner = Budget(0.0, *self._checks, *checks, clock=self._clock)
-        inner.deadline = min(self.deadline, self._clock() + seconds)
-        inner.since = self.since
+        return self._until(min(self.deadline, self._clock() + seconds), *checks)
+
+    def streaming(self, seconds: float) -> "Budget":
+        """The same budget, but a stream may flow on for so long since `since`."""
+        inner = self._until(self.deadline)
+        inner._stream_deadline = max(self.deadline, self.since + seconds)
+        return inner
+
+    @property
+    def stream_deadline(self) -> float:
+        """When a stream that has begun must be over."""
+        limit = self._stream_deadline
+        return self.deadline if limit is None else limit
+
+    def stream_remaining(self) -> float:
+        """Seconds left for a stream that has begun; never negative."""
+        return max(0.0, self.stream_deadline - self._clock())
+
+    def flowing(self, seconds: float) -> "Budget":
+        """The budget of a stream that has begun, for so many seconds.
+
+        It has the same checks as this one, and may outlast its deadline. Its `check`
+        raises StreamLimit at its end. Where streams have no time of their own it is
+        the same as `within`.
+        """
+        if self._stream_deadline is None:
+            return self.within(seconds)
+        end = min(self._stream_deadline, self._clock() + seconds)
+
+        def limit() -> None:
+            if self._clock() >= end:
+                raise StreamLimit
+
+        return self._until(end, limit)
+
+    def renewed(self) -> "Budget":
+        """The whole time once more, for whoever is to go on with a broken stream.
+
+        Never more than is left for the stream, and nothing where streams have no time
+        of their own.
+        """
+        if self._stream_deadline is None:
+            return self
+        end = self._clock() + self._seconds
+        return self._until(min(self._stream_deadline, end))
+
+    def _until(self, deadline: float, *checks: Check) -> "Budget":
+        inner = Budget(self._seconds, *self._checks, *checks, clock=self._clock)
+        inner.deadline, inner.since = deadline, self.since
         inner.tries = self.tries
+        inner._stream_deadline = self._stream_deadline
         return inner

@@ -46,6 +46,16 @@ def is_blank(text: str) -> bool:
     return _UNSEEN.issuperset(text)
 
 
+# The members of a message or delta in which servers let their models think aloud.
+THOUGHTS = (
+    "reasoning_content",
+    "reasoning",
+    "reasoning_details",
+    "reasoning_text",
+    "thinking",
+    "thinking_blocks",
+)
+
 # What a request may need that not every upstream can (`ChatRequest.needs`).
 TOOLS = "tools"
 IMAGES = "images"

@@ -19,7 +19,12 @@ from enum import IntEnum
 BUCKETS = 10  # pieces of the window; the oldest one is dropped as a whole
 FULL = 0xFFFF  # the most that a bucket counts
 
+# How much one failure adds to the row. A failure that may as well be the request's own
+# doing, such as a long prompt that meets a time limit, takes four times as many.
+SURE, UNSURE = 4, 1
+
 _STATE = struct.Struct(f"<BIHHdddI{2 * BUCKETS}H")
+SIZE = _STATE.size
 
 
 class Phase(IntEnum):
@@ -38,7 +43,8 @@ class Rules:
     calls in `window` failed. A call that takes longer than `slow_call` (None: never)
     is a failure whatever its result. Open periods double from `open_base` up to
     `open_max`, each with full jitter; once the circuit has stayed closed for a
-    window they begin anew. The numbers are those of the issue.
+    window they begin anew. An open period is short because an open circuit only
+    chooses: a caller whom nobody else answers asks that upstream all the same.
     """
 
     failures: int = 5
@@ -46,7 +52,7 @@ class Rules:
     minimum: int = 10
     window: float = 30.0
     open_base: float = 1.0
-    open_max: float = 60.0
+    open_max: float = 20.0
     slow_call: float | None = None
 
 
@@ -56,8 +62,9 @@ class Circuit:
 
     `until` is when an open circuit may be probed, or when a probe's lease ends;
     `since` is when the phase was entered; `trips` counts those without a lasting
-    recovery in between; `row` the failures in a row; `counts` (succeeded, failed)
-    by bucket of the window, the newest first, which is `bucket`.
+    recovery in between; `row` adds up the failures in a row, in parts of SURE;
+    `counts` (succeeded, failed) by bucket of the window, the newest first, which is
+    `bucket`.
     """
 
     phase: Phase = Phase.CLOSED
@@ -135,15 +142,19 @@ def succeeded(circuit: Circuit, now: float, rules: Rules, calls: int = 1) -> Cir
     return _counted(replace(circuit, row=0), now, rules, calls, 0)
 
 
-def failed(circuit: Circuit, now: float, rules: Rules, draw: float) -> Circuit:
+def failed(
+    circuit: Circuit, now: float, rules: Rules, draw: float, weight: int = SURE
+) -> Circuit:
     """The state after a call of this generation that failed.
 
-    `draw` is a random number from 0 to 1, for the jitter.
+    `draw` is a random number from 0 to 1, for the jitter. `weight` is SURE or UNSURE;
+    the share of failures counts those that are sure alone.
     """
     if circuit.phase is Phase.OPEN:
         return circuit
-    row = min(circuit.row + 1, FULL)
-    circuit = _counted(replace(circuit, row=row), now, rules, 0, 1)
+    row = min(circuit.row + weight, FULL)
+    bad = 1 if weight == SURE else 0
+    circuit = _counted(replace(circuit, row=row), now, rules, 0, bad)
     if circuit.phase is Phase.HALF_OPEN or _has_failed_enough(circuit, rules):
         return _tripped(circuit, now, rules, draw)
     return circuit
@@ -157,6 +168,14 @@ def dropped(circuit: Circuit, now: float) -> Circuit:
     if circuit.phase is Phase.HALF_OPEN:
         return replace(circuit, until=now)
     return circuit
+
+
+def closed(circuit: Circuit, now: float) -> Circuit:
+    """The state after an upstream answered although its circuit was not closed."""
+    if circuit.phase is Phase.CLOSED:
+        return circuit
+    entered = _entered(circuit, Phase.CLOSED, now)
+    return replace(entered, generation=_next(circuit), until=0.0)
 
 
 def revived(circuit: Circuit, now: float) -> Circuit:
@@ -204,7 +223,7 @@ def _next(circuit: Circuit) -> int:
 def _has_failed_enough(circuit: Circuit, rules: Rules) -> bool:
     good, bad = sum(circuit.counts[::2]), sum(circuit.counts[1::2])
     enough = good + bad >= rules.minimum
-    return circuit.row >= rules.failures or (
+    return circuit.row >= rules.failures * SURE or (
         enough and bad >= rules.ratio * (good + bad)
     )
 

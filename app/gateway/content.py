@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from app.gateway import strict_json
 from app.gateway.assembly import Assembly
+from app.gateway.big_work import BigWork, TooLate
 from app.gateway.chat import ChatReply, ChatRequest, Message
 from app.gateway.redaction import Redactor
-from app.gateway.turns import TooLate, Turns
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +55,11 @@ class ContentPolicy:
         content: Content,
         redactor: Redactor,
         key: bytes | Callable[[], bytes],
-        turns: Turns | None = None,
+        big_work: BigWork | None = None,
     ) -> None:
         self._content = content
         self._redactor = redactor
-        self._turns = turns or Turns()
+        self._big_work = big_work or BigWork()
         self._key = key if callable(key) else lambda: key
 
     def request(self, request: ChatRequest, within: float = ENOUGH) -> Stored:
@@ -114,7 +114,7 @@ class ContentPolicy:
         """What may be stored; if that cannot be found out, that nothing may."""
         redact = self._redactor.value
         try:
-            with self._turns.take(size, until - self._redactor.until(0.0)):
+            with self._big_work.take(size, until - self._redactor.until(0.0)):
                 # The names are ours and hold no secret.
                 clean = {name: redact(value, until) for name, value in said.items()}
         except TooLate:

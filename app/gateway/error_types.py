@@ -15,7 +15,9 @@ from app.gateway.errors import (
     GatewayError,
     NobodyAnswered,
     Overloaded,
+    Rejected,
     ShuttingDown,
+    StreamLimit,
     Unfit,
     Unsupported,
     UpstreamError,
@@ -51,7 +53,9 @@ FAULTS: Mapping[str, str] = {
     "bad_encoding": "upstream_bad_reply",
     "bad_json": "upstream_bad_reply",
     "bad_status": "upstream_bad_reply",
+    "bad_tool_call": "upstream_bad_reply",
     "diverged": "upstream_bad_reply",
+    "empty": "upstream_bad_reply",
     "empty_body": "upstream_bad_reply",
     "protocol": "upstream_bad_reply",
     "redirect": "upstream_bad_reply",
@@ -59,6 +63,8 @@ FAULTS: Mapping[str, str] = {
     "too_large": "upstream_bad_reply",
     "truncated": "upstream_bad_reply",
     "upstream_error": "upstream_bad_reply",
+    "internal": "gateway_internal",
+    "stream_limit": "policy_stream_limit",
     "http_5xx": "upstream_refused",
     "rate_limited": "upstream_rate_limited",
     "upstream_auth": "upstream_auth",
@@ -66,6 +72,7 @@ FAULTS: Mapping[str, str] = {
     "content_filter": "policy_content_filter",
     "context_length": "caller_unsupported",
     "unknown_model": "caller_unsupported",
+    "unsupported": "caller_unsupported",
 }
 
 # Of what is not one upstream's failure, by the most specific class; faults say more
@@ -73,12 +80,14 @@ FAULTS: Mapping[str, str] = {
 CLASSES: Mapping[type[BaseException], str] = {
     ContentFiltered: "policy_content_filter",
     CallerFault: "upstream_rejected",
+    Rejected: "upstream_rejected",
     Unfit: "caller_unsupported",
     Unsupported: "caller_unsupported",
     CallerGone: "caller_gone",
     NobodyAnswered: "upstream_nobody_answered",
     Overloaded: "policy_overloaded",
     ShuttingDown: "gateway_shutting_down",
+    StreamLimit: "policy_stream_limit",
     AuditUnavailable: AUDIT_UNAVAILABLE,
 }
 

@@ -7,6 +7,7 @@
     │   ├── Refused            429, 5xx, our own credentials rejected
     │   │   └── Unfit          it cannot do this very request; another one may
     │   │       ├── ContextTooLong
+    │   │       ├── Rejected
     │   │       └── UnknownModel
     │   ├── BadReply           an answer that is none
     │   ├── NoAnswer           sent, and nothing whole came in time
@@ -18,6 +19,7 @@
     ├── CallerGone             the caller hung up
     ├── Overloaded             our own admission refused
     ├── ShuttingDown           the gateway stops before the answer can be had
+    ├── StreamLimit            the stream lasted as long as one may
     └── AuditUnavailable       the record cannot be written
         └── SearchTookTooLong  too many records to look through
 
@@ -87,6 +89,12 @@ class ContextTooLong(Unfit):
     code = "context_length_exceeded"
 
 
+class Rejected(Unfit):
+    """The upstream rejects this very request; another one may take it."""
+
+    code = "upstream_rejected"
+
+
 class UnknownModel(Unfit):
     """The upstream does not serve the model that the caller named."""
 
@@ -149,6 +157,12 @@ class ShuttingDown(GatewayError):
     code = "shutting_down"
 
 
+class StreamLimit(GatewayError):
+    """The stream lasted as long as one may; whoever spoke is not to blame."""
+
+    code = "stream_limit"
+
+
 class AuditUnavailable(GatewayError):
     """The record cannot be committed, so no answer may leave."""
 
@@ -165,40 +179,38 @@ class SearchTookTooLong(AuditUnavailable):
 class Consequence:
     """What follows from a class of failure.
 
-    `fails_over`: the next upstream may be tried. `counts`: it is held against the
-    upstream. `status`: what the caller sees when nobody else answers.
+    `fails_over`: the next upstream may be tried. `status`: what the caller sees when
+    nobody else answers. What a failure says of its upstream is in `blame`.
     """
 
     fails_over: bool
-    counts: bool
     status: int
 
 
 # Where design and contract differ on the status, the contract wins: when every
 # upstream failed the caller always sees 503 (docs/decisions/0003).
 CONSEQUENCES: dict[type[GatewayError], Consequence] = {
-    NeverSent: Consequence(fails_over=True, counts=False, status=503),
-    ConnectFailed: Consequence(fails_over=True, counts=True, status=503),
-    Refused: Consequence(fails_over=True, counts=True, status=503),
-    Unfit: Consequence(fails_over=True, counts=False, status=400),
-    ContextTooLong: Consequence(fails_over=True, counts=False, status=400),
-    UnknownModel: Consequence(fails_over=True, counts=False, status=404),
-    BadReply: Consequence(fails_over=True, counts=True, status=503),
-    NoAnswer: Consequence(fails_over=True, counts=True, status=503),
-    CallerFault: Consequence(fails_over=False, counts=False, status=502),
-    ContentFiltered: Consequence(fails_over=False, counts=False, status=400),
-    Interrupted: Consequence(fails_over=False, counts=True, status=502),
-    NobodyAnswered: Consequence(fails_over=False, counts=False, status=503),
-    Unsupported: Consequence(fails_over=False, counts=False, status=400),
-    CallerGone: Consequence(fails_over=False, counts=False, status=499),
-    Overloaded: Consequence(fails_over=False, counts=False, status=503),
-    ShuttingDown: Consequence(fails_over=False, counts=False, status=503),
-    AuditUnavailable: Consequence(fails_over=False, counts=False, status=503),
-    SearchTookTooLong: Consequence(fails_over=False, counts=False, status=503),
+    NeverSent: Consequence(fails_over=True, status=503),
+    ConnectFailed: Consequence(fails_over=True, status=503),
+    Refused: Consequence(fails_over=True, status=503),
+    Unfit: Consequence(fails_over=True, status=400),
+    ContextTooLong: Consequence(fails_over=True, status=400),
+    Rejected: Consequence(fails_over=True, status=502),
+    UnknownModel: Consequence(fails_over=True, status=404),
+    BadReply: Consequence(fails_over=True, status=503),
+    NoAnswer: Consequence(fails_over=True, status=503),
+    CallerFault: Consequence(fails_over=False, status=502),
+    ContentFiltered: Consequence(fails_over=False, status=400),
+    Interrupted: Consequence(fails_over=False, status=502),
+    NobodyAnswered: Consequence(fails_over=False, status=503),
+    Unsupported: Consequence(fails_over=False, status=400),
+    CallerGone: Consequence(fails_over=False, status=499),
+    Overloaded: Consequence(fails_over=False, status=503),
+    ShuttingDown: Consequence(fails_over=False, status=503),
+    StreamLimit: Consequence(fails_over=False, status=504),
+    AuditUnavailable: Consequence(fails_over=False, status=503),
+    SearchTookTooLong: Consequence(fails_over=False, status=503),
 }
-
-# A full upstream is alive, and a rejected key of ours is an alarm, not an outage.
-SIGNS_OF_LIFE = frozenset({"rate_limited", "upstream_auth"})
 
 
 def consequence(error: GatewayError) -> Consequence:
@@ -206,16 +218,9 @@ def consequence(error: GatewayError) -> Consequence:
     for kind in type(error).__mro__:
         if kind in CONSEQUENCES:
             return CONSEQUENCES[kind]
-    return Consequence(fails_over=False, counts=False, status=500)
+    return Consequence(fails_over=False, status=500)
 
 
 def may_fail_over(error: GatewayError) -> bool:
     """Whether the next upstream may be tried after this error."""
     return consequence(error).fails_over
-
-
-def counts_against(error: GatewayError) -> bool:
-    """Whether this error is held against the upstream that caused it."""
-    if isinstance(error, UpstreamError) and error.fault in SIGNS_OF_LIFE:
-        return False
-    return consequence(error).counts

@@ -1,59 +1,69 @@
-"""Guarded: an upstream that is passed over while it is known to be of no use."""
+"""Guarded: an upstream that is passed over while another one is the better choice."""
 
 import logging
-from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from time import monotonic
 
-from app.gateway.breaker import CircuitBreaker, Permit
+from app.gateway.blame import OWN_LIMITS, Blame, blame
+from app.gateway.breaker import CircuitBreaker
+from app.gateway.breaker_state import Permit
 from app.gateway.budget import Budget, Clock
-from app.gateway.cap import CallCap
+from app.gateway.cap import CallCap, Caps
 from app.gateway.chat import ChatRequest
-from app.gateway.circuit import Phase
+from app.gateway.circuit import SURE, UNSURE, Phase
 from app.gateway.errors import (
+    BadReply,
     ConnectFailed,
+    GatewayError,
     NeverSent,
     NoAnswer,
     Refused,
     UpstreamError,
-    counts_against,
 )
 from app.gateway.handler import Outcome, ReplyStream
 from app.gateway.health import HealthBoard
-from app.gateway.patience import Patience
-from app.gateway.routing import RETRY_AFTER, Upstream
+from app.gateway.patience import HangCheck, Patience
+from app.gateway.turns import ONLY, RETRY_AFTER, Turn, Upstream
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 3.0  # seconds of silence before an upstream is asked for its health
 # Seconds after the end of an attempt's time when its lease ends: nothing outlives
-# its deadline by more than 0.25 (design, first promise).
+# its deadline by more than 0.25.
 LEASE_MARGIN = 1.0
+RENEWAL = 30.0  # seconds by which a stream that goes on prolongs its lease
 # Being too slow for a caller in a hurry is not held against an upstream that had
 # less than this share of its own time: or one caller could switch it off for all.
 FAIR_SHARE = 0.5
-LATE = frozenset({"write_timeout", "read_timeout", "deadline", "late_beginning"})
+
+# An upstream with an open circuit or a bad verdict is asked for want of another one,
+# by so many callers of a host at once: an outage must not become a flood. So many more
+# of each process may wait for a moment to see what becomes of those calls.
+EXTRA_CALLS, EXTRA_WAITERS, EXTRA_WAIT = 2, 8, 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
     """Why an upstream is passed over now, in the word that NeverSent has for it.
 
-    `wait` is in seconds, None where nobody can know for how long.
+    `wait` is in seconds, None where nobody can know for how long. `is_for_one` tells
+    that it is so for one caller alone, whose calls failed.
     """
 
     reason: str
     wait: float | None = None
+    is_for_one: bool = False
 
 
 class Guarded:
     """An upstream with its verdict, its circuit breaker, its cap and our patience.
 
-    One that is out, open, resting or full is passed over in no time. What becomes
-    of each call is evidence: any failure for the circuit, an outage for the verdict
-    too, which is about being there and not about answering well. `inquire` asks an
-    upstream for its health in the background. Threads may share it.
+    One that is out, open, resting or full is passed over in no time, where there is a
+    choice. What becomes of each call is evidence (see `blame`): for the circuit, and
+    a connection that failed for the verdict too, which is about being there and not
+    about answering well. `hang_check` None stands for an upstream that has no health to
+    ask for, and no verdict.
+    `queue_wait` is the longest that a chat waits for a slot, in seconds. Threads may
+    share it.
     """
 
     def __init__(
@@ -61,10 +71,10 @@ class Guarded:
         upstream: Upstream,
         health: HealthBoard,
         breaker: CircuitBreaker,
-        cap: CallCap,
+        caps: Caps,
         *,
-        inquire: Callable[[str], "Future[bool]"] = lambda _: Future(),
-        patience: float = PATIENCE,
+        hang_check: HangCheck | None,
+        queue_wait: float,
         clock: Clock = monotonic,
     ) -> None:
         self.name = upstream.name
@@ -72,9 +82,10 @@ class Guarded:
         self._upstream = upstream
         self._health = health
         self._breaker = breaker
-        self._cap = cap
-        self._inquire = inquire
-        self._patience = patience
+        self._cap = caps.calls
+        self._extra = caps.extra
+        self._hang_check = hang_check
+        self._queue_wait = queue_wait
         self._clock = clock
 
     @property
@@ -92,21 +103,21 @@ class Guarded:
         if self._is_out():
             return Obstacle("unhealthy")
         if refused := self._breaker.refusal():
-            return Obstacle(*refused)
+            return Obstacle(refused.reason, refused.wait, refused.is_for_one)
         if self._cap.limit is not None and self._cap.running >= self._cap.limit:
             return Obstacle("no_slot")
         return None
 
-    def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
-        """Ask the upstream, or raise NeverSent at once."""
-        call = self._begun(budget)
+    def open(
+        self, request: ChatRequest, budget: Budget, turn: Turn = ONLY
+    ) -> ReplyStream:
+        """Ask the upstream, or raise NeverSent: at once where another one is left."""
+        call = self._begun(request.caller, budget, turn)
         log.info("Routing to %s", self.name)
-        patience = Patience(
-            self._patience, lambda: self._inquire(self.name), self._clock
-        )
-        limit = budget.within(call.limit, patience.check)
+        patience = self._patience_of(turn)
+        limit = budget.within(call.limit, patience.check, call.renew)
         try:
-            stream = self._upstream.open(request, limit)
+            stream = self._asked(request, limit)
         except BaseException as error:
             self._failed(call, error)
             raise
@@ -116,63 +127,153 @@ class Guarded:
         stream.on_end(lambda stream: self._ended(call, stream, took))
         return stream
 
-    def _begun(self, budget: Budget) -> "_Call":
-        if self._is_out():
-            raise NeverSent("unhealthy", retry_after=RETRY_AFTER)
-        limit = budget.remaining()
-        permit = self._breaker.admit(limit + LEASE_MARGIN)
+    def _asked(self, request: ChatRequest, limit: Budget) -> ReplyStream:
+        """Ask; whatever escapes from an adapter is a failed attempt."""
         try:
-            slot = self._cap.acquire(limit + LEASE_MARGIN)
-        except NeverSent:
+            return self._upstream.open(request, limit)
+        except GatewayError:
+            raise
+        except Exception:
+            log.exception("The adapter of %s broke", self.name)
+            raise BadReply("internal") from None
+
+    def _patience_of(self, turn: Turn) -> Patience:
+        """What gives up on an upstream that hangs, if there is somebody to ask then."""
+        check = self._hang_check
+        if check is None or turn.is_last:
+            return Patience(None)
+        return Patience(check.patience, lambda: check.inquire(self.name), self._clock)
+
+    def _begun(self, caller: str, budget: Budget, turn: Turn) -> "_Call":
+        if self._is_out() and not (turn.is_last or turn.is_extra):
+            raise NeverSent("unhealthy", retry_after=RETRY_AFTER)
+        if turn.is_extra:
+            return self._begun_extra(caller, budget, turn)
+        permit = self._breaker.admit(caller, budget.remaining() + LEASE_MARGIN)
+        return self._with_slot(permit, budget, turn)
+
+    def _begun_extra(self, caller: str, budget: Budget, turn: Turn) -> "_Call":
+        """Begin a call although circuit or verdict speak against it."""
+        before = self._breaker.refusal(caller)
+
+        def has_recovered() -> bool:
+            return before is not None and self._breaker.refusal(caller) is None
+
+        lease = budget.remaining() + LEASE_MARGIN
+        wait = budget.within(EXTRA_WAIT)
+        extra = self._extra.wait_for(
+            lease, wait, longest_line=EXTRA_WAITERS, is_moot=has_recovered
+        )
+        try:
+            permit = self._breaker.admit_extra(caller)
+            call = self._with_slot(permit, budget, turn)
+        except BaseException:
+            self._extra.release(extra)
+            raise
+        call.extra = extra
+        return call
+
+    def _with_slot(self, permit: Permit, budget: Budget, turn: Turn) -> "_Call":
+        """Take a slot, or wait for one where the caller would rather wait."""
+        try:
+            slot = self._slot(budget, turn)
+        except BaseException:
             self._breaker.dropped(permit)
             raise
-        return _Call(permit, slot, limit, self._clock())
+        return _Call(self._cap, permit, slot, budget.remaining(), self._clock)
+
+    def _slot(self, budget: Budget, turn: Turn) -> int | None:
+        lease = budget.remaining() + LEASE_MARGIN
+        if turn.is_first or turn.is_last:
+            return self._cap.wait_for(lease, budget.within(self._queue_wait))
+        return self._cap.acquire(lease)
 
     def _is_out(self) -> bool:
+        if self._hang_check is None:
+            return False
         verdict = self._health.verdict(self.name)
         return verdict is not None and not verdict.is_healthy
 
     def _ended(self, call: "_Call", stream: ReplyStream, took: float) -> None:
         if stream.outcome is Outcome.COMPLETED:
-            self._cap.release(call.slot)
+            self._let_go(call)
             self._breaker.succeeded(call.permit, took)
-            self._health.note(self.name, None)
+            self._note(None)
         else:
             self._failed(call, stream.error, stream.unread)
 
     def _failed(
         self, call: "_Call", error: BaseException | None, unread: float = 0.0
     ) -> None:
-        self._cap.release(call.slot)
-        if isinstance(error, UpstreamError) and self._is_to_blame(call, error, unread):
-            self._breaker.failed(call.permit)
-            if isinstance(error, ConnectFailed | NoAnswer):
-                self._health.note(self.name, error.fault)
+        self._let_go(call)
+        if weight := self._weight(call, error, unread):
+            self._breaker.failed(call.permit, weight)
         else:
             self._breaker.dropped(call.permit)
+        if isinstance(error, ConnectFailed):
+            self._note(error.fault)
+        elif isinstance(error, NoAnswer) and self._hang_check is not None:
+            self._hang_check.inquire(self.name)  # says more than a limit that was met
         if isinstance(error, Refused) and error.retry_after:
             self._breaker.rest(error.retry_after)
         if isinstance(error, UpstreamError) and error.fault == "upstream_auth":
             log.error("Upstream %s rejects our credentials", self.name)
 
-    def _is_to_blame(self, call: "_Call", error: UpstreamError, unread: float) -> bool:
-        """Whether it counts; the time that a slow reader took is not the upstream's."""
-        if not counts_against(error):
-            return False
-        took = self._clock() - call.started
-        was_late = took >= call.limit or error.fault in LATE
-        return not was_late or took - unread >= FAIR_SHARE * self.timeout
+    def _note(self, reason: str | None) -> None:
+        if self._hang_check is not None:
+            self._health.note(self.name, reason)
+
+    def _let_go(self, call: "_Call") -> None:
+        self._cap.release(call.slot)
+        self._extra.release(call.extra)
+
+    def _weight(
+        self, call: "_Call", error: BaseException | None, unread: float
+    ) -> int | None:
+        """How much a failure counts; what a slow reader took is not its time."""
+        found = blame(error)
+        if found is Blame.SERVER:
+            return SURE
+        if found is not Blame.UNSURE or not isinstance(error, UpstreamError):
+            return None
+        took = self._clock() - call.started - unread
+        is_fair = error.fault in OWN_LIMITS or took >= FAIR_SHARE * self.timeout
+        return UNSURE if is_fair else None
 
 
 class _Call:
     """A call under way: what it holds, its time in seconds, and when it began."""
 
-    __slots__ = ("limit", "permit", "slot", "started")
+    __slots__ = (
+        "_cap",
+        "_clock",
+        "_renew_at",
+        "extra",
+        "limit",
+        "permit",
+        "slot",
+        "started",
+    )
 
     def __init__(
-        self, permit: Permit, slot: int | None, limit: float, started: float
+        self,
+        cap: CallCap,
+        permit: Permit,
+        slot: int | None,
+        limit: float,
+        clock: Clock,
     ) -> None:
+        self._cap = cap
+        self._clock = clock
         self.permit = permit
         self.slot = slot
+        self.extra: int | None = None
         self.limit = limit
-        self.started = started
+        self.started = clock()
+        self._renew_at = self.started + limit
+
+    def renew(self) -> None:
+        """Prolong the lease of a stream that goes on: a check of its budget."""
+        if self._clock() >= self._renew_at and self.slot is not None:
+            self._renew_at = self._clock() + RENEWAL / 2
+            self.slot = self._cap.renew(self.slot, RENEWAL)

@@ -7,7 +7,6 @@ on the stream's ending, innermost policy first.
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 from types import TracebackType
@@ -16,7 +15,7 @@ from typing import Any, Protocol, Self
 from app.gateway.assembly import Assembly
 from app.gateway.budget import Budget
 from app.gateway.chat import ChatReply, ChatRequest, Delta
-from app.gateway.errors import CallerGone, GatewayError
+from app.gateway.errors import BadReply, CallerGone, GatewayError
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +33,10 @@ class ReplyStream(Iterator[Delta]):
 
     It belongs to one thread. `reply` is what is known of it so far; `outcome` and
     `error` are set at the ending, before the observers are called. Observers run
-    in the order in which they were added. One that breaks is logged and does no
-    harm, except that a GatewayError is a veto: it is raised to the reader after
-    all have run, and the reply must then not be delivered as complete. `veto` tells
-    the observers that come later.
+    in the order in which they were added, unless one asks to be first. One that breaks
+    is logged and does no harm, unless it was added with `may_veto`: what that one raises, whatever it is,
+    is raised to the reader after all have run, and the reply must then not be
+    delivered as complete. `veto` tells the observers that come later.
     """
 
     def __init__(
@@ -49,12 +48,12 @@ class ReplyStream(Iterator[Delta]):
         self._deltas = deltas
         self._close_source = close
         self._texts: list[str] = []
-        self._observers: list[Observer] = []
+        self._observers: list[tuple[Observer, bool]] = []
         self._reply = reply
         self._facts: dict[str, Any] = {}  # about the reply, not yet put into it
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
-        self.veto: GatewayError | None = None
+        self.veto: Exception | None = None
         self.said = Assembly()  # what came in deltas that were not just text
         self.received = 0  # body bytes that came from the upstream
         self.status: int | None = None  # the upstream's HTTP status
@@ -73,9 +72,16 @@ class ReplyStream(Iterator[Delta]):
             self._facts = {}
         return self._reply
 
-    def on_end(self, observer: "Observer") -> None:
-        """Call the observer once, when the reply is over, however it ends."""
-        self._observers.append(observer)
+    def on_end(
+        self, observer: "Observer", *, may_veto: bool = False, first: bool = False
+    ) -> None:
+        """Call the observer once, when the reply is over, however it ends.
+
+        With `may_veto` its failure keeps the reply from being delivered. `first` is
+        called before all that were added so far.
+        """
+        at = 0 if first else len(self._observers)
+        self._observers.insert(at, (observer, may_veto))
 
     def annotate(self, **facts: Any) -> None:
         """Set fields of the reply that only an outer handler knows."""
@@ -85,14 +91,20 @@ class ReplyStream(Iterator[Delta]):
         try:
             delta = next(self._deltas)
         except StopIteration:
-            self._end(Outcome.COMPLETED)
+            self._end_or_veto(Outcome.COMPLETED)
             raise
         except CallerGone as gone:
-            self._end(Outcome.CANCELLED, gone)
+            self._end_or_veto(Outcome.CANCELLED, gone)
             raise
-        except BaseException as error:
-            self._end(Outcome.FAILED, error)
+        except GatewayError as error:
+            self._end_or_veto(Outcome.FAILED, error)
             raise
+        except Exception:
+            # Whatever else escapes from an adapter is a failed attempt.
+            log.exception("A reply broke in a way that nobody foresaw")
+            failed = BadReply("internal")
+            self._end_or_veto(Outcome.FAILED, failed)
+            raise failed from None
         self._texts.append(delta.text)
         if delta.choices:
             self.said.add(delta.choices)
@@ -115,8 +127,7 @@ class ReplyStream(Iterator[Delta]):
 
     def close(self) -> None:
         """End the reply now. One that was not over counts as cancelled."""
-        with suppress(GatewayError):  # nobody is left to hear a veto
-            self._end(Outcome.CANCELLED)
+        self._end(Outcome.CANCELLED)  # nobody is left to hear a veto
 
     def __enter__(self) -> Self:
         return self
@@ -129,25 +140,31 @@ class ReplyStream(Iterator[Delta]):
     ) -> None:
         self.close()
 
+    def _end_or_veto(
+        self, outcome: Outcome, error: BaseException | None = None
+    ) -> None:
+        self._end(outcome, error)
+        if self.veto is not None:
+            raise self.veto
+
     def _end(self, outcome: Outcome, error: BaseException | None = None) -> None:
         if self.outcome is not None:
             return
         self.outcome, self.error = outcome, error
-        self._close_source()
         if (text := "".join(self._texts)) != self._reply.text:
             self.annotate(text=text)
-        for observer in self._observers:
-            self._tell(observer)
-        if self.veto is not None:
-            raise self.veto
+        self._tell(lambda _: self._close_source())
+        for observer, may_veto in self._observers:
+            self._tell(observer, may_veto=may_veto)
 
-    def _tell(self, observer: "Observer") -> None:
+    def _tell(self, observer: "Observer", *, may_veto: bool = False) -> None:
         try:
             observer(self)
-        except GatewayError as veto:
-            self.veto = self.veto or veto
-        except Exception:
-            log.exception("An observer of a reply's ending broke")
+        except Exception as error:
+            if may_veto:
+                self.veto = self.veto or error
+            else:
+                log.exception("An observer of a reply's ending broke")
 
 
 Observer = Callable[[ReplyStream], None]

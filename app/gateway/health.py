@@ -5,7 +5,7 @@ Readers take the verdict that lies there; they never probe and never wait.
 
 import logging
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from threading import Lock
 
@@ -53,13 +53,23 @@ class Verdict:
 class HealthBoard:
     """The latest verdicts. Threads and, by `shared`, processes share it.
 
+    Of the upstreams in `unprobed` nothing is ever known: no probe would take back
+    what one call says of them.
+
     TTLCache corrupts for good when used without a lock (cachetools 8, measured),
     so this class is the only way to it.
     """
 
-    def __init__(self, shared: SharedState, ttl: float = TTL) -> None:
+    def __init__(
+        self,
+        shared: SharedState,
+        ttl: float = TTL,
+        *,
+        unprobed: Collection[str] = (),
+    ) -> None:
         self._shared = shared
         self._ttl = ttl
+        self._unprobed = frozenset(unprobed)
         self._read: TTLCache[str, tuple[bytes, Verdict]] = TTLCache(
             4096, ttl, timer=shared.now
         )
@@ -75,8 +85,14 @@ class HealthBoard:
         """Call the listener with the name of each that is healthy after all."""
         self._on_recovery.append(listener)
 
+    def is_probed(self, upstream: str) -> bool:
+        """Whether the upstream is ever asked for its health."""
+        return upstream not in self._unprobed
+
     def verdict(self, upstream: str) -> Verdict | None:
         """Return the verdict, or None if nothing is known or it has expired."""
+        if upstream in self._unprobed:
+            return None
         raw = self._shared.read(_key(upstream))
         if raw is None:
             return None
@@ -88,6 +104,8 @@ class HealthBoard:
 
     def note(self, upstream: str, reason: str | None) -> None:
         """Record a sign of life (`reason` None) or that the upstream is out."""
+        if upstream in self._unprobed:
+            return
         now = self._shared.now()
         known = self.verdict(upstream)
         is_old = known is None or now - known.noted > NEWS

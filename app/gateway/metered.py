@@ -31,7 +31,8 @@ class Ending:
     admission refused. `duration` counts from when the front door took the request,
     `first_delta` too; that is None where no reply began. `overhead` is the gateway's
     own part behind admission, without the upstreams'. `overshoot` is how far the
-    deadline was missed; negative if it was kept.
+    deadline was missed; negative if it was kept. A stream must begin by it, and end by
+    its own.
     """
 
     request: ChatRequest
@@ -139,7 +140,7 @@ class Metered:
             duration=now - budget.since,
             queued=opened - budget.since,
             overhead=_overhead(reply, now - opened),
-            overshoot=now - budget.deadline,
+            overshoot=max(begun - budget.deadline, now - budget.stream_deadline),
             first_delta=begun - budget.since,
             trace=tracing.current.get(),
         )

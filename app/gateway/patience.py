@@ -6,6 +6,7 @@ either is not thinking.
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from time import monotonic
 
 from app.gateway.budget import Clock
@@ -15,20 +16,36 @@ from app.gateway.errors import NoAnswer
 Inquire = Callable[[], "Future[bool]"]
 
 
+@dataclass(frozen=True, slots=True)
+class HangCheck:
+    """How an upstream that hangs is told from one that thinks.
+
+    `inquire` asks the upstream of that name for its health, in the background;
+    `patience` is the silence after which it is asked, in seconds.
+    """
+
+    inquire: Callable[[str], "Future[bool]"]
+    patience: float
+
+
 class Patience:
     """A check for the budget of one attempt. It belongs to one thread.
 
     Every `seconds` of silence the upstream's health is asked for, elsewhere; if that
-    does not answer, the attempt is over. Call `end` once anything has come back.
+    does not answer, the attempt is over. Call `end` once anything has come back. With
+    `seconds` None it never gives up.
     """
 
     def __init__(
-        self, seconds: float, inquire: Inquire, clock: Clock = monotonic
+        self,
+        seconds: float | None,
+        inquire: Inquire = Future,
+        clock: Clock = monotonic,
     ) -> None:
-        self._seconds = seconds
+        self._seconds = seconds or 0.0
         self._inquire = inquire
         self._clock = clock
-        self._ask_at: float | None = clock() + seconds
+        self._ask_at = None if seconds is None else clock() + seconds
         self._inquiry: Future[bool] | None = None
 
     def check(self) -> None:

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 # All times are in seconds.
 REFRESH = 0.8 * TTL  # a healthy upstream is asked again before its verdict expires
 RECHECK = 1.0  # an unhealthy one every second, so that its recovery is seen soon
-PROBE_LIMIT = 2.0  # a /health that takes longer is the sign of a hang (contracts)
-LEASE = PROBE_LIMIT + 1.0  # after that a probe that was taken is due again
+PROBE_LIMIT = 2.0  # a /health that takes longer is the sign of a hang
+LEASE_MARGIN = 1.0  # so long after its limit a probe that was taken is due again
 TICK = 0.25  # how often the timetable is looked at: others may have changed it
 INQUIRY_INTERVAL = 1.0  # an answer that is not older serves for the next inquiry
 PARALLEL_PROBES = 8  # hanging probes must not hold up the others
@@ -49,7 +49,8 @@ class Prober:
     """Keeps the board's verdicts fresh. One per process; threads may share it.
 
     `probes` maps an upstream's name to a call that returns when it is alive and
-    raises a GatewayError when it is not. Call `start` after the fork.
+    raises a GatewayError when it is not, within `limit` seconds. Call `start` after
+    the fork.
     """
 
     def __init__(
@@ -58,12 +59,14 @@ class Prober:
         probes: Mapping[str, Probe],
         shared: SharedState,
         *,
+        limit: float = PROBE_LIMIT,
         clock: Clock = monotonic,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._board = board
         self._probes = probes
         self._shared = shared
+        self._limit = limit
         self._clock = clock
         self._jitter = jitter
         self._inquiries: dict[str, _Inquiry] = {}
@@ -97,8 +100,11 @@ class Prober:
     def inquire(self, upstream: str) -> "Future[bool]":
         """Have one upstream asked now, in the background; True will mean alive.
 
-        Inquiries at the same time share one answer.
+        Inquiries at the same time share one answer. An upstream without a probe is
+        not asked, and never answers: nobody may take it for dead.
         """
+        if upstream not in self._probes:
+            return Future()
         now = self._shared.now()
         with self._lock:
             known = self._inquiries.get(upstream)
@@ -121,7 +127,7 @@ class Prober:
 
     def _fault(self, upstream: str) -> str | None:
         try:
-            self._probes[upstream](Budget(PROBE_LIMIT, clock=self._clock))
+            self._probes[upstream](Budget(self._limit, clock=self._clock))
         except GatewayError as error:
             return str(error)
         except Exception:
@@ -138,7 +144,7 @@ class Prober:
         def take(raw: bytes | None) -> tuple[bytes | None, bool]:
             if _due(raw)[0] > now:
                 return raw, False
-            return _DUE.pack(now + LEASE, True), True
+            return _DUE.pack(now + self._limit + LEASE_MARGIN, True), True
 
         return self._shared.update(_key(upstream), take)
 

@@ -1,9 +1,10 @@
 """Pursuit: one request on its way through its upstreams, in their order."""
 
 import logging
+from collections import deque
 from collections.abc import Sequence
-from time import monotonic, sleep
-from typing import Any, Protocol
+from time import monotonic
+from typing import Any
 
 from app.gateway.attempts import failed_attempt, fault_of
 from app.gateway.budget import Budget, Clock
@@ -18,18 +19,15 @@ from app.gateway.errors import (
     Unfit,
     may_fail_over,
 )
-from app.gateway.handler import ChatHandler, Outcome, ReplyStream
-from app.gateway.retries import (
-    MOST_TRIES,
-    TIME_TO_ANSWER,
-    Wait,
-    pause_before_next,
-)
+from app.gateway.handler import Outcome, ReplyStream
 from app.gateway.tracing import ended_attempt
+from app.gateway.turns import RETRY_AFTER, Candidate, Turn
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER = 1.0  # seconds; a dead upstream is asked for its health that often
+# Faults of an upstream that a circuit or a verdict kept us from asking. A rest that
+# the upstream asked for is not among them, nor that it is full.
+PASSED_OVER = frozenset({"unhealthy", "circuit_open"})
 
 # Of the upstreams behind, so many have time kept for them: were it all of a hundred,
 # the first would have none.
@@ -51,46 +49,39 @@ def least_shares(timeouts: Sequence[float], deadline: float) -> list[float]:
     return shares
 
 
-class Upstream(ChatHandler, Protocol):
-    """A handler with a name and a limit of its own, in seconds."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def timeout(self) -> float: ...
-
-
 class Pursuit:
     """Asks one upstream after the other and keeps the list of attempts.
 
     Each attempt gets its own limit, or what remains less the share that is kept for
     the upstreams behind it, so that no upstream can starve the next. With
     `lets_go`, an upstream whose reply has begun may use up that share as well:
-    nobody behind it is likely to be needed. At most MOST_TRIES upstreams get to see
-    the request; where MOST_AT_ONCE have seen it within AT_ONCE seconds, the next one
-    is asked once that time is over, if that leaves it time to answer. Those passed
-    over do not count. It belongs to one thread.
+    nobody behind it is likely to be needed.
+
+    Nobody is refused while an upstream is left untried: circuits and verdicts choose
+    among upstreams, so those that they have passed over are asked after all, in their
+    order, once nobody else has answered. It belongs to one thread.
     """
 
     def __init__(
         self,
-        upstreams: Sequence[Upstream],
+        upstreams: Sequence[Candidate],
         request: ChatRequest,
         budget: Budget,
         *,
         lets_go: bool = False,
         clock: Clock = monotonic,
-        wait: Wait = sleep,
     ) -> None:
-        self._upstreams = upstreams
+        self._first = upstreams[0]
+        self._left = deque(upstreams)
+        self._passed_over: deque[Candidate] = deque()
+        self._is_extra = False  # whether those left were passed over before
         self._request = request
         self._budget = budget
         self._lets_go = lets_go
         self._clock = clock
-        self._wait = wait
-        self._asked = 0  # upstreams, those passed over included
+        self._asked = upstreams[0]  # the last one
         self._started = 0.0
-        self._errors: list[GatewayError] = []
+        self._errors: dict[str, GatewayError] = {}  # the last one of each upstream
         self.attempts: list[Attempt] = []
         self.degraded_by: str | None = None
 
@@ -100,21 +91,23 @@ class Pursuit:
         Raises NobodyAnswered when all failed, and an upstream's own error when it
         forbids asking another. Either carries the attempts made.
         """
-        while self._may_try() and self._has_waited():
-            upstream = self._upstreams[self._asked]
+        while upstream := self._take_next():
             try:
                 return self._ask(upstream)
             except GatewayError as error:
-                self._failed(upstream.name, error)
+                self._failed(upstream, error)
         raise self._telling(self._nobody())
+
+    def renew(self) -> None:
+        """Give those who come next the whole time again: a stream has broken."""
+        self._budget = self._budget.renewed()
 
     def over(self, stream: ReplyStream, fault: str | None = None) -> None:
         """Note how the reply that began last has ended.
 
         `fault` says it where the stream itself does not know what was wrong.
         """
-        took = self._clock() - self._started
-        name = self._upstreams[self._asked - 1].name
+        took, name = self._clock() - self._started, self._asked.name
         if stream.error is not None:
             fault = fault_of(stream.error)
         elif stream.outcome is Outcome.CANCELLED:
@@ -126,69 +119,62 @@ class Pursuit:
 
     def facts(self, reply: ChatReply) -> dict[str, Any]:
         """What there is to say of the answer: its own facts and the way to it."""
+        is_first_choice = self._asked is self._first
         return {
             "upstream": reply.upstream,
             "model": reply.model,
             "usage": reply.usage,
             "finish_reason": reply.finish_reason,
             "choices": reply.choices,
-            "degraded_by": self.degraded_by or reply.degraded_by,
+            "degraded_by": reply.degraded_by
+            if is_first_choice
+            else self.degraded_by or reply.degraded_by,
             "attempts": tuple(self.attempts),
         }
 
-    def _may_try(self) -> bool:
-        is_left = self._asked < len(self._upstreams)
-        return is_left and len(self._budget.tries.at) < MOST_TRIES
+    def _take_next(self) -> Candidate | None:
+        if not self._left and not self._is_extra:
+            self._left, self._is_extra = self._passed_over, True
+        return self._left.popleft() if self._left else None
 
-    def _has_waited(self) -> bool:
-        """Wait until another may be asked; False if there is no time for that."""
-        pause = pause_before_next(self._budget.tries, self._clock())
-        if pause <= 0:
-            return True
-        if pause + TIME_TO_ANSWER > self._budget.remaining():
-            return False
-        try:
-            self._budget.rest(pause, self._wait)
-        except GatewayError as error:
-            raise self._telling(error) from None
-        return True
-
-    def _ask(self, upstream: Upstream) -> ReplyStream:
-        behind = self._upstreams[self._asked + 1 :][:KEPT_FOR]
-        share = self._share(upstream, behind)
-        self._asked += 1
-        self._started = self._clock()
+    def _ask(self, upstream: Candidate) -> ReplyStream:
+        behind = [one.timeout for one in self._left][:KEPT_FOR]
+        own = share(upstream.timeout, behind, self._budget.remaining())
+        turn = Turn(
+            is_first=upstream is self._first,
+            is_last=not self._left,
+            is_extra=self._is_extra,
+        )
+        self._asked, self._started = upstream, self._clock()
         tries = self._budget.tries
         tries.has_next = bool(behind)
         tries.at.append(self._started)
         if not (self._lets_go and behind):
-            return upstream.open(self._request, self._budget.within(share))
-        beginning = _Beginning(self._started + share, self._clock)
+            return upstream.open(self._request, self._budget.within(own), turn)
+        beginning = _Beginning(self._started + own, self._clock)
         limit = self._budget.within(upstream.timeout, beginning)
-        stream = upstream.open(self._request, limit)
+        stream = upstream.open(self._request, limit, turn)
         beginning.is_here = True
         return stream
 
-    def _share(self, upstream: Upstream, behind: Sequence[Upstream]) -> float:
-        """Seconds until the next upstream's turn."""
-        timeouts = [one.timeout for one in behind]
-        return share(upstream.timeout, timeouts, self._budget.remaining())
-
-    def _failed(self, name: str, error: GatewayError) -> None:
+    def _failed(self, upstream: Candidate, error: GatewayError) -> None:
         """Note a failure to begin; raise it if nobody else may be asked."""
         took = self._clock() - self._started
-        self.attempts.extend(error.attempts or (failed_attempt(name, error, took),))
+        failed = failed_attempt(upstream.name, error, took)
+        self.attempts.extend(error.attempts or (failed,))
         if isinstance(error, NeverSent | ConnectFailed):
             self._budget.tries.at.pop()
+        if isinstance(error, NeverSent) and error.fault in PASSED_OVER:
+            self._passed_over.append(upstream)
         if not may_fail_over(error):
             raise self._telling(error)
         self.degraded_by = self.degraded_by or fault_of(error)
-        self._errors.append(error)
-        self._log(name, error)
+        self._errors[upstream.name] = error
+        self._log(upstream.name, error)
 
     def _nobody(self) -> GatewayError:
         """What to raise when nobody answered: their own word, if all say the same."""
-        errors = self._errors
+        errors = list(self._errors.values())
         if errors and all(isinstance(error, Unfit) for error in errors):
             return errors[-1]
         waits = [error.retry_after or RETRY_AFTER for error in errors]
@@ -200,9 +186,10 @@ class Pursuit:
 
     def _log(self, name: str, error: GatewayError) -> None:
         """The two lines that the seed promises to operators."""
-        if not self._may_try():
+        spares = self._left or ([] if self._is_extra else self._passed_over)
+        if not spares:
             return
-        name, spare = name.capitalize(), self._upstreams[self._asked].name
+        name, spare = name.capitalize(), spares[0].name
         if isinstance(error, NeverSent):
             log.warning("%s unavailable, using %s fallback", name, spare)
         else:

@@ -10,9 +10,9 @@ from math import inf
 from time import monotonic
 from typing import Any
 
+from app.gateway.big_work import TooLate
 from app.gateway.budget import Clock
 from app.gateway.tokens import MARKER
-from app.gateway.turns import TooLate
 
 SHORTEST = 5  # characters that hold a secret of any kind: a@b.c
 HIDDEN = "[redacted:secret]"

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.gateway.chat import ChatReply, Delta
+from app.gateway.chat import THOUGHTS, ChatReply, Delta
 from app.gateway.errors import (
     CallerFault,
     CallerGone,
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 # Members of a delta that only lead to an answer. Where nothing else was sent, another
 # upstream may lead to its own.
-PRELUDE = frozenset({"role", "reasoning_content", "reasoning"})
+PRELUDE = frozenset({"role", *THOUGHTS})
 
 
 def verified(pursuit: Pursuit) -> ReplyStream:
@@ -140,6 +140,7 @@ class _Relay(Iterator[Delta]):
             raise error
         if not self._is_plain:
             raise self._interrupted() from None
+        self._pursuit.renew()
         try:
             self.stream = self._pursuit.next()
         except CallerGone:

@@ -1,7 +1,7 @@
 """Retries: the same upstream again, where that is safe, worth it and affordable.
 
-Only for kinds that declare a chat repeatable. What may be repeated: a 429, after the
-rest that it asked for; and once, a transient 5xx or a reset before any byte. Never a
+Only for kinds that declare a chat repeatable. What may be repeated: a 429, and once, a
+transient 5xx or a reset before any byte; after the rest that was asked for. Never a
 timeout: a route that was silent would be silent again.
 """
 
@@ -19,15 +19,16 @@ from app.gateway.errors import GatewayError, NoAnswer, Refused, UpstreamError
 from app.gateway.handler import ChatHandler, ReplyStream
 from app.gateway.tracing import ended_attempt
 
-# Limits of one request, all upstreams together (issue 4, item 4): they bound the
-# retries and the asking of others alike. What never saw the request does not count.
+# Limits of one request, all upstreams together: there is no retry above them, so that
+# an upstream which is yet to be asked is not made to wait. What never saw the request
+# does not count.
 MOST_TRIES = 6
 MOST_AT_ONCE, AT_ONCE = 4, 3.0  # tries, seconds
 
-# Over time: this share of the calls, but always a few (Envoy's retry budget has
-# the same shape; the SRE book names 10 %).
-SHARE = 0.1
-FLOOR, WINDOW = 3, 10.0  # retries, seconds
+# Over time, of each upstream: this share of its calls, but always a few. Envoy's retry
+# budget has the same shape, and the same share.
+SHARE = 0.2
+FLOOR, WINDOW = 10, 10.0  # retries, seconds
 
 BACKOFF = 0.25  # seconds; doubled for each further retry, then drawn from 0 up to it
 TIME_TO_ANSWER = 1.0  # seconds; a wait that leaves less is not worth it
@@ -47,7 +48,7 @@ class Repeatable(ChatHandler, Protocol):
 
 
 class RetryAllowance:
-    """How many retries the process may make over time. Threads may share it.
+    """How many retries a process may make of an upstream. Threads may share it.
 
     Counts in ten parts of the window, so that a busy gateway keeps no long lists.
     """
@@ -146,11 +147,12 @@ class Repeating:
         """Seconds to rest before the next try; None if there shall be none."""
         if len(tries) > self._retries:
             return None
-        drawn = self._jitter(0.0, BACKOFF * 2.0 ** (len(tries) - 1))
-        if error.fault == "rate_limited":
-            return (error.retry_after or 0.0) + drawn
         hiccups = [t for t in tries if t.fault != "rate_limited"]
-        return drawn if _is_transient(error) and len(hiccups) == 1 else None
+        is_first = _is_transient(error) and len(hiccups) == 1
+        if error.fault != "rate_limited" and not is_first:
+            return None
+        drawn = self._jitter(0.0, BACKOFF * 2.0 ** (len(tries) - 1))
+        return (error.retry_after or 0.0) + drawn
 
     def _affordable(self, rest: float, budget: Budget) -> bool:
         if rest + TIME_TO_ANSWER > budget.remaining():
@@ -181,14 +183,6 @@ def _is_transient(error: UpstreamError) -> bool:
     if isinstance(error, NoAnswer):
         return error.fault == "reset" and not error.received
     return isinstance(error, Refused) and error.status in TRANSIENT
-
-
-def pause_before_next(tries: Tries, now: float) -> float:
-    """Seconds until another try stays within the limit on tries at once."""
-    lately = tries.at[-MOST_AT_ONCE:]
-    if len(lately) < MOST_AT_ONCE:
-        return 0.0
-    return max(0.0, lately[0] + AT_ONCE - now)
 
 
 def _within_limits(tries: Tries, now: float) -> bool:

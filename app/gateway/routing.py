@@ -2,17 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from time import monotonic, sleep
+from time import monotonic
 
 from app.gateway.budget import Budget, Clock
 from app.gateway.chat import ChatRequest, StreamMode
 from app.gateway.handler import ReplyStream
-from app.gateway.pursuit import RETRY_AFTER, Pursuit, Upstream
+from app.gateway.pursuit import Pursuit
 from app.gateway.relay import live, verified
-from app.gateway.retries import Wait
 from app.gateway.routes import UNDECLARED, Route, RouteTable
-
-__all__ = ["RETRY_AFTER", "ChatRouter", "Upstream"]
+from app.gateway.turns import Candidate
 
 
 class ChatRouter:
@@ -28,16 +26,14 @@ class ChatRouter:
 
     def __init__(
         self,
-        upstreams: Sequence[Upstream],
+        upstreams: Sequence[Candidate],
         clock: Clock = monotonic,
         *,
         routes: Iterable[Route] = (),
         abilities: Mapping[str, frozenset[str]] = UNDECLARED,
-        wait: Wait = sleep,
     ) -> None:
         self._table = RouteTable(upstreams, routes, abilities)
         self._clock = clock
-        self._wait = wait
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Return a reply that has begun, or is complete.
@@ -55,6 +51,5 @@ class ChatRouter:
             budget,
             lets_go=is_live,
             clock=self._clock,
-            wait=self._wait,
         )
         return live(pursuit) if is_live else verified(pursuit)

@@ -1,9 +1,10 @@
 """Transitions: what circuit breakers did is on record, among the chats that saw it.
 
 Each is a record of its own, found by the correlation id of the chat that caused it,
-so that the trail alone explains why an upstream was passed over (matrix row 31).
+so that the trail alone explains why an upstream was passed over.
 """
 
+import json
 from collections.abc import Callable
 from time import time
 
@@ -24,7 +25,10 @@ class RecordedTransitions:
         self._wall_clock = wall_clock
 
     def __call__(self, transition: Transition) -> None:
-        """Note one; the code names the phase that was entered."""
+        """Note one; the code names the phase that was entered.
+
+        The request names the caller whose circuit it is, if it is not everybody's.
+        """
         now = self._wall_clock()
         phase = NAMES[transition.after].replace("-", "_")
         intent = Intent(
@@ -34,7 +38,9 @@ class RecordedTransitions:
             caller=CALLER,
             route=ROUTE,
             opened_at=now,
-            request="{}",
+            request=json.dumps(
+                {} if transition.caller is None else {"caller": transition.caller}
+            ),
         )
         closing = Closing(
             outcome=OUTCOME,

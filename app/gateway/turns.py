@@ -1,39 +1,44 @@
-"""Turns: what is big is worked on one piece after the other, and in time or not at all.
+"""Turn: why an upstream is asked just now, and what a router can ask."""
 
-A megabyte costs the interpreter a quarter of a second. A dozen at once would be late
-all together, with everybody beside them, and would all be in memory.
-"""
+from dataclasses import dataclass
+from typing import Protocol
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock
-from time import monotonic
+from app.gateway.budget import Budget
+from app.gateway.chat import ChatRequest
+from app.gateway.handler import ChatHandler, ReplyStream
 
-from app.gateway.budget import Clock
-
-BIG = 65536  # bytes; what is smaller takes less time than all else of a chat
+RETRY_AFTER = 1.0  # seconds; a dead upstream is asked for its health that often
 
 
-class TooLate(Exception):
-    """It cannot be done by the time by which it must be."""
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An upstream's place among those that a request may still ask.
+
+    `is_first`: the caller would rather wait for this one than ask another. `is_last`:
+    nobody is left to ask behind it. `is_extra`: it was passed over before, and is
+    asked after all because nobody else has answered.
+    """
+
+    is_first: bool = False
+    is_last: bool = False
+    is_extra: bool = False
 
 
-class Turns:
-    """Lets one thread at a time do what is big. Threads may share it."""
+ONLY = Turn(is_first=True, is_last=True)
 
-    def __init__(self, clock: Clock = monotonic) -> None:
-        self._clock = clock
-        self._lock = Lock()
 
-    @contextmanager
-    def take(self, size: int, seconds: float) -> Iterator[None]:
-        """Wait for a turn, if so many bytes need one; TooLate after so many seconds."""
-        if size < BIG:
-            yield
-            return
-        if not self._lock.acquire(timeout=max(0.0, seconds)):
-            raise TooLate
-        try:
-            yield
-        finally:
-            self._lock.release()
+class Upstream(ChatHandler, Protocol):
+    """A handler with a name and a limit of its own, in seconds."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def timeout(self) -> float: ...
+
+
+class Candidate(Upstream, Protocol):
+    """An upstream that is told of its turn, so that it can say no where others can."""
+
+    def open(
+        self, request: ChatRequest, budget: Budget, turn: Turn = ONLY
+    ) -> ReplyStream: ...

@@ -51,6 +51,10 @@ Url = Annotated[
 ]
 Bind = Annotated[str, Field(pattern=BIND), AfterValidator(_port_is_one)]
 
+# A path on a server, or the word for none at all.
+NO_HEALTH = "none"
+Health = Annotated[str, Field(pattern=rf'^({NO_HEALTH}|/[!"$-~]*)?$', max_length=500)]
+
 FOR_OPENAI = {
     "abilities",
     "api_key_env",
@@ -58,6 +62,7 @@ FOR_OPENAI = {
     "idle_timeout",
     "model",
     "retries",
+    "stream_timeout",
 }
 
 LoopbackUrl = Annotated[str, Field(pattern=r"^http://127\.0\.0\.1:\d{1,5}$")]
@@ -74,11 +79,19 @@ class UpstreamSettings(BaseModel):
     )
     url: Url = Field(description="Its base URL; for `openai` it ends in /v1.")
     timeout: Seconds = Field(
-        default=30.0, description="Longest a call may take, in seconds."
+        default=30.0,
+        description="Longest a call may take, in seconds; of a stream, its beginning.",
     )
     concurrency: Concurrency = Field(
         default=0,
         description="Calls it gets at once from this host; 0: any number.",
+    )
+    health: Health = Field(
+        default="",
+        description="Path on its server that tells whether it is alive, from the "
+        "first `/` on; `none`: it is never asked and never thought to hang, for a "
+        "server that answers one request at a time; default: its URL and `/health`, "
+        "for openai `/models`.",
     )
     slow_call: Annotated[float, Field(ge=0, le=3600)] | None = Field(
         default=None, description="Replaces VX11_BREAKER_SLOW_CALL for it."
@@ -93,13 +106,19 @@ class UpstreamSettings(BaseModel):
         default="", description="openai: asked for whatever the caller named."
     )
     first_token_timeout: Seconds = Field(
-        default=10.0,
-        description="openai: longest until the first words of a stream, in seconds.",
+        default=30.0,
+        description="openai: longest until the first words of a stream, in seconds; a "
+        "model without a GPU may read a long prompt for so long.",
     )
     idle_timeout: Seconds = Field(
         default=10.0,
         description="openai: longest between words of a stream, in seconds; "
         "heartbeats are no words.",
+    )
+    stream_timeout: Seconds = Field(
+        default=600.0,
+        description="openai: longest that the words of one stream may flow, in "
+        "seconds; `timeout` does not bound them.",
     )
     retries: Annotated[int, Field(ge=0, le=2)] = Field(
         default=1,
@@ -110,6 +129,11 @@ class UpstreamSettings(BaseModel):
         default=("tools", "images", "multiple"),
         description="openai: what it can; chats that need more pass it over.",
     )
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether it is asked for its health."""
+        return self.health != NO_HEALTH
 
     @model_validator(mode="before")
     @classmethod

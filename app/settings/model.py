@@ -1,7 +1,6 @@
 """The model of all settings: names, types, defaults, and what holds between them."""
 
 import json
-import os
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -23,10 +22,12 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from app.gateway.prober import PROBE_LIMIT
 from app.gateway.tokens import DEFAULTS
 from app.settings.entries import (
     Bind,
     Concurrency,
+    Health,
     LoopbackUrl,
     Name,
     RouteSettings,
@@ -36,9 +37,13 @@ from app.settings.entries import (
 )
 from app.settings.file import config_values
 from app.settings.names import PREFIX
+from app.telemetry.cores import usable_cores
 
 SPARE_THREADS = 8  # what says "no" and answers health while all places are taken
 LONGEST_QUEUE = 24  # a place in a longer queue is not reached in time (pitfalls 2.13)
+MOST_WORKERS = 256
+LONGEST_OPEN = 20.0  # seconds; an open circuit only chooses, so it may be short
+STREAM_DEADLINE = 600.0  # seconds; a reasoning model's longest answers end before
 MIN_AUDIT_KEY = 16  # guessing one signs a chain of lies, and needs no gateway for it
 MIN_TOKEN = 8  # shorter ones are guessed; `python -m app token new` makes 43
 
@@ -109,17 +114,35 @@ class Settings(BaseSettings):
         default=8,
         description="Calls that madre gets at once from this host; 0: any number.",
     )
+    switch_health: Health = Field(
+        default="",
+        description="Path on switch's server that tells whether it is alive, from the "
+        "first `/` on; `none`: it is never asked and never thought to hang; default: "
+        "VX11_SWITCH_URL and `/health`.",
+    )
+    madre_health: Health = Field(
+        default="",
+        description="The same for madre; default: VX11_MADRE_URL and `/health`.",
+    )
     patience: Seconds = Field(
         default=3.0,
         description="After so many seconds of silence an upstream is asked for its "
-        "health; if that does not answer within 2, the next upstream is tried. As "
-        "long as an upstream's timeout or longer, it switches this off for it.",
+        "health; if that does not answer within VX11_PROBE_TIMEOUT, the next upstream "
+        "is tried. As long as an upstream's timeout or longer, it switches this off "
+        "for it.",
+    )
+    probe_timeout: Seconds = Field(
+        default=PROBE_LIMIT,
+        description="Longest that an upstream's health may take to answer, in seconds; "
+        "one that takes longer is thought to be down.",
     )
     breaker_failures: int = Field(
         default=5,
         ge=1,
         le=1000,
-        description="So many failures in a row open an upstream's circuit.",
+        description="So many failures in a row open an upstream's circuit; those of "
+        "one caller alone open it for that caller only. A time limit that was met "
+        "counts a quarter.",
     )
     breaker_ratio: float = Field(
         default=0.5,
@@ -142,17 +165,18 @@ class Settings(BaseSettings):
         "each further opening, and each time a random part of it.",
     )
     breaker_open_max: Seconds = Field(
-        default=60.0,
-        validate_default=True,
-        description="Longest that a circuit is ever open, in seconds; at least "
-        "VX11_BREAKER_OPEN.",
+        default_factory=lambda known: max(LONGEST_OPEN, known["breaker_open"]),
+        description="Longest that a circuit is ever open, in seconds; default: 20, or "
+        "VX11_BREAKER_OPEN if that is more. Short, since an open circuit only chooses: "
+        "where nobody else answers, that upstream is asked all the same.",
     )
     breaker_slow_call: float = Field(
-        default=20.0,
+        default=0.0,
         ge=0,
         le=3600,
         description="A call that takes longer counts as a failure, in seconds; "
-        "0: none does.",
+        "0: none does. A long answer is slow too, so this is for upstreams whose "
+        "answers are all short.",
     )
     shared_dir: Path | None = Field(
         default=None,
@@ -162,7 +186,13 @@ class Settings(BaseSettings):
     chat_deadline: Seconds = Field(
         default=36.0,
         description="Longest a chat may take in all, in seconds: queue, every "
-        "attempt, fallback and record. A caller may ask for less.",
+        "attempt, fallback and record; of a live stream, its beginning. A caller may "
+        "ask for less.",
+    )
+    stream_deadline: Seconds = Field(
+        default_factory=lambda known: max(STREAM_DEADLINE, known["chat_deadline"]),
+        description="Longest a live stream may take in all, in seconds, once its words "
+        "flow; default: 600, or the chat deadline if that is more.",
     )
     metadata_allowed: tuple[str, ...] = Field(
         default=("task_type", "language_lane"),
@@ -221,10 +251,11 @@ class Settings(BaseSettings):
         description="Where the gateway listens: HOST:PORT or unix:PATH.",
     )
     workers: int = Field(
-        default_factory=lambda: os.cpu_count() or 1,
+        default_factory=lambda: min(usable_cores(), MOST_WORKERS),
         ge=1,
-        le=256,
-        description="Worker processes; default: the number of cores.",
+        le=MOST_WORKERS,
+        description="Worker processes; default: the number of cores that the process "
+        "may use, by affinity and by the CPU limit of its container, rounded up.",
     )
     threads: int = Field(
         default=64,
@@ -397,6 +428,18 @@ class Settings(BaseSettings):
             )
         return longest
 
+    @field_validator("stream_deadline")
+    @classmethod
+    def _streams_last_no_less(cls, longest: float, info: ValidationInfo) -> float:
+        if not cls._are_known(info, "chat_deadline"):
+            return longest
+        deadline = info.data["chat_deadline"]
+        if longest < deadline:
+            raise ValueError(
+                f"{longest:g} must be at least VX11_CHAT_DEADLINE ({deadline:g})"
+            )
+        return longest
+
     @field_validator("slots")
     @classmethod
     def _somebody_can_say_no(cls, slots: int, info: ValidationInfo) -> int:
@@ -481,6 +524,7 @@ class Settings(BaseSettings):
                 url=self.switch_url,
                 timeout=self.switch_timeout,
                 concurrency=self.switch_concurrency,
+                health=self.switch_health,
             ),
             UpstreamSettings(
                 name="madre",
@@ -488,6 +532,7 @@ class Settings(BaseSettings):
                 url=self.madre_url,
                 timeout=self.madre_timeout,
                 concurrency=self.madre_concurrency,
+                health=self.madre_health,
             ),
         )
 

@@ -7,8 +7,8 @@ at `gateway`, whose port `Trail` it fulfils, and at nobody else.
     AuditReader ───────────────────────────────────────── read only ─────┘
 
 `schema`, `records`, `chain`, `entry`, `writer` and `trail` know no backend;
-`sqlite`, `sqlite_store`, `files`, `preparation`, `workers` and `witness` hold
-everything that is SQLite's own.
+`sqlite`, `sqlite_store`, `orphans`, `files`, `preparation`, `workers` and `witness`
+hold everything that is SQLite's own.
 
 `shared_memory`, `region` and `slots` hold what the workers of a host share while they
 run; it fulfils the port `SharedState`.

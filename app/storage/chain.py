@@ -6,16 +6,23 @@ Without the key no row can be edited, deleted, moved or added so that the chain
 still fits. The head is signed too, so that rows cut off at the end are missed. A
 copy of the whole database, put back later, fits: against that only a head noted
 elsewhere helps (`verification.verify` takes one).
+
+A row that is open yet has no place in the chain. It carries a signature of its own,
+so that what is read back to be sealed is what we have written.
 """
 
 import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic, time
+from typing import Any
 
-from app.storage.records import Draft, Values
+from app.storage.records import Draft, Values, open_content
 
-_UNSEALED: Values = (None, None, None)
+# What the signature of an intent begins with; nothing else that this key signs begins
+# so: a link begins with a digest, a head with "head", what was said with a brace.
+# The number is that of the columns: to be changed with them.
+_INTENT = b"intent 1\n"
 
 # Smaller steps are what keeping time looks like (NTP slews, a slow disk).
 CLOCK_STEP = 1.0
@@ -55,6 +62,19 @@ def is_signed(key: bytes, head: Head, mac: bytes) -> bool:
         return False
 
 
+def intent_mac(key: bytes, content: bytes) -> bytes:
+    """Sign the row of an intent."""
+    return hmac.digest(key, _INTENT + content, "sha256")
+
+
+def is_signed_intent(key: bytes, opening: Values, mac: Any) -> bool:
+    """Whether whoever wrote an open row with these columns had the key."""
+    try:
+        return hmac.compare_digest(mac, intent_mac(key, open_content(opening)))
+    except (TypeError, ValueError):  # of any type, as above
+        return False
+
+
 def seal(
     drafts: Sequence[Draft],
     head: Head,
@@ -65,17 +85,19 @@ def seal(
 ) -> tuple[list[Values], Head]:
     """Give the drafts their places in the chain; return the rows and the new head.
 
-    Intents stay unsealed. The first sealed row carries the clock step, if any.
+    Intents are signed, and stay unsealed. The first sealed row carries the clock
+    step, if any.
     """
     rows: list[Values] = []
     seq, digest = head.seq, head.digest
     for draft in drafts:
-        if draft.content is None:
-            rows.append(draft.values + _UNSEALED)
+        if draft.is_open:
+            mac = intent_mac(key, draft.content)
+            rows.append((*draft.values, None, None, None, mac))
             continue
         seq += 1
         digest = link(key, digest, seq, clock_step, draft.content)
-        rows.append((*draft.values, clock_step, seq, digest))
+        rows.append((*draft.values, clock_step, seq, digest, None))
         clock_step = None
     return rows, Head(seq, digest, now if seq > head.seq else head.sealed_at)
 

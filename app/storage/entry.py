@@ -6,10 +6,11 @@ gives its verdict or the waiter gives up, never both.
 
 from _thread import allocate_lock
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 
-from app.gateway.audit import Closing, Intent, new_audit_id
+from app.gateway.audit import Closing, Intent, new_audit_id, undelivered
 from app.gateway.budget import SLICE
 from app.gateway.errors import AuditUnavailable
 from app.storage.records import (
@@ -19,7 +20,6 @@ from app.storage.records import (
     closed_draft,
     open_draft,
     opened,
-    undelivered,
 )
 
 # How long a refused caller is asked to wait: what coming back takes at most.
@@ -58,7 +58,8 @@ class Verdict:
             return True
         until = monotonic() + timeout - SLICE
         while (left := until - monotonic()) > 0:
-            pulse()
+            with suppress(Exception):
+                pulse()
             if self._latch.acquire(timeout=min(left, SLICE)):
                 return True
         return False

@@ -1,10 +1,10 @@
 """QueuedTrail: the core's audit trail, on top of one writer thread per process."""
 
 import atexit
+import logging
 import os
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from threading import Lock
 from time import monotonic
 
@@ -14,6 +14,8 @@ from app.storage.backlog import ROWS, Backlog
 from app.storage.entry import RETRY_AFTER, Entry, Verdict
 from app.storage.store import Store
 from app.storage.writer import Writer
+
+log = logging.getLogger(__name__)
 
 MakeStore = Callable[[], Store]
 
@@ -85,20 +87,26 @@ class QueuedTrail:
         """
         began = self._clock()
         writer = self._writer or self.start()
-        entry = self._taken(intent)
+        entry = self._closed(intent, closing)
         verdict = entry.verdict = Verdict()
-        entry.close(closing)
         writer.put(entry)
         verdict.wait(timeout, pulse)
         return self._clock() - began
 
     def note(self, intent: Intent, closing: Closing) -> None:
         """Queue a record that nobody waits for; dropped if thousands wait already."""
-        with suppress(AuditUnavailable):
+        try:
             writer = self._writer or self.start()
-            entry = self._taken(intent)
-            entry.close(closing)
-            writer.offer(entry)
+            writer.offer(self._closed(intent, closing))
+        except AuditUnavailable:
+            pass  # it says so to those who ask
+        except Exception:
+            log.exception("Audit record %s was not noted", intent.id)
+
+    @property
+    def unsigned(self) -> int:
+        """See Trail."""
+        return self._writer.unsigned if self._writer else 0
 
     # ---- its life
 
@@ -147,9 +155,15 @@ class QueuedTrail:
         atexit.register(self.close)
         return writer
 
-    def _taken(self, intent: Intent) -> Entry:
-        """The entry of a chat that has begun, or a new one for one that was refused."""
-        return self._open.pop(intent.id, None) or Entry(intent, self._instance)
+    def _closed(self, intent: Intent, closing: Closing) -> Entry:
+        """Close the entry of a chat that has begun, or a new one if it was refused.
+
+        If that breaks, the chat is still under way and can be closed another way.
+        """
+        entry = self._open.get(intent.id) or Entry(intent, self._instance)
+        entry.close(closing)
+        self._open.pop(intent.id, None)
+        return entry
 
     def _begin_afresh(self) -> None:
         self._lock = Lock()  # guards the starting and stopping of the writer

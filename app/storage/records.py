@@ -7,35 +7,39 @@ upstream said something odd.
 """
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
 from app.gateway.audit import Closing, Intent
-from app.storage.schema import records
+from app.storage.schema import CONTENT, OPENING, records
 
 Values = tuple[object, ...]
 
-_COLUMNS = tuple(records.columns)[:-3]  # the rest is the seal
+_COLUMNS = tuple(records.columns)[: len(CONTENT)]  # the rest is the seal
 _TYPES = tuple(column.type.python_type for column in _COLUMNS)
 _MAY_BE_NULL = tuple(bool(column.nullable) for column in _COLUMNS)
 _numbers = itemgetter(*(n for n, kind in enumerate(_TYPES) if kind is not str))
 _NUMBER_MAX = 2**63 - 1  # of a BigInteger; the others are times
 
-_UNCLOSED: Values = (None,) * 13
+_UNCLOSED: Values = (None,) * (len(CONTENT) - len(OPENING))
+_OPENED_AT = OPENING.index("opened_at")
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A row that still lacks its seal.
+    """A row that still lacks its signature.
 
-    `content` is what the chain signs; None for an intent, which is not sealed.
+    `content` is what is signed: by the chain, which seals the row, or for the row of
+    an intent (`is_open`) by itself, which does not.
     """
 
     values: Values
-    content: bytes | None
+    content: bytes
+    is_open: bool = False
 
 
 def opened(intent: Intent, worker: str) -> Values:
@@ -77,9 +81,10 @@ def interrupted(now: float) -> Values:
     return (*outcome, None, "[]", None, None, None, now, None)
 
 
-def open_draft(columns: Values) -> Draft:
+def open_draft(opening: Values) -> Draft:
     """Make the row of an intent."""
-    return Draft(_storable(columns) + _UNCLOSED, None)
+    opening = _storable(opening)
+    return Draft(opening + _UNCLOSED, open_content(opening), is_open=True)
 
 
 def closed_draft(opening: Values, ending: Values) -> Draft:
@@ -99,11 +104,20 @@ def content(values: Values) -> bytes:
     return _to_json(values).encode()
 
 
-def undelivered(closing: Closing) -> Closing:
-    """Return the ending of a reply that was made but could not be delivered."""
-    if closing.outcome != "completed":
-        return closing
-    return replace(closing, outcome="failed", code="audit_unavailable", status=503)
+def open_content(opening: Sequence[Any]) -> bytes:
+    """Return what is signed of an intent: the lengths of its columns, and these.
+
+    Raises TypeError or ValueError for what we never write. JSON would cost twice as
+    much.
+    """
+    texts = list(opening)
+    texts[_OPENED_AT] = float.hex(opening[_OPENED_AT])
+    return f"{[*map(len, texts)]}{''.join(texts)}".encode()
+
+
+def shown_id(value: object) -> str:
+    """Return an id from a database that anybody may have written to, fit to print."""
+    return ascii(value)[:80].strip("'")
 
 
 @lru_cache

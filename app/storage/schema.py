@@ -10,7 +10,8 @@ metadata = sa.MetaData()
 _DEGRADED = sa.text("degraded_by IS NOT NULL")
 
 # One row per chat. It is inserted at the intent and updated once, at its ending,
-# which seals it: `seq`, `digest` and `clock_step` belong to the chain.
+# which seals it: `seq`, `digest` and `clock_step` belong to the chain. Until then
+# `mac` is the signature of the intent; a sealed row has none.
 records = sa.Table(
     "records",
     metadata,
@@ -38,6 +39,7 @@ records = sa.Table(
     sa.Column("clock_step", sa.Double),
     sa.Column("seq", sa.BigInteger, unique=True),
     sa.Column("digest", sa.LargeBinary(32)),
+    sa.Column("mac", sa.LargeBinary(32)),
     sa.Index("ix_records_outcome", "outcome", "opened_at"),
     sa.Index(
         "ix_records_degraded",  # holds all that `activity` asks of degraded answers
@@ -71,3 +73,7 @@ GUARDS = {
 }
 
 COLUMNS = tuple(column.name for column in records.columns)
+# Those of the intent; with those of the ending, what the chain signs; what is read.
+OPENING = COLUMNS[: COLUMNS.index("outcome")]
+CONTENT = COLUMNS[: COLUMNS.index("clock_step")]
+RECORD = COLUMNS[: COLUMNS.index("mac")]

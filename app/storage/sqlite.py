@@ -66,13 +66,20 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
         timeout=BUSY_TIMEOUT,
         isolation_level=None,  # we say BEGIN IMMEDIATE ourselves
         check_same_thread=False,  # made, used and closed one after the other
     )
+    connection.text_factory = _text
+    return connection
+
+
+def _text(raw: bytes) -> str:
+    """Read a text, which need be no UTF-8 where somebody else has written it."""
+    return raw.decode(errors="backslashreplace")
 
 
 @contextmanager

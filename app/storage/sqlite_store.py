@@ -5,7 +5,6 @@ queue in the kernel instead of polling, and SQLite before 3.51.3 never meets the
 moment in which it could corrupt the log (two connections resetting it at once).
 """
 
-import json
 import logging
 import os
 import sqlite3
@@ -18,6 +17,7 @@ from app.gateway.audit import Intent, new_audit_id
 from app.storage.chain import ClockWatch, Head, head_mac, is_signed, seal
 from app.storage.errors import RowRefused, StoreFailed
 from app.storage.files import AuditFiles, FileLock, read_key
+from app.storage.orphans import Orphans
 from app.storage.preparation import prepare_again, refuse_if_gone
 from app.storage.records import Draft, closed_draft, interrupted, opened
 from app.storage.sqlite import (
@@ -42,13 +42,6 @@ log = logging.getLogger(__name__)
 # have left to be put on record (pitfalls, matrix row 73).
 RESERVE = 4 * 1024 * 1024
 WAL_ALARM = 64 * 1024 * 1024
-ORPHANS_AT_ONCE = 500
-
-_ORPHANS = (
-    "SELECT id, correlation_id, session_id, caller, route, opened_at, request, worker"
-    " FROM records WHERE seq IS NULL"
-    " AND worker NOT IN (SELECT value FROM json_each(?)) LIMIT ?"
-)
 
 
 class SqliteStore:
@@ -70,6 +63,7 @@ class SqliteStore:
         self._lock = FileLock(files.lock)
         self._roster = Roster(files.workers)
         self._witness = Witness(self._roster)
+        self._orphans = Orphans()
         self._connection: sqlite3.Connection | None = None
         self._key = b""
         self._inodes: tuple[int, int] | None = None  # of the database and its log
@@ -122,19 +116,23 @@ class SqliteStore:
             return self._shortage()
 
     def sweep(self) -> int:
-        """Seal what dead workers left open; living ones' rows are not touched."""
+        """Seal what dead workers left open, if it is what they wrote; see Store.
+
+        Living ones' rows are not touched.
+        """
         with translated(), self._lock.held():
             self._check_in_place()  # or the roster would be made elsewhere
-            living = json.dumps(sorted(self._roster.living()))
+            living = self._roster.living()
+            tells = self.instance == min(living)  # one of them is enough
             with self._transaction() as connection:
-                found = connection.execute(_ORPHANS, (living, ORPHANS_AT_ONCE))
-                ending = interrupted(time())
-                orphans = [closed_draft(tuple(row), ending) for row in found]
+                orphans = self._orphans.next_page(
+                    connection, self._key, living, time(), tells=tells
+                )
                 head = self._append(connection, orphans) if orphans else None
             if head is not None:
                 self._committed(head)
                 log.warning("Audit: %d interrupted chats put on record", len(orphans))
-            return len(orphans)
+            return self._orphans.unsigned
 
     def maintain(self) -> None:
         """Bring the log into the database once it has grown by 4 MB."""

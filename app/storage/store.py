@@ -44,7 +44,10 @@ class Store(Protocol):
         ...
 
     def sweep(self) -> int:
-        """Seal the open rows of dead workers as interrupted; return how many."""
+        """Seal the open rows of dead workers as interrupted, where we signed them.
+
+        The others are logged as `corrupt` and left. Returns how many they are.
+        """
         ...
 
     def maintain(self) -> None:

@@ -47,6 +47,7 @@ class Writer:
         wall: Callable[[], float] = time,
     ) -> None:
         self.fault = fault
+        self.unsigned = 0  # open rows that we did not write, of dead workers
         self._dropped = 0
         self._store, self._clock, self._wall = store, clock, wall
         self._inbox = Inbox(siblings, clock)
@@ -226,7 +227,7 @@ class Writer:
                 self._note_shortage(self._store.probe())
             if now >= self._sweep_at:
                 self._sweep_at = now + SWEEP_INTERVAL
-                self._store.sweep()
+                self.unsigned = self._store.sweep()
         except Exception as error:
             self._fail(error)
 

@@ -185,6 +185,10 @@ QUEUE_LENGTH = Gauge(
 AUDIT_UNAVAILABLE = Gauge(
     "gateway_audit_unavailable", "1 while no record can be committed."
 )
+AUDIT_UNSIGNED = Gauge(
+    "gateway_audit_unsigned_records",
+    "Open records of dead workers that do not carry our signature.",
+)
 AUDIT_WAL = Gauge("gateway_audit_wal_bytes", "Size of the audit's write-ahead log.")
 AUDIT_FREE = Gauge(
     "gateway_audit_free_bytes", "Free space where the audit is.", merge=Merge.MIN

@@ -109,6 +109,7 @@ def looks_at(watched: Watched) -> Looks:
         its.STREAMS_ACTIVE: alone(lambda: gate.load().streams),
         its.SLOTS: alone(lambda: gate.limits.slots),
         its.AUDIT_UNAVAILABLE: alone(lambda: _is_down(watched.trail)),
+        its.AUDIT_UNSIGNED: alone(lambda: watched.trail.unsigned),
         its.AUDIT_WAL: alone(lambda: _size(wal)),
         its.AUDIT_FREE: alone(lambda: _free(database.parent)),
         its.WORKERS: alone(lambda: 1),

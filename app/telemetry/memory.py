@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
+from app.telemetry.cgroups import MOUNTS, PROCESS, groups, number, text_of
+
 SHARE = 0.9  # of a container's limit; the rest is for what is under way already
 PAGE = os.sysconf("SC_PAGE_SIZE")
-CGROUP = Path("/sys/fs/cgroup")
 
 
 def resident() -> int:
@@ -16,23 +17,26 @@ def resident() -> int:
         return 0
 
 
-def container_limit(cgroup: Path = CGROUP) -> int | None:
-    """Bytes that all processes of this container should hold; None without a limit.
+def container_limit(
+    process: Path = PROCESS, mounts: Path = MOUNTS
+) -> tuple[Path, int] | None:
+    """The control group with the lowest limit, and the bytes that it should hold.
 
-    See https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files.
+    None where no group that holds this process has a limit.
     """
-    try:
-        text = (cgroup / "memory.max").read_text().strip()
-    except OSError:
+    limits = {
+        group: number(text_of(group / "memory.max"))
+        for group in groups("memory", process, mounts)
+    }
+    limited = [(limit, group) for group, limit in limits.items() if limit]
+    if not limited:
         return None
-    return int(int(text) * SHARE) if text.isdigit() else None
+    limit, group = min(limited)
+    return group, int(limit * SHARE)
 
 
-def container_used(cgroup: Path = CGROUP) -> int:
-    """Bytes that they hold, without the page cache, which the kernel takes back."""
-    try:
-        lines = (cgroup / "memory.stat").read_text().splitlines()
-    except OSError:
-        return 0
-    fields = dict(line.split() for line in lines)
-    return int(fields.get("anon", 0))
+def container_used(group: Path) -> int:
+    """Bytes that a group holds, without the page cache, which the kernel takes back."""
+    lines = text_of(group / "memory.stat").splitlines()
+    fields = dict(line.split(maxsplit=1) for line in lines if " " in line)
+    return number(fields.get("anon", "")) or 0

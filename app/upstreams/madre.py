@@ -51,6 +51,7 @@ class MadreUpstream:
     """Asks madre. Threads may share it.
 
     `timeout` is in seconds. madre wants no token: one is shown only if it is given.
+    `health` is the path of its health, empty for /health behind `url`.
     A reply without a usable name of its model (see `model_name`) is UNNAMED_MODEL's.
     """
 
@@ -62,11 +63,12 @@ class MadreUpstream:
         timeout: float,
         transport: Transport,
         token: str = "",
+        health: str = "",
     ) -> None:
         self.name = name
         self.timeout = timeout
         self._token = token
-        self._service = Service(url, transport, token)
+        self._service = Service(url, transport, token, health=health)
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Ask once and return the whole reply as one delta."""

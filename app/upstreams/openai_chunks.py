@@ -4,32 +4,68 @@ Shapes are checked where something follows from them; what is for the caller alo
 goes through untouched.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from app.gateway.chat import NOTHING, ChatReply, Delta, Usage, is_blank
+from pydantic_core import from_json
+
+from app.gateway.chat import NOTHING, THOUGHTS, ChatReply, Delta, Usage, is_blank
 from app.gateway.errors import BadReply, ContentFiltered
+from app.gateway.strict_json import holds_more_values
+from app.upstreams.openai_calls import ToolCalls
 from app.upstreams.openai_reasons import is_end, reason_of
 from app.upstreams.replies import model_name
 
 Choice = Mapping[str, Any]
 
+MOST_VALUES = 30_000  # in one event; a token with its probabilities has 200
+
 # A choice's members, beside its content, that bring the answer forward; and those
 # that only lead to it.
-ANSWER = ("tool_calls", "function_call", "refusal", "audio")
+CALLS = ("tool_calls", "function_call")
+ANSWER = (*CALLS, "refusal", "audio", "images")
 USUAL = {"index", "delta", "finish_reason", "logprobs"}
-THOUGHT = ("reasoning_content", "reasoning")
 
 # What is there for any tool call, whatever it says.
 LABELS = frozenset({"index", "type", "format"})
 # What a message without a finish reason may hold and still be taken for whole.
-PROSE = frozenset({"role", "content", "refusal", *THOUGHT})
+PROSE = frozenset({"role", "content", "refusal", *THOUGHTS})
 
 MOST_CHOICES = 128  # as many as `n` may ask for
 MOST_CALLS = 1024  # tool calls of one choice; models make a dozen
 MOST_TOKENS = 2**63  # what a record can hold
 
 DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a caller can be told of an answer, and what he asked for.
+
+    With `as_text` he is told text alone. `choices` is how many he wants. `may_be_empty`
+    are the finish reasons with which an answer is as he wished without a word.
+    """
+
+    as_text: bool = False
+    choices: int = 1
+    may_be_empty: frozenset[str] = frozenset()
+
+
+ANYTHING = Wanted()
+
+
+def parsed(data: bytes) -> object:
+    """The JSON value of an event's data; None if it is none.
+
+    Raises BadReply for one of more than MOST_VALUES.
+    """
+    if holds_more_values(data, MOST_VALUES):
+        raise BadReply("too_large")
+    try:
+        return from_json(data)
+    except ValueError:
+        return None
 
 
 def is_chunk(value: object) -> TypeGuard[Mapping[str, Any]]:
@@ -195,38 +231,44 @@ def _count(value: object) -> int | None:
     return value if 0 <= value < MOST_TOKENS else None
 
 
-def is_whole(
-    reasons: Iterable[str | None], *, expected: int, is_ended: bool, is_prose: bool
-) -> bool:
-    """Whether as many choices as expected came to their end.
+def is_whole(reasons: Collection[str | None], *, is_ended: bool) -> bool:
+    """Whether all choices of an answer that is over came to their end.
 
-    A finish reason ends a choice. Where the server only says that it is done
-    (`is_ended`), that ends the one choice of an answer in prose; never a tool call,
-    nor a choice beside others. Words that we do not know are no finish reasons.
+    A finish reason ends a choice. Where the server only says that it is done, after
+    nothing but prose (`is_ended`), that ends the one choice; never a tool call, nor a
+    choice beside others. Words that we do not know are no finish reasons.
     """
-    known = list(reasons)
-    if len(known) >= expected and all(map(is_end, known)):
-        return True
-    return is_ended and is_prose and expected == 1 and len(known) <= 1
+    return (is_ended and len(reasons) <= 1) or bool(
+        reasons and all(map(is_end, reasons))
+    )
+
+
+def require_whole_calls(
+    calls: Mapping[int, ToolCalls], reasons: Mapping[int, str | None]
+) -> None:
+    """Return if no choice ended in the midst of a tool call; raises BadReply."""
+    if not all(made.are_whole(reasons.get(index)) for index, made in calls.items()):
+        raise BadReply("bad_tool_call")
 
 
 def require_answer(
-    reasons: Iterable[str | None], *, answered: bool, thought: bool, as_text: bool
+    reasons: Iterable[str | None], wanted: Wanted, *, answered: bool, thought: bool
 ) -> None:
     """Return if what came is an answer, given how its choices finished.
 
-    One without any words is none; unless a filter took them, or the length was used
-    up by thinking, which are complete as given. With `as_text` there is nothing else
-    to give: raises ContentFiltered for the one and BadReply for all else.
+    One without any words is none, unless a filter took them or the request made it
+    so. Thoughts alone are an answer if they ended properly. Where text alone is
+    wanted there is nothing else to give: raises ContentFiltered for a filter and
+    BadReply for all else.
     """
     if answered:
         return
-    known = set(reasons)
-    if "content_filter" in known:
-        if as_text:
-            raise ContentFiltered("content_filter")
-    elif as_text or not (thought and "length" in known):
-        raise BadReply("schema")
+    ends = set(filter(is_end, reasons))
+    if wanted.as_text and "content_filter" in ends:
+        raise ContentFiltered("content_filter")
+    fine = ends if thought else ends & {"content_filter", *wanted.may_be_empty}
+    if wanted.as_text or not fine:
+        raise BadReply("empty")
 
 
 def model_of(value: Mapping[str, Any]) -> str:
@@ -236,22 +278,19 @@ def model_of(value: Mapping[str, Any]) -> str:
 
 
 def whole_reply(
-    value: Mapping[str, Any], upstream: str, model: str, *, as_text: bool
+    value: Mapping[str, Any], upstream: str, model: str, wanted: Wanted
 ) -> ChatReply:
-    """The reply in a whole answer. Raises BadReply if there is none in it.
-
-    With `as_text` the caller is told its text alone, so there must be some.
-    """
+    """The reply in a whole answer. Raises BadReply if there is none in it."""
     choices = choices_of(value)
     reasons = [finish_of(choice) for choice in choices]
-    text = text_of(choices, "message", as_text=as_text)
+    text = text_of(choices, "message", as_text=wanted.as_text)
     parts = [part_of(choice, "message") for choice in choices]
-    answered = not is_blank(text) if as_text else any(map(is_answer, parts))
-    thought = any(has_any(part, THOUGHT) for part in parts)
-    require_answer(reasons, answered=answered, thought=thought, as_text=as_text)
-    prose = all(map(is_prose, parts))
-    if not is_whole(reasons, expected=1, is_ended=True, is_prose=prose):
+    answered = not is_blank(text) if wanted.as_text else any(map(is_answer, parts))
+    thought = any(has_any(part, THOUGHTS) for part in parts)
+    require_answer(reasons, wanted, answered=answered, thought=thought)
+    if not is_whole(reasons, is_ended=all(map(is_prose, parts))):
         raise BadReply("truncated")
+    reasons = _with_calls(parts, reasons)
     return ChatReply(
         text,
         upstream,
@@ -260,6 +299,17 @@ def whole_reply(
         finish_reason=reasons[0] or "stop",
         choices=() if is_plain(choices, "message") else _told(choices, reasons),
     )
+
+
+def _with_calls(
+    parts: Sequence[Mapping[str, Any]], reasons: Sequence[str | None]
+) -> list[str | None]:
+    """How the choices ended, given their tool calls; raises BadReply for half a one."""
+    calls = {place: ToolCalls() for place in range(len(parts))}
+    for place, part in enumerate(parts):
+        calls[place].add(part)
+    require_whole_calls(calls, dict(enumerate(reasons)))
+    return [calls[place].ending(reason) for place, reason in enumerate(reasons)]
 
 
 def _told(

@@ -1,10 +1,12 @@
 """A streamed answer of an OpenAI-speaking upstream, as it comes in.
 
 What keeps it alive are words: heartbeats, roles and empty deltas do not count, and only
-time spent waiting for the upstream does, not what its reader takes. What makes it
-complete is a finish reason for each choice; one that ends without was cut. `[DONE]`
-alone ends one choice of nothing but text, by a server that tells no reasons; callers
-are then told `stop`, because clients take an answer without a reason for a broken one.
+time spent waiting for the upstream does, not what its reader takes. While they flow it
+may outlast the deadline by which it had to begin.
+
+What makes it complete is a finish reason for each choice, and then `[DONE]`, the end of
+the body, a chunk of usage, or silence (docs/decisions/0012). Where `[DONE]` alone ends
+it, callers are told `stop`: clients take an answer without a reason for a broken one.
 """
 
 from collections import deque
@@ -12,10 +14,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from time import monotonic
 
-from pydantic_core import from_json
-
 from app.gateway.budget import Budget, Clock
-from app.gateway.chat import Delta, Usage, is_blank
+from app.gateway.chat import THOUGHTS, Delta, Usage, is_blank
 from app.gateway.errors import (
     BadReply,
     CallerFault,
@@ -24,35 +24,34 @@ from app.gateway.errors import (
     UpstreamError,
 )
 from app.gateway.handler import Outcome, ReplyStream
-from app.gateway.strict_json import holds_more_values
 from app.upstreams import openai_chunks as chunks
+from app.upstreams.openai_calls import ToolCalls
+from app.upstreams.openai_ending import Ending, State
 from app.upstreams.openai_errors import failure, is_failure
+from app.upstreams.openai_skips import Skips
 from app.upstreams.sse import ERROR, Event, EventParser
 from app.upstreams.transport import Exchange
 
 DONE = b"[DONE]"
 BARE_END = "stop"  # the reason that is told where `[DONE]` alone ended an answer
-
-MOST_VALUES = 30_000  # in one event; a token with its probabilities has 200
-TAIL = 2.0  # seconds that usage and `[DONE]` may take after the last finish reason
 SETTLE = 0.05  # seconds for the end of the body, so that the connection can be kept
+STREAM_LIMIT = 600.0  # seconds
+
+# Seconds of silence that make an answer complete. Filters flush words up to 3 s after
+# the finish reason; behind the usage there is `[DONE]` or nothing.
+QUIET = {State.FINISHED: 5.0, State.TOLD: 0.5}
 
 # The transport's words for being late; which limit it was, only we know.
 TIMEOUTS = frozenset({"read_timeout", "write_timeout", "deadline"})
-
-# A malformed event is skipped if it cannot have held words of the answer. It can if
-# one of these is in it, or if it begins as the stream's own events do.
-SIGNS_OF_WORDS = (b"choices", b"delta", b"content", b"chat.completion", b"chatcmpl")
-BEGINNING = 8  # bytes: `{"id":"c`, say
 
 
 class StreamedReply(Iterator[Delta]):
     """The deltas of a streamed answer. It belongs to one thread.
 
-    `budget` bounds all of it. `words_by` is the time by which the first words must
-    have come, as a budget; `idle_limit` is in seconds. `expected` choices must
-    finish. With `as_text` the caller is told text alone: thoughts do not begin the
-    reply, and a refusal's words are its text.
+    `budget` bounds its beginning; from there it flows for at most `stream_limit`
+    seconds. `words_by` is the time by which the first words must have come, as a
+    budget; `idle_limit` is in seconds. Where text alone is wanted, thoughts do not
+    begin the reply, and a refusal's words are its text.
     """
 
     def __init__(
@@ -61,9 +60,9 @@ class StreamedReply(Iterator[Delta]):
         budget: Budget,
         words_by: Budget,
         idle_limit: float,
-        expected: int = 1,
+        wanted: chunks.Wanted = chunks.ANYTHING,
         *,
-        as_text: bool = False,
+        stream_limit: float = STREAM_LIMIT,
         clock: Clock = monotonic,
     ) -> None:
         self._exchange = exchange
@@ -71,23 +70,23 @@ class StreamedReply(Iterator[Delta]):
         self._parser = EventParser()
         self._budget = budget
         self._idle_limit = idle_limit
-        self._expected = expected
-        self._as_text = as_text
+        self._stream_limit = stream_limit
+        self._wanted = wanted
         self._clock = clock
         self._patience = words_by.remaining()  # seconds of waiting for the upstream
         self._left_at = clock()  # when that waiting was last over
         self._unread = 0.0
         self._ready: deque[Delta] = deque()
-        self._finishes: dict[int, str | None] = {}
+        self._ending = Ending(wanted.choices)
+        self._calls: dict[int, ToolCalls] = {}  # by the index of the choice
         self._usage = Usage()
         self._has_begun = False
         self._answered = self._thought = False
         self._is_done = self._is_over = False
         self._broken_by: UpstreamError | None = None
-        self._is_finished = False  # whether each choice has its finish reason
         self._is_plain = True
         self._is_prose = True  # nothing came but text and thoughts
-        self._likeness = b""  # how the stream's own events begin, once one came
+        self._skips = Skips()
         self.model = ""
 
     def begin(self) -> None:
@@ -96,12 +95,13 @@ class StreamedReply(Iterator[Delta]):
         Raises an UpstreamError if it never came to that.
         """
         while not (self._answered or self._is_over):
-            if self._thought and not self._as_text:
+            if self._thought and not self._wanted.as_text:
                 break
             self._advance()
         if self._is_over:
             self._require_whole()
         self._has_begun = True
+        self._budget = self._budget.flowing(self._stream_limit)
 
     def __next__(self) -> Delta:
         while not self._ready:
@@ -122,36 +122,35 @@ class StreamedReply(Iterator[Delta]):
     def report(self, stream: ReplyStream) -> None:
         """Tell at the reply's ending what is known only then."""
         stream.received, stream.unread = self._exchange.received, self._unread
-        first = self._finishes.get(0)
-        stream.annotate(usage=self._usage, finish_reason=first or BARE_END)
+        reasons = {i: self._reason(i) for i in sorted(self._ending.reasons)}
+        stream.annotate(usage=self._usage, finish_reason=reasons.get(0) or BARE_END)
         if not self._is_plain:
             bare = BARE_END if stream.outcome is Outcome.COMPLETED else None
             told = [
                 {"index": index, "finish_reason": reason or bare}
-                for index, reason in sorted(self._finishes.items())
+                for index, reason in reasons.items()
             ]
             stream.annotate(choices=tuple(told))
 
-    def _is_whole_if(self, *, is_done: bool) -> bool:
-        return chunks.is_whole(
-            self._finishes.values(),
-            expected=self._expected,
-            is_ended=is_done,
-            is_prose=self._is_prose,
-        )
+    def _reason(self, index: int) -> str | None:
+        reason, calls = self._ending.reasons[index], self._calls.get(index)
+        return calls.ending(reason) if calls else reason
 
     def _require_whole(self) -> None:
         """Raise why this is not a whole answer, unless it is one."""
+        reasons = self._ending.reasons
         try:
             if self._broken_by is not None:
                 raise self._broken_by
-            if not self._is_whole_if(is_done=self._is_done):
+            is_ended = self._is_done and self._is_prose and not self._skips.are_any
+            if not chunks.is_whole(reasons.values(), is_ended=is_ended):
                 raise BadReply("truncated")
+            chunks.require_whole_calls(self._calls, reasons)
             chunks.require_answer(
-                self._finishes.values(),
+                reasons.values(),
+                self._wanted,
                 answered=self._answered,
                 thought=self._thought,
-                as_text=self._as_text,
             )
         except UpstreamError as error:
             raise self._meaning(error) from None
@@ -160,12 +159,24 @@ class StreamedReply(Iterator[Delta]):
         """Take in the next piece. If it breaks, what came before it still counts."""
         try:
             piece = self._next_piece()
-            self._is_over = piece is None
-            self._take_events(piece)
         except UpstreamError as error:
             self._is_over = True
-            if not self._is_finished:
+            if not self._is_complete_despite(error):
                 self._broken_by = error
+            return
+        self._is_over = piece is None
+        try:
+            self._take_events(piece)
+        except UpstreamError as error:
+            self._is_over, self._broken_by = True, error
+
+    def _is_complete_despite(self, error: UpstreamError) -> bool:
+        """Whether the end of the waiting, for more than has come, is no loss.
+
+        A reset behind a finish reason is one: the reason may have been none.
+        """
+        state, is_quiet = self._ending.state, _is_late(error, self._budget)
+        return state is State.TOLD or (state is State.FINISHED and is_quiet)
 
     def _next_piece(self) -> bytes | None:
         """Wait for the upstream; the time since the last wait was the reader's."""
@@ -190,13 +201,13 @@ class StreamedReply(Iterator[Delta]):
         self._skip_strays()
 
     def _take(self, event: Event) -> None:
-        chunk = _parsed(event.data)
+        chunk = chunks.parsed(event.data)
         if event.kind == ERROR or is_failure(chunk):
             raise failure(chunk, self._exchange.status)
         if not chunks.is_chunk(chunk):
-            self._skip(event.data, may_be_alien=isinstance(chunk, dict))
+            self._skips.skip(event.data, may_be_alien=isinstance(chunk, dict))
             return
-        self._likeness = event.data[:BEGINNING]
+        self._skips.learn(event.data)
         self.model = self.model or chunks.model_of(chunk)
         self._usage = chunks.usage_of(chunk) or self._usage
         choices = chunks.choices_of(chunk)
@@ -204,62 +215,55 @@ class StreamedReply(Iterator[Delta]):
             self._take_words(text)
         elif choices:
             self._take_choices(choices)
-
-    def _skip(self, odd: bytes, *, may_be_alien: bool = False) -> None:
-        """Pass over what is no chunk, unless words of the answer may be lost with it.
-
-        A first event that is cut is taken for the stream's own; a whole object may
-        as well be somebody else's.
-        """
-        self._is_prose = False  # it may have told of a failure
-        beginning = odd[:BEGINNING]
-        own = self._likeness or (b"" if may_be_alien else beginning)
-        is_alike = beginning.startswith(b"{") and own.startswith(beginning)
-        if is_alike or any(sign in odd for sign in SIGNS_OF_WORDS):
-            raise BadReply("protocol")
+        else:
+            before = self._ending.state
+            self._ending.take_usage()
+            self._wait_on(before, says=False)
 
     def _skip_strays(self) -> None:
-        while strays := self._parser.strays:
-            line = strays.pop()
-            self._skip(line[max(0, line.find(b"{")) :])  # behind a damaged field
+        while self._parser.strays:
+            self._skips.skip_line(self._parser.strays.pop())
 
     def _take_words(self, text: str) -> None:
         self._ready.append(Delta(text))
-        if 0 not in self._finishes:
-            self._finishes[0], self._is_finished = None, False
-        if not is_blank(text):
-            self._answered = True
-            self._go_on()
+        says = not is_blank(text)
+        self._answered |= says
+        if says and self._ending.goes_on(0):
+            self._patience = self._idle_limit
+        else:
+            before = self._ending.state
+            self._ending.take(0, None, says=says)
+            self._wait_on(before, says=says)
 
     def _take_choices(self, choices: tuple[chunks.Choice, ...]) -> None:
-        delta = chunks.delta_of(choices, as_text=self._as_text)
+        delta = chunks.delta_of(choices, as_text=self._wanted.as_text)
         if delta.text or delta.choices:
             self._ready.append(delta)
         self._is_plain = self._is_plain and not delta.choices
-        was_finished = self._is_finished
-        self._note_words(delta.text, choices)
-        for choice in choices:
-            index = choice.get("index", 0)
-            reason = chunks.finish_of(choice)
-            self._finishes[index] = reason or self._finishes.get(index)
-        self._is_finished = self._is_whole_if(is_done=False)
-        if self._is_finished and not was_finished:
-            self._patience = TAIL
+        if self._wanted.as_text:
+            self._answered |= not is_blank(delta.text)
+        before = self._ending.state
+        says = [self._take_choice(choice) for choice in choices]
+        self._wait_on(before, says=any(says))
 
-    def _note_words(self, text: str, choices: tuple[chunks.Choice, ...]) -> None:
-        parts = [chunks.part_of(choice, "delta") for choice in choices]
-        answers = any(map(chunks.is_answer, parts))
-        thinks = any(chunks.has_any(part, chunks.THOUGHT) for part in parts)
-        self._answered |= not is_blank(text) if self._as_text else answers
+    def _take_choice(self, choice: chunks.Choice) -> bool:
+        """Take in what one choice says; return whether there are words in it."""
+        part, index = chunks.part_of(choice, "delta"), choice.get("index", 0)
+        answers, thinks = chunks.is_answer(part), chunks.has_any(part, THOUGHTS)
+        self._answered |= answers and not self._wanted.as_text
         self._thought |= thinks
-        self._is_prose &= all(map(chunks.is_prose, parts))
-        if answers or thinks:
-            self._go_on()
+        self._is_prose = self._is_prose and chunks.is_prose(part)
+        if any(part.get(name) for name in chunks.CALLS):
+            self._calls.setdefault(index, ToolCalls()).add(part)
+        reason = chunks.finish_of(choice)
+        self._ending.take(index, reason, says=answers or thinks)
+        return answers or thinks
 
-    def _go_on(self) -> None:
-        """Words came: those that follow have the whole time again."""
-        if not self._is_finished:
-            self._patience = self._idle_limit
+    def _wait_on(self, before: State, *, says: bool) -> None:
+        """Words came: those that follow have the whole time again. Or an end came."""
+        state = self._ending.state
+        if state is not before or (says and state is State.OPEN):
+            self._patience = QUIET.get(state, self._idle_limit)
 
     def _settle(self) -> None:
         """Read to the end of the body, if it is as good as there."""
@@ -282,14 +286,10 @@ class StreamedReply(Iterator[Delta]):
 
 def named(error: UpstreamError, limit: str, budget: Budget) -> UpstreamError:
     """An error under the name of the limit that it met before the budget's end."""
+    return NoAnswer(limit) if _is_late(error, budget) else error
+
+
+def _is_late(error: UpstreamError, budget: Budget) -> bool:
+    """Whether a wait took too long that the budget would still have had time for."""
     is_late = isinstance(error, NoAnswer) and error.fault in TIMEOUTS
-    return NoAnswer(limit) if is_late and budget.remaining() > 0 else error
-
-
-def _parsed(data: bytes) -> object:
-    if holds_more_values(data, MOST_VALUES):
-        raise BadReply("too_large")
-    try:
-        return from_json(data)
-    except ValueError:
-        return None
+    return is_late and budget.remaining() > 0

@@ -12,7 +12,7 @@ from app.gateway.errors import UpstreamError
 from app.gateway.handler import ReplyStream
 from app.upstreams import openai_chunks as chunks
 from app.upstreams.openai_errors import REJECTIONS, failure, is_failure, rejection
-from app.upstreams.openai_stream import StreamedReply, named
+from app.upstreams.openai_stream import STREAM_LIMIT, StreamedReply, named
 from app.upstreams.replies import marked, parse, whole
 from app.upstreams.service import Service
 from app.upstreams.transport import JSON, Answer, Exchange, Transport
@@ -29,23 +29,31 @@ MAX_STREAM = 16 * 1024 * 1024  # bytes; some 200 for each token of 80,000
 # Fields of a request that are not the caller's to pass through.
 OURS = frozenset({"messages", "model", "stream", "stream_options"})
 
+TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+FEW_TOKENS = 16  # with fewer, there may be no room for a word
+
 OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds: for a call in all; of a streamed one, to the first words and between."""
+    """Seconds for a whole answer or a stream's beginning; and for a stream's words.
+
+    The first ones, the next ones, and all that flow once it has begun.
+    """
 
     total: float = 30.0
-    first_token: float = 10.0
+    first_token: float = 30.0
     idle: float = 10.0
+    stream: float = STREAM_LIMIT
 
 
 class OpenAIUpstream:
     """Asks an OpenAI-speaking server, whole or streamed. Threads may share it.
 
     `url` ends in /v1 or the like. `api_key` is ours, empty for none. `model` is
-    asked for whatever the caller named; empty passes on the caller's.
+    asked for whatever the caller named; empty passes on the caller's. `health` is
+    the path of its health, empty for /models behind `url`.
     """
 
     repeatable = True  # a completion does nothing but answer
@@ -59,12 +67,13 @@ class OpenAIUpstream:
         transport: Transport,
         api_key: str = "",
         model: str = "",
+        health: str = "",
     ) -> None:
         self.name = name
         self.timeout = limits.total
         self._limits = limits
         self._model = model
-        self._service = Service(url, transport, bearer=api_key)
+        self._service = Service(url, transport, bearer=api_key, health=health)
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Ask once; return the whole reply, or a streamed one whose words come.
@@ -119,8 +128,8 @@ class OpenAIUpstream:
             budget,
             words_by,
             self._limits.idle,
-            expected=_choices_wanted(request),
-            as_text=_is_told_as_text(request),
+            _wanted(request),
+            stream_limit=self._limits.stream,
         )
         reply.begin()
         facts = ChatReply("", self.name, reply.model or self._asked_for(request))
@@ -134,8 +143,8 @@ class OpenAIUpstream:
         try:
             if is_failure(value):
                 raise failure(value, answer.status)
-            model, as_text = self._asked_for(request), _is_told_as_text(request)
-            return chunks.whole_reply(value, self.name, model, as_text=as_text)
+            model, wanted = self._asked_for(request), _wanted(request)
+            return chunks.whole_reply(value, self.name, model, wanted)
         except UpstreamError as error:
             raise marked(error, answer) from None
 
@@ -165,14 +174,28 @@ def _streaming(request: ChatRequest) -> dict[str, Any]:
     return {"stream": True, "stream_options": {**wanted, "include_usage": True}}
 
 
-def _is_told_as_text(request: ChatRequest) -> bool:
-    """Whether the caller came by a door that knows of nothing but text."""
-    return request.route != OWN_DOOR
+def _wanted(request: ChatRequest) -> chunks.Wanted:
+    """What the caller wants; who came by another door knows of nothing but text."""
+    n = request.extra.get("n")
+    return chunks.Wanted(
+        as_text=request.route != OWN_DOOR,
+        choices=n if isinstance(n, int) and n > 1 else 1,
+        may_be_empty=_may_be_empty(request),
+    )
 
 
-def _choices_wanted(request: ChatRequest) -> int:
-    wanted = request.extra.get("n")
-    return wanted if isinstance(wanted, int) and wanted > 1 else 1
+def _may_be_empty(request: ChatRequest) -> frozenset[str]:
+    """The finish reasons with which the request itself may leave no words.
+
+    One that stops at a word may stop at once, and so may one of very few tokens. One
+    that merely has a limit, as most do, has no words only if it met that limit.
+    """
+    asked = request.extra
+    limits = [n for n in map(asked.get, TOKEN_LIMITS) if isinstance(n, int | float)]
+    ends = {"length"} if limits else set()
+    if asked.get("stop") or min(limits, default=FEW_TOKENS) < FEW_TOKENS:
+        ends.add("stop")
+    return frozenset(ends)
 
 
 def _accepted(exchange: Exchange) -> Exchange:

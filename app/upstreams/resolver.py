@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Sequence
+from math import inf
 from threading import Event, Lock, Thread
 from time import monotonic
 
@@ -13,7 +14,10 @@ from app.upstreams.watch import Phase, Watch
 Lookup = Callable[[str, int], Sequence[Address]]
 
 FRESH = 30.0  # seconds; the time after which names are asked again (pitfalls, 2.1)
-RETRY = 1.0  # seconds between lookups of a name while they fail
+RETRY = 1.0  # seconds between lookups of a name while they, or its addresses, fail
+# Seconds from the beginning of a lookup in which addresses that have failed are kept
+# waiting for it: it mostly takes a few milliseconds, and else they are tried again.
+HOLD = 0.25
 
 
 def system_lookup(host: str, port: int, flags: int = 0) -> Sequence[Address]:
@@ -27,8 +31,9 @@ class _Name:
 
     def __init__(self) -> None:
         self.addresses: Sequence[Address] = ()
-        self.due = 0.0
+        self.due = self.asked = self.learned = 0.0
         self.answered: Event | None = None  # set when the lookup under way ends
+        self.is_doubted = False  # no connection came about since it was looked up
 
 
 class Resolver:
@@ -36,7 +41,8 @@ class Resolver:
 
     A name's addresses are used for as long as there are no newer ones; each lookup
     runs in a thread of its own, one at a time per name, because a resolver cannot
-    be interrupted. So a caller waits only for a name that was never found.
+    be interrupted. So a caller waits only for a name that was never found, and for a
+    moment if its addresses have failed.
     """
 
     def __init__(
@@ -52,29 +58,44 @@ class Resolver:
         watch.phase = Phase.RESOLVE
         if literal := _literal(host, port):
             return literal
-        known, answered = self._know_or_ask(host, port)
-        if not known and answered is not None:
-            while not answered.wait(watch.wait_limit()):
-                pass
-            with self._lock:
-                known = self._names[host, port].addresses
-        if not known:
+        name, answered = self._know_or_ask(host, port)
+        while answered is not None and (hold := self._hold(name)) > 0:
+            if answered.wait(min(hold, watch.wait_limit())):
+                break
+        if not name.addresses:
             raise ConnectFailed("dns")
-        return known
+        return name.addresses
 
-    def _know_or_ask(
-        self, host: str, port: int
-    ) -> tuple[Sequence[Address], Event | None]:
+    def doubt(self, host: str, port: int) -> None:
+        """Have a name looked up anew: no connection came about to its addresses.
+
+        The lookup begins at once, but not before RETRY is over since the last one.
+        """
+        with self._lock:
+            name = self._names.get((host, port))
+            if name is None:
+                return
+            name.is_doubted = True
+            name.due = min(name.due, name.learned + RETRY)
+        self._know_or_ask(host, port)
+
+    def _hold(self, name: _Name) -> float:
+        """Seconds that the lookup under way is worth waiting for."""
+        if not name.addresses:
+            return inf
+        return name.asked + HOLD - self._clock() if name.is_doubted else 0.0
+
+    def _know_or_ask(self, host: str, port: int) -> tuple[_Name, Event | None]:
         """What is known now, and the end of the lookup under way, if there is one."""
         with self._lock:
             name = self._names.setdefault((host, port), _Name())
             is_due = name.answered is None and name.due <= self._clock()
             if is_due:
-                name.answered = Event()
-            known, answered = name.addresses, name.answered
+                name.answered, name.asked = Event(), self._clock()
+            answered = name.answered
         if is_due:
             self._ask_in_background(host, port)
-        return known, answered
+        return name, answered
 
     def _ask_in_background(self, host: str, port: int) -> None:
         thread = Thread(
@@ -98,7 +119,9 @@ class Resolver:
         with self._lock:
             name = self._names[host, port]
             name.addresses = found or name.addresses
-            name.due = self._clock() + (FRESH if found else RETRY)
+            name.is_doubted = name.is_doubted and not found
+            name.learned = self._clock()
+            name.due = name.learned + (FRESH if found else RETRY)
             answered, name.answered = name.answered, None
         if answered is not None:
             answered.set()

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from app.gateway import tracing
 from app.gateway.budget import Budget
@@ -17,17 +18,24 @@ class Service:
     """One upstream service. Threads may share it.
 
     `url` is its base URL. `token` is ours, shown with each chat in the header of
-    that name, or as a Bearer token; empty for a service that wants none.
+    that name, or as a Bearer token; empty for a service that wants none. `health`
+    is what `ping` asks for: a path on the server, or empty for what each kind has.
     """
 
     def __init__(
-        self, url: str, transport: Transport, token: str = "", bearer: str = ""
+        self,
+        url: str,
+        transport: Transport,
+        token: str = "",
+        bearer: str = "",
+        health: str = "",
     ) -> None:
         self._url = url.rstrip("/")
         self._transport = transport
-        self._credentials = {TOKEN_HEADER: token} if token else {}
-        if bearer:
-            self._credentials["Authorization"] = f"Bearer {bearer}"
+        self._bearer = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        self._credentials = {**({TOKEN_HEADER: token} if token else {}), **self._bearer}
+        server = urlsplit(url)
+        self._health = health and f"{server.scheme}://{server.netloc}{health}"
 
     def ask(
         self,
@@ -60,14 +68,14 @@ class Service:
         return self._transport.post(self._url + path, b"{}", self._credentials, budget)
 
     def ping(self, budget: Budget, path: str = "/health") -> None:
-        """GET the path; any answer below 500 is a sign of life.
+        """GET the health's path, else this one; any answer below 500 is a sign of life.
 
-        /health is asked for without credentials. Raises an UpstreamError if there
-        is no sign of life.
+        A Bearer token is shown, since servers that want one may hide all of their
+        paths; the other token is not. Raises an UpstreamError if there is no sign of
+        life.
         """
-        headers = {} if path == "/health" else self._credentials
-        url = self._url + path
-        with self._transport.open("GET", url, None, headers, budget) as exchange:
+        url = self._health or self._url + path
+        with self._transport.open("GET", url, None, self._bearer, budget) as exchange:
             if exchange.status >= 500:
                 raise Refused("http_5xx", status=exchange.status)
 

@@ -52,6 +52,7 @@ class SwitchUpstream:
     `timeout` is in seconds. Of a request's metadata, which steers switch, only the
     keys in `metadata_allowed` are forwarded. A reply's model is its `engine_used`,
     else its `provider`, else our name for switch; see `model_name` for what counts.
+    `health` is the path of its health, empty for /health behind `url`.
     """
 
     def __init__(
@@ -63,12 +64,13 @@ class SwitchUpstream:
         token: str,
         metadata_allowed: frozenset[str],
         transport: Transport,
+        health: str = "",
     ) -> None:
         self.name = name
         self.timeout = timeout
         self._metadata_allowed = metadata_allowed
         self._token = token
-        self._service = Service(url, transport, token)
+        self._service = Service(url, transport, token, health=health)
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Ask once and return the whole reply as one delta."""

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from requests import PreparedRequest
 
 from app.gateway.budget import Budget
-from app.gateway.errors import BadReply, NeverSent, UpstreamError
+from app.gateway.errors import BadReply, ConnectFailed, NeverSent, UpstreamError
 from app.upstreams.connections import (
     IDLE_LIMIT,
     PooledResponse,
@@ -227,7 +227,10 @@ class Transport:
                 timeout=WatchTimeout(watch),  # type: ignore[arg-type]  # not in the stub
             )
         except Exception as error:
-            raise translate(error, watch) from None
+            failure = translate(error, watch)
+            if isinstance(failure, ConnectFailed) and watch.dialled:
+                self._resolver.doubt(*watch.dialled)  # it may have moved
+            raise failure from None
         raw = cast(PooledResponse, response.raw)
         return Exchange(raw, watch, max_body or self._max_body)
 
@@ -236,6 +239,7 @@ class Transport:
         self._adapter.close()
 
     def _dial(self, host: str, port: int, watch: Watch) -> DeadlineSocket:
+        watch.dialled = host, port
         return connect(self._resolver.addresses(host, port, watch), watch)
 
 

@@ -24,7 +24,7 @@ REQUEST: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     DEADLINE: (
         "Milliseconds that the caller waits, if that is less than the setting: 100 to"
-        " 9999999.",
+        " 9999999. They bound all of a stream, too.",
         {"type": "string", "pattern": f"^{MILLISECONDS.pattern}$"},
     ),
     PRIORITY: (

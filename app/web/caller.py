@@ -44,6 +44,14 @@ def budget_of(request: Request, deadline: float, drain: Drain | None = None) -> 
     return Budget(seconds, *checks, waited=spent)
 
 
+def stream_seconds(request: Request, limit: float) -> float:
+    """Seconds that a live stream may last; `limit` is the setting.
+
+    A caller may ask for less, by the same header.
+    """
+    return min(limit, _asked_for(request) or limit)
+
+
 def priority_of(request: Request, caller: Caller) -> Priority:
     """The class of a request: that of its token, or a lower one that it asks for."""
     shown = request.headers.get(PRIORITY)

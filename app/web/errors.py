@@ -23,8 +23,10 @@ from app.gateway.errors import (
     Interrupted,
     NobodyAnswered,
     Overloaded,
+    Rejected,
     SearchTookTooLong,
     ShuttingDown,
+    StreamLimit,
     UnknownModel,
     Unsupported,
     consequence,
@@ -38,6 +40,7 @@ DETAILS: dict[type[GatewayError], str] = {
     AuditUnavailable: "the audit record cannot be written, so nothing is answered",
     SearchTookTooLong: "the search took too long; ask for a smaller time range",
     CallerFault: "the upstream rejected the request",
+    Rejected: "the upstream rejected the request",
     ContentFiltered: "the upstream's content policy forbids the request",
     ContextTooLong: "the conversation is too long for the model",
     UnknownModel: "no upstream serves that model",
@@ -45,6 +48,7 @@ DETAILS: dict[type[GatewayError], str] = {
     Interrupted: "the reply broke off",
     Overloaded: "too many requests at once",
     ShuttingDown: "the gateway is shutting down",
+    StreamLimit: "the reply took longer than a stream may last",
     CallerGone: "the caller hung up",
 }
 

@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 from app.gateway.breaker import NAMES
 from app.gateway.errors import AuditUnavailable, ShuttingDown
 from app.gateway.gate import HostLoad
+from app.gateway.guarded import Obstacle
 from app.version import VERSION
 from app.web.auth import ANY, public, token_required
 from app.web.context import services
@@ -129,6 +130,8 @@ def _tokens() -> TokenState:
 
 def _upstream(name: str) -> UpstreamState:
     """Its health as it is known now; nobody is asked for it."""
+    if not services().health.is_probed(name):
+        return UpstreamState(status="unprobed", reason="not probed", **_guard(name))
     verdict = services().health.verdict(name)
     if verdict is None:
         return UpstreamState(status="unknown", reason="not asked yet", **_guard(name))
@@ -143,12 +146,20 @@ def _guard(upstream: str) -> dict[str, Any]:
         return {}
     known: dict[str, Any] = {"breaker": NAMES[guard.phase]}
     if obstacle := guard.obstacle():
-        wait = {} if obstacle.wait is None else {"for_s": round(obstacle.wait, 1)}
-        known["obstacle"] = ObstacleState(reason=obstacle.reason, **wait)
+        known["obstacle"] = _obstacle(obstacle)
     if guard.cap.limit is not None:
         running, limit = guard.cap.running, guard.cap.limit
         known["calls"] = CallsState(running=running, limit=limit)
     return known
+
+
+def _obstacle(obstacle: Obstacle) -> ObstacleState:
+    facts: dict[str, Any] = {"reason": obstacle.reason}
+    if obstacle.wait is not None:
+        facts["for_s"] = round(obstacle.wait, 1)
+    if obstacle.is_for_one:
+        facts["for_one_caller"] = True
+    return ObstacleState(**facts)
 
 
 def _admission() -> AdmissionState:

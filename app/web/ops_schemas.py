@@ -38,6 +38,10 @@ class ObstacleState(BaseModel):
     for_s: float | None = Field(
         default=None, description="Seconds, if it is known for how long."
     )
+    for_one_caller: bool | None = Field(
+        default=None,
+        description="True if it holds for one caller alone, whose chats failed.",
+    )
 
 
 class CallsState(BaseModel):
@@ -50,7 +54,9 @@ class CallsState(BaseModel):
 class UpstreamState(BaseModel):
     """What is known of an upstream."""
 
-    status: Literal["up", "down", "unknown"]
+    status: Literal["up", "down", "unknown", "unprobed"] = Field(
+        description="`unknown`: not asked yet. `unprobed`: never asked for its health."
+    )
     reason: str = Field(description="Why, in a word; `ok` if it is up.")
     breaker: Literal["closed", "open", "half-open"] | None = Field(
         default=None, description="Its circuit, as the whole host sees it."
@@ -67,7 +73,9 @@ class Policy(BaseModel):
     """How chats are handled."""
 
     order: list[str] = Field(description="The upstreams, in the order of asking.")
-    deadline_s: float = Field(description="Seconds within which a chat ends.")
+    deadline_s: float = Field(
+        description="Seconds in which a chat ends, and a live stream begins."
+    )
 
 
 class TokenState(BaseModel):

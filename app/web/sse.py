@@ -21,11 +21,12 @@ from flask import Flask, Response, g, request
 from app.gateway import strict_json
 from app.gateway.admission import Place
 from app.gateway.budget import Budget, Clock
-from app.gateway.chat import ChatReply, ChatRequest, Delta
+from app.gateway.chat import ChatReply, ChatRequest, Delta, StreamMode
 from app.gateway.errors import CallerGone
 from app.gateway.handler import ReplyStream
 from app.web.answers import who_answers
-from app.web.caller import may_send
+from app.web.caller import may_send, stream_seconds
+from app.web.context import services
 from app.web.errors import report
 from app.web.reports import Report
 
@@ -138,7 +139,7 @@ class Channel:
         self._sent_at = self._clock()
 
     def _bound_the_wait(self) -> None:
-        limit = min(SEND_LIMIT, max(LAST_WORD, self._budget.remaining()))
+        limit = min(SEND_LIMIT, max(LAST_WORD, self._budget.stream_remaining()))
         if limit != self._limit and self._connection is not None:
             self._limit = limit
             self._connection.settimeout(limit)  # which costs a system call
@@ -207,6 +208,9 @@ def stream_answer(
 
     Raises what `open` raises, before anything was sent.
     """
+    if asked.stream_mode is StreamMode.LIVE:
+        limit = stream_seconds(request, services().stream_deadline)
+        budget = budget.streaming(limit)
     channel = Channel(budget, request.environ.get("gunicorn.socket"))
     guarded = budget.within(budget.remaining(), channel.beat)
     g.stream = place.open(asked, guarded)

@@ -1,22 +1,21 @@
 """Assembly: the parts of one process, put together. See the room for the order."""
 
-from functools import cached_property
-
 from app.gateway.admission import Admission
 from app.gateway.audited import Audited
+from app.gateway.big_work import BigWork
 from app.gateway.breaker import CircuitBreaker, Transition
-from app.gateway.cap import CallCap
+from app.gateway.cap import CallCap, Caps
 from app.gateway.chat import StreamMode
-from app.gateway.guarded import Guarded
+from app.gateway.guarded import EXTRA_CALLS, Guarded
 from app.gateway.health import HealthBoard
 from app.gateway.metered import Metered
+from app.gateway.patience import HangCheck
 from app.gateway.prober import Prober
 from app.gateway.rate_limits import FailedAuth
 from app.gateway.retries import Repeating, RetryAllowance
 from app.gateway.routes import is_glob
-from app.gateway.routing import Upstream
 from app.gateway.transitions import RecordedTransitions
-from app.gateway.turns import Turns
+from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load
 from app.settings.handed import handed
@@ -52,9 +51,7 @@ class Assembly:
             one.name: parts.upstream(one, settings, self.transport)
             for one in settings.effective_upstreams()
         }
-        self.health = HealthBoard(self.shared)
-        pings = {name: upstream.ping for name, upstream in self.upstreams.items()}
-        self.prober = Prober(self.health, pings, self.shared)
+        self.health, self.prober = self._health_and_prober()
         self.breakers = self._breakers()
         self.guards = {
             one.name: self._guarded(one) for one in settings.effective_upstreams()
@@ -102,6 +99,7 @@ class Assembly:
             keyring=self.keyring,
             upstreams=tuple(self.upstreams),
             deadline=settings.chat_deadline,
+            stream_deadline=settings.stream_deadline,
             max_body=settings.max_body,
             close=self.close,
             stream_mode=StreamMode(settings.stream_mode),
@@ -121,11 +119,11 @@ class Assembly:
 
     def _chat(self) -> Admission:
         """Put the policies around each other."""
-        settings, turns = self.settings, Turns()
+        settings, big_work = self.settings, BigWork()
         audited = Audited(
             parts.router(settings, list(self.guards.values())),
             self.trail,
-            parts.content_policy(settings, self.trail.key, turns),
+            parts.content_policy(settings, self.trail.key, big_work),
             required=settings.audit_mode == "required",
         )
         observers = (self.measuring.metrics, *self.exporter.observers)
@@ -133,7 +131,7 @@ class Assembly:
             Metered(audited, observers),
             self.gate,
             is_short=parts.memory_is_short(settings),
-            turns=turns,
+            big_work=big_work,
         )
 
     def _guarded(self, one: UpstreamSettings) -> Guarded:
@@ -141,22 +139,37 @@ class Assembly:
             self._repeating(one),
             self.health,
             self.breakers[one.name],
-            CallCap(one.name, self.shared, one.concurrency or None),
-            inquire=self.prober.inquire,
-            patience=self.settings.patience,
+            Caps(
+                CallCap(one.name, self.shared, one.concurrency or None),
+                CallCap(f"extra:{one.name}", self.shared, EXTRA_CALLS),
+            ),
+            hang_check=self._hang_check(one.name),
+            queue_wait=self.settings.queue_wait,
         )
+
+    def _hang_check(self, name: str) -> HangCheck | None:
+        if not self.health.is_probed(name):
+            return None
+        return HangCheck(self.prober.inquire, self.settings.patience)
 
     def _repeating(self, one: UpstreamSettings) -> Upstream:
         """The upstream; one whose kind allows it is asked again where it helps."""
         upstream = self.upstreams[one.name]
         if isinstance(upstream, openai_wire.OpenAIUpstream):
-            return Repeating(upstream, one.retries, self._allowance)
+            return Repeating(upstream, one.retries, RetryAllowance())
         return upstream
 
-    @cached_property
-    def _allowance(self) -> RetryAllowance:
-        """Of retries, for all upstreams together."""
-        return RetryAllowance()
+    def _health_and_prober(self) -> tuple[HealthBoard, Prober]:
+        entries = self.settings.effective_upstreams()
+        unprobed = [one.name for one in entries if not one.is_probed]
+        board = HealthBoard(self.shared, unprobed=unprobed)
+        pings = {
+            name: upstream.ping
+            for name, upstream in self.upstreams.items()
+            if board.is_probed(name)
+        }
+        limit = self.settings.probe_timeout
+        return board, Prober(board, pings, self.shared, limit=limit)
 
     def _breakers(self) -> dict[str, CircuitBreaker]:
         """One for each upstream; a sign of life ends what is open."""

@@ -4,16 +4,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from app.gateway.big_work import BigWork
 from app.gateway.circuit import Rules
 from app.gateway.content import Content, ContentPolicy
 from app.gateway.gate import Gate, Limits
 from app.gateway.memory import Watermark
 from app.gateway.redaction import Redactor
 from app.gateway.routes import Route
-from app.gateway.routing import ChatRouter, Upstream
+from app.gateway.routing import ChatRouter
 from app.gateway.shared import SharedState
 from app.gateway.tokens import LINK, Keyring, Token, TokensUnusable
-from app.gateway.turns import Turns
+from app.gateway.turns import Candidate
 from app.settings import Settings, SettingsError, UpstreamSettings
 from app.settings.handed import handed
 from app.storage.shared_memory import MEMORY, open_shared
@@ -51,20 +52,29 @@ def upstream(
             token=_plain_token(settings),
             metadata_allowed=frozenset(settings.metadata_allowed),
             transport=transport,
+            health=one.health,
         )
     if one.kind == "openai":
         return openai_wire.OpenAIUpstream(
             name=one.name,
             url=one.url,
             limits=openai_wire.Limits(
-                one.timeout, one.first_token_timeout, one.idle_timeout
+                total=one.timeout,
+                first_token=one.first_token_timeout,
+                idle=one.idle_timeout,
+                stream=one.stream_timeout,
             ),
             transport=transport,
             api_key=one.api_key.get_secret_value(),
             model=one.model,
+            health=one.health,
         )
     return MadreUpstream(
-        name=one.name, url=one.url, timeout=one.timeout, transport=transport
+        name=one.name,
+        url=one.url,
+        timeout=one.timeout,
+        transport=transport,
+        health=one.health,
     )
 
 
@@ -82,7 +92,7 @@ def rules(settings: Settings, one: UpstreamSettings) -> Rules:
     )
 
 
-def router(settings: Settings, upstreams: list[Upstream]) -> ChatRouter:
+def router(settings: Settings, upstreams: list[Candidate]) -> ChatRouter:
     """Make the router of these upstreams, in their order."""
     return ChatRouter(
         upstreams,
@@ -111,16 +121,18 @@ def memory_is_short(settings: Settings) -> Callable[[], bool]:
     """Make what tells that a process had better take on nothing more."""
     if settings.max_memory:
         return Watermark(settings.max_memory * 1_000_000, memory.resident)
-    limit = memory.container_limit()
-    return Watermark(limit, memory.container_used) if limit else lambda: False
+    if (found := memory.container_limit()) is None:
+        return lambda: False
+    group, limit = found
+    return Watermark(limit, lambda: memory.container_used(group))
 
 
 def content_policy(
-    settings: Settings, key: Callable[[], bytes], turns: Turns
+    settings: Settings, key: Callable[[], bytes], big_work: BigWork
 ) -> ContentPolicy:
     """Make what decides how much of a chat is stored."""
     content = Content(settings.audit_content)
-    return ContentPolicy(content, redactor(settings), key, turns)
+    return ContentPolicy(content, redactor(settings), key, big_work)
 
 
 def redactor(settings: Settings) -> Redactor:

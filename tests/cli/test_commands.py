@@ -147,6 +147,35 @@ def test_status_shows_each_upstream(command):
     assert json.loads(command("status", "--json").stdout)["ok"] is True
 
 
+def test_one_that_is_never_probed_is_no_reason_to_fail(command, tmp_path, monkeypatch):
+    """Until its circuit is open: that is all that is known of it."""
+    with (
+        sandbox() as (switch, madre),
+        Gateway(
+            tmp_path,
+            workers=1,
+            switch_url=switch.url,
+            switch_health="none",
+            madre_url=madre.url,
+            breaker_failures=1,
+            breaker_open=30,
+        ) as gateway,
+    ):
+        wait_until(lambda: gateway.upstreams_are(madre="up"))
+        for name, value in gateway.settings.items():
+            monkeypatch.setenv(f"VX11_{name}", str(value))
+
+        done = command("status")
+        switch.break_with("refuse")
+        gateway.chat()
+        after = command("status")
+
+        assert done.exit_code == 0
+        assert re.match("switch +unprobed not probed\n", done.stdout)
+        assert after.exit_code == 1
+        assert "passed over: its circuit breaker is open" in after.stdout
+
+
 def test_explain_tells_who_would_answer_and_why_not_the_others(command, stack):
     gateway, switch, _ = stack
     assert "1. switch: would be asked" in command("explain").stdout

@@ -73,7 +73,7 @@ def test_an_answer_leaves_a_sealed_record(chat, trail):
 
 def test_the_intent_is_noted_before_anybody_is_asked(trail):
     class Asked(FakeUpstream):
-        def open(self, request, budget):
+        def open(self, request, budget, turn=None):
             assert len(trail.begun) == 1
             return super().open(request, budget)
 
@@ -162,7 +162,7 @@ def test_a_refusal_at_the_door_is_noted(chat, trail):
 @pytest.mark.parametrize("content", Content)
 def test_no_column_holds_the_gateways_token(trail, content):
     class Telling(FakeUpstream):
-        def open(self, request, budget):
+        def open(self, request, budget, turn=None):
             stream = super().open(request, budget)
             stream.annotate(model="m-the-gateway-token")
             return stream
@@ -251,13 +251,9 @@ def test_row_71_if_redaction_breaks_the_answer_is_right_and_nothing_is_stored(
     assert json.loads(closing.reply) == {"redaction": "broke"}
 
 
-def test_the_wait_for_the_commit_asks_the_budgets_checks_but_not_their_leave(switch):
-    """A stream's heartbeat is one of them; that a caller left is no reason to stop."""
+def test_the_wait_for_the_commit_asks_the_budgets_checks(switch):
+    """A stream's heartbeat is one of them."""
     asked = []
-
-    def check():
-        asked.append(True)
-        raise CallerGone
 
     class Slow(FakeTrail):
         def finish(self, intent, closing, timeout, pulse):
@@ -266,7 +262,8 @@ def test_the_wait_for_the_commit_asks_the_budgets_checks_but_not_their_leave(swi
             return super().finish(intent, closing, timeout)
 
     slow = Slow()
-    an_audited(slow, switch).open(a_request(), Budget(36, check)).collect()
+    budget = Budget(36, lambda: asked.append(True))
+    an_audited(slow, switch).open(a_request(), budget).collect()
 
     assert (len(asked), len(slow.closed)) == (2, 1)
 
@@ -322,3 +319,141 @@ def test_a_request_that_cannot_be_redacted_in_time_is_asked_of_nobody(trail, swi
     assert json.loads(intent.request)["truncated"] is True
     assert closing.outcome == "failed"
     assert switch.calls == 0
+
+
+@pytest.mark.parametrize(("lasting", "limit"), [(600, 2.0), (37.5, 1.7), (36, 0.2)])
+def test_the_record_of_a_long_stream_has_its_time_too(clock, switch, lasting, limit):
+    limits = []
+
+    class Timed(FakeTrail):
+        def finish(self, intent, closing, timeout, pulse):
+            limits.append(timeout)
+            return super().finish(intent, closing, timeout)
+
+    budget = Budget(36, clock=clock).streaming(lasting)
+    stream = an_audited(Timed(), switch).open(a_request(stream=True), budget)
+    clock.advance(36)
+
+    stream.collect()
+
+    assert limits == [pytest.approx(limit)]
+
+
+# ---- what nobody foresaw, in the making of a record
+
+
+class BrokenPolicy(ContentPolicy):
+    """Breaks in one of its methods, by name."""
+
+    def __init__(self, method):
+        super().__init__(Content.FULL, Redactor([]), KEY)
+
+        def broken(*arguments):
+            raise RecursionError
+
+        setattr(self, method, broken)
+
+
+class BrokenTrail(FakeTrail):
+    """Breaks the first time that one of its methods is called, by name."""
+
+    def __init__(self, method):
+        super().__init__()
+        whole = getattr(self, method)
+
+        def broken(*arguments):
+            setattr(self, method, whole)
+            raise KeyError
+
+        setattr(self, method, broken)
+
+
+def a_broken_one(policy=None, trail=None, required=True):
+    switch = FakeUpstream("switch")
+    trail = BrokenTrail(trail) if trail else FakeTrail()
+    policy = BrokenPolicy(policy) if policy else BrokenPolicy("unused")
+    chat = Audited(ChatRouter([switch]), trail, policy, required=required)
+    return chat, trail, switch
+
+
+@pytest.mark.parametrize(
+    "broken", [{"policy": "name"}, {"policy": "request"}, {"trail": "begin"}]
+)
+def test_an_intent_that_breaks_means_that_nobody_is_asked(broken):
+    chat, _, switch = a_broken_one(**broken)
+
+    with pytest.raises(AuditUnavailable, match="internal_error"):
+        ask(chat)
+
+    assert switch.calls == 0
+
+
+@pytest.mark.parametrize("broken", [{"policy": "reply"}, {"trail": "finish"}])
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_whose_record_breaks_is_not_delivered_and_on_record_so(
+    broken, stream, caplog
+):
+    chat, trail, _ = a_broken_one(**broken)
+
+    with pytest.raises(AuditUnavailable, match="internal_error"):
+        ask(chat, stream=stream)
+
+    ((intent, closing),) = trail.closed
+    assert intent in trail.begun
+    assert (closing.outcome, closing.code, closing.status) == (
+        "failed",
+        "audit_unavailable",
+        503,
+    )
+    assert "record of a chat broke" in caplog.text
+
+
+@pytest.mark.parametrize("broken", [{"policy": "reply"}, {"trail": "finish"}])
+def test_a_failure_whose_record_breaks_ends_on_record_too(broken):
+    chat, trail, switch = a_broken_one(**broken)
+    switch.fail(CallerFault("upstream_rejected"))
+
+    with pytest.raises(AuditUnavailable, match="internal_error"):
+        ask(chat)
+
+    ((_, closing),) = trail.closed
+    assert (closing.outcome, closing.code) == ("failed", "upstream_rejected")
+
+
+def test_a_veto_is_told_though_the_trail_breaks_twice(switch):
+    class Broken(BrokenTrail):
+        def note(self, intent, closing):
+            raise KeyError
+
+    chat = an_audited(Broken("finish"), switch)
+
+    with pytest.raises(AuditUnavailable):
+        ask(chat)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"policy": "name"},
+        {"policy": "request"},
+        {"policy": "reply"},
+        {"trail": "begin"},
+        {"trail": "note"},
+    ],
+)
+def test_break_glass_answers_whatever_breaks(broken, caplog):
+    chat, trail, _ = a_broken_one(**broken, required=False)
+
+    assert ask(chat).text == "Hi"
+
+    assert "without a record" in caplog.text
+    assert [closing.outcome for _, closing in trail.closed] in ([], ["completed"])
+
+
+def test_a_refusal_at_the_door_is_told_though_its_record_breaks(caplog):
+    chat, trail, _ = a_broken_one(policy="request")
+
+    chat.refuse(a_request(""), "invalid_request", 422)
+
+    assert trail.closed == []
+    assert "refusal broke" in caplog.text

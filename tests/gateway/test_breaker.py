@@ -4,11 +4,12 @@ import random
 import pytest
 
 from app.gateway.breaker import HAND_IN, CircuitBreaker
-from app.gateway.circuit import Phase, Rules
+from app.gateway.circuit import UNSURE, Phase, Rules
 from app.gateway.errors import NeverSent
 from app.gateway.shared import InProcessState
 from tests.fakes import LateReader
 
+ALICE, BOB, CAROL = "alice", "bob", "carol"
 CLOSED, OPEN, HALF_OPEN = Phase.CLOSED, Phase.OPEN, Phase.HALF_OPEN
 
 
@@ -43,19 +44,19 @@ def breaker(a_breaker):
     return a_breaker()
 
 
-def fail(breaker, times=1):
+def fail(breaker, times=1, caller=ALICE):
     for _ in range(times):
-        breaker.failed(breaker.admit(30))
+        breaker.failed(breaker.admit(caller, 30))
 
 
-def succeed(breaker, times=1, took=0.1):
+def succeed(breaker, times=1, took=0.1, caller=ALICE):
     for _ in range(times):
-        breaker.succeeded(breaker.admit(30), took)
+        breaker.succeeded(breaker.admit(caller, 30), took)
 
 
-def refusal(breaker):
+def refusal(breaker, caller=ALICE):
     with pytest.raises(NeverSent) as caught:
-        breaker.admit(30)
+        breaker.admit(caller, 30)
     return caught.value.fault, round(caught.value.retry_after, 3)
 
 
@@ -125,7 +126,7 @@ class TestOpening:
 
 
 class TestOpenTime:
-    def test_it_doubles_up_to_a_minute(self, breaker, clock):
+    def test_it_doubles_up_to_twenty_seconds(self, breaker, clock):
         fail(breaker, 5)
         waits = []
         for _ in range(8):
@@ -133,7 +134,7 @@ class TestOpenTime:
             clock.advance(waits[-1])
             fail(breaker)
 
-        assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+        assert waits == [1, 2, 4, 8, 16, 20, 20, 20]
 
     def test_it_has_full_jitter(self, a_breaker):
         breaker = a_breaker(draw=0.25)
@@ -165,14 +166,18 @@ class TestOpenTime:
     def test_a_flapping_upstream_moves_it_less_than_once_in_five_seconds(
         self, shared, clock, transitions
     ):
-        """Matrix row 31, over ten minutes: fine and dead in turns, each second."""
+        """Over ten minutes: fine and dead in turns, each second."""
         chance = random.Random(7)
         breaker = CircuitBreaker(
-            "switch", shared, draw=chance.random, listener=transitions.append
+            "switch",
+            shared,
+            Rules(open_max=60.0),
+            draw=chance.random,
+            listener=transitions.append,
         )
         for tick in range(600 * 10):
             try:
-                permit = breaker.admit(1)
+                permit = breaker.admit(ALICE, 1)
             except NeverSent:
                 pass
             else:
@@ -190,7 +195,7 @@ class TestProbing:
         clock.advance(1)
 
     def test_one_caller_is_let_through(self, breaker):
-        breaker.admit(30)
+        breaker.admit(ALICE, 30)
 
         assert breaker.phase is HALF_OPEN
         assert refusal(breaker) == ("circuit_open", 1.0)
@@ -202,7 +207,7 @@ class TestProbing:
         view.look("circuit:switch")
         other = CircuitBreaker("switch", view)
 
-        breaker.admit(30)
+        breaker.admit(ALICE, 30)
 
         assert refusal(other)[0] == "circuit_open"
 
@@ -219,14 +224,14 @@ class TestProbing:
         assert refusal(breaker) == ("circuit_open", 2.0)
 
     def test_if_it_teaches_nothing_the_next_caller_probes(self, breaker):
-        breaker.dropped(breaker.admit(30))
+        breaker.dropped(breaker.admit(ALICE, 30))
 
         succeed(breaker)
 
         assert breaker.phase is CLOSED
 
     def test_a_probe_that_is_never_heard_of_wedges_nothing(self, breaker, clock):
-        breaker.admit(31)
+        breaker.admit(ALICE, 31)
         clock.advance(30.9)
         assert refusal(breaker)[0] == "circuit_open"
         clock.advance(0.1)
@@ -239,9 +244,9 @@ class TestProbing:
     def test_one_that_comes_after_its_lease_counts_for_nothing(
         self, breaker, clock, end
     ):
-        late = breaker.admit(31)
+        late = breaker.admit(ALICE, 31)
         clock.advance(31)
-        breaker.admit(31)
+        breaker.admit(ALICE, 31)
 
         if end == "succeeded":
             breaker.succeeded(late, 31)
@@ -263,7 +268,7 @@ class TestProbing:
         assert breaker.phase is CLOSED
 
     def test_but_starts_no_second_one(self, breaker):
-        breaker.admit(30)
+        breaker.admit(ALICE, 30)
 
         breaker.revive()
 
@@ -273,7 +278,7 @@ class TestProbing:
 class TestCallsFromBeforeATrip:
     @pytest.mark.parametrize("is_success", [True, False])
     def test_count_for_nothing(self, breaker, is_success):
-        late = [breaker.admit(30) for _ in range(3)]
+        late = [breaker.admit(ALICE, 30) for _ in range(3)]
         fail(breaker, 5)
 
         for permit in late:
@@ -285,7 +290,7 @@ class TestCallsFromBeforeATrip:
         assert refusal(breaker) == ("circuit_open", 1.0)
 
     def test_not_after_the_recovery_either(self, breaker, clock):
-        late = [breaker.admit(30) for _ in range(5)]
+        late = [breaker.admit(ALICE, 30) for _ in range(5)]
         fail(breaker, 5)
         clock.advance(1)
         succeed(breaker)
@@ -309,7 +314,7 @@ class TestSharing:
         here, there = a_breaker(), a_breaker()
         fail(here, 5)
         clock.advance(1)
-        there.admit(30)
+        there.admit(ALICE, 30)
 
         assert refusal(here)[0] == "circuit_open"
 
@@ -352,6 +357,7 @@ class TestSharing:
             ("switch", HALF_OPEN, CLOSED),
         ]
         assert "The circuit of switch is now open for 1.0 s" in caplog.text
+        assert "for caller alice alone" in caplog.text
 
 
 def test_a_rest_is_kept_by_all_and_teaches_nothing(a_breaker, clock):
@@ -362,5 +368,126 @@ def test_a_rest_is_kept_by_all_and_teaches_nothing(a_breaker, clock):
     assert refusal(there) == ("resting", 40.0)
     clock.advance(40)
 
-    assert there.admit(30)
+    assert there.admit(ALICE, 30)
     assert there.phase is CLOSED
+
+
+class TestSeveralCallers:
+    """What one caller asks may be the reason why it fails."""
+
+    def test_failures_of_one_open_its_circuit_and_no_other(self, breaker):
+        fail(breaker, 5)
+
+        assert refusal(breaker) == ("circuit_open", 1.0)
+        assert breaker.refusal(BOB) is None
+        assert breaker.refusal().is_for_one
+        succeed(breaker, caller=BOB)
+
+    def test_failures_of_several_open_it_for_everybody(self, breaker):
+        for caller in (ALICE, BOB, CAROL, ALICE, BOB, CAROL):
+            fail(breaker, caller=caller)
+
+        assert [breaker.refusal(c).reason for c in (ALICE, "dave")] == (
+            ["circuit_open"] * 2
+        )
+        assert not breaker.refusal().is_for_one
+
+    def test_one_who_fails_without_end_is_counted_once_for_everybody(self, breaker):
+        for _ in range(10):
+            for _ in range(4):
+                fail(breaker)
+            fail(breaker, caller=BOB)  # once in a while it happens to others, too
+            succeed(breaker, 3, caller=BOB)
+
+        assert breaker.refusal(BOB) is None
+
+    def test_a_probe_of_one_closes_its_circuit(self, breaker, clock):
+        fail(breaker, 5)
+        clock.advance(1)
+
+        succeed(breaker)
+
+        assert breaker.phase is CLOSED
+        assert breaker.refusal(ALICE) is None
+
+    def test_a_probe_for_everybody_may_be_made_by_anybody(self, breaker, clock):
+        for caller in (ALICE, BOB, CAROL, ALICE, BOB, CAROL):
+            fail(breaker, caller=caller)
+        clock.advance(1)
+
+        fail(breaker, caller="dave")
+
+        assert refusal(breaker, "erin") == ("circuit_open", 2.0)
+
+    @pytest.mark.parametrize("failures", [1, 5])
+    def test_one_alone_never_opens_it_for_everybody(self, a_breaker, failures, clock):
+        breaker = a_breaker(failures=failures)
+        for _ in range(50):
+            try:
+                fail(breaker)
+            except NeverSent as wait:
+                clock.advance(wait.retry_after)
+
+        assert breaker.refusal(BOB) is None
+
+
+class TestTimeLimits:
+    """A limit that was met may be due to a long prompt as well as to the server."""
+
+    def test_it_takes_four_times_as_many(self, breaker):
+        for _ in range(19):
+            breaker.failed(breaker.admit(ALICE, 30), UNSURE)
+        assert breaker.phase is CLOSED
+
+        breaker.failed(breaker.admit(ALICE, 30), UNSURE)
+
+        assert breaker.phase is OPEN
+
+    def test_a_success_ends_their_row(self, breaker):
+        for _ in range(10):
+            for _ in range(19):
+                breaker.failed(breaker.admit(ALICE, 30), UNSURE)
+            succeed(breaker)
+
+        assert breaker.phase is CLOSED
+
+
+class TestExtraCalls:
+    """An open circuit chooses among upstreams; it refuses nobody."""
+
+    @pytest.fixture(autouse=True)
+    def opened(self, breaker):
+        fail(breaker, 5)
+
+    def test_may_be_made_at_any_time(self, breaker):
+        assert breaker.admit_extra(ALICE).is_extra
+        assert breaker.phase is OPEN
+
+    def test_a_success_closes_the_circuit(self, breaker):
+        breaker.succeeded(breaker.admit_extra(ALICE), 0.1)
+
+        assert breaker.phase is CLOSED
+        fail(breaker, 4)
+        assert breaker.phase is CLOSED
+
+    def test_a_failure_changes_nothing(self, breaker, clock):
+        breaker.failed(breaker.admit_extra(ALICE))
+
+        assert refusal(breaker) == ("circuit_open", 1.0)
+
+    def test_a_late_success_is_a_sign_of_life_all_the_same(self, breaker, clock):
+        extra = breaker.admit_extra(ALICE)
+        clock.advance(1)
+        fail(breaker)  # the probe
+        breaker.succeeded(extra, 0.1)
+
+        assert breaker.phase is CLOSED
+
+    def test_a_rest_that_the_upstream_asked_for_is_kept(self, breaker):
+        breaker.rest(40)
+
+        with pytest.raises(NeverSent, match="resting"):
+            breaker.admit_extra(ALICE)
+
+    def test_where_no_circuit_is_open_it_is_a_call_like_any_other(self, breaker):
+        assert not breaker.admit_extra(BOB).is_extra

@@ -1,12 +1,15 @@
 """The breaker under any order of events: hypothesis looks for one that breaks it."""
 
+import itertools
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from app.gateway.breaker import CircuitBreaker
-from app.gateway.circuit import Circuit, Phase, Rules
+from app.gateway.breaker_state import BreakerState
+from app.gateway.circuit import SURE, UNSURE, Circuit, Phase, Rules
 from app.gateway.errors import NeverSent
 from app.gateway.shared import InProcessState
 from tests.fakes import FakeClock
@@ -25,17 +28,22 @@ class CircuitMachine(RuleBasedStateMachine):
         self.draws = 0.5
         self.breakers = [self.a_breaker() for _ in range(3)]
         self.running = []  # (breaker, permit)
+        self.callers = itertools.count()  # each call another one's: all failures count
         self.row = 0  # what a reader of the rules would count himself
         self.ended = []  # (time, failed) in the present closed phase
         self.generation = 0
         self.probe_until = None
+        self.breakers[0].failed(self.breakers[0].admit("the first", LEASE))
 
     def a_breaker(self):
         return CircuitBreaker("switch", self.shared, RULES, draw=lambda: self.draws)
 
+    def a_caller(self):
+        return f"caller {next(self.callers)}"
+
     @property
     def circuit(self):
-        return Circuit.decode(self.shared.read("circuit:switch"))
+        return BreakerState.decode(self.shared.read("circuit:switch")).everybody
 
     @rule(seconds=st.sampled_from([0.01, 0.3, 1.0, 3.0, 31.0, 61.0]))
     def time_passes(self, seconds):
@@ -50,10 +58,10 @@ class CircuitMachine(RuleBasedStateMachine):
         before, now = self.circuit, self.clock()
         if before.phase is not Phase.CLOSED and now < before.until:
             with pytest.raises(NeverSent) as caught:
-                self.breakers[n].admit(LEASE)
+                self.breakers[n].admit(self.a_caller(), LEASE)
             assert 0 < caught.value.retry_after <= RULES.open_max
             return
-        permit = self.breakers[n].admit(LEASE)
+        permit = self.breakers[n].admit(self.a_caller(), LEASE)
         assert permit.generation == self.circuit.generation
         self.running.append((self.breakers[n], permit))
         if before.phase is not Phase.CLOSED:
@@ -145,6 +153,61 @@ class CircuitMachine(RuleBasedStateMachine):
         assert Circuit.decode(raw) == self.circuit
         assert len(raw) < 100
 
+
+class CallersMachine(RuleBasedStateMachine):
+    """One caller does what it likes at an upstream that answers everybody else.
+
+    The others' calls fail now and then, at most one of four.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.clock = FakeClock()
+        shared = InProcessState(self.clock)
+        self.breaker = CircuitBreaker("switch", shared, RULES, draw=lambda: 1.0)
+
+    @rule(seconds=st.sampled_from([0.01, 1.0, 31.0, 3600.0]))
+    def time_passes(self, seconds):
+        self.clock.advance(seconds)
+
+    @rule(
+        ends=st.lists(st.sampled_from(["bad", "unsure", "slow", "good", "dropped"])),
+        seconds=st.sampled_from([0.0, 0.5, 4.0]),
+    )
+    def the_one_asks(self, ends, seconds):
+        for end in ends:
+            self.clock.advance(seconds)
+            try:
+                permit = self.breaker.admit("mallory", LEASE)
+            except NeverSent:
+                permit = self.breaker.admit_extra("mallory")
+            self.the_call_ends(permit, end)
+
+    def the_call_ends(self, permit, end):
+        if end in ("bad", "unsure"):
+            self.breaker.failed(permit, SURE if end == "bad" else UNSURE)
+        elif end == "dropped":
+            self.breaker.dropped(permit)
+        else:
+            self.breaker.succeeded(permit, 25.0 if end == "slow" else 1.0)
+
+    @rule(name=st.sampled_from(["alice", "bob"]), fails_once=st.booleans())
+    def another_one_asks(self, name, fails_once):
+        if fails_once:
+            self.breaker.failed(self.breaker.admit(name, LEASE))
+        for _ in range(3):
+            self.breaker.succeeded(self.breaker.admit(name, LEASE), 1.0)
+
+    @invariant()
+    def nobody_else_is_kept_away(self):
+        assert self.breaker.refusal("alice") is None
+        assert self.breaker.refusal("bob") is None
+
+
+CallersMachine.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=60, deadline=None
+)
+TestCallersMachine = CallersMachine.TestCase
 
 CircuitMachine.TestCase.settings = settings(
     max_examples=150, stateful_step_count=60, deadline=None

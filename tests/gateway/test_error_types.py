@@ -13,6 +13,7 @@ from app.gateway.errors import (
     NoAnswer,
     NobodyAnswered,
     Overloaded,
+    Rejected,
     UpstreamError,
 )
 
@@ -48,6 +49,7 @@ def test_every_fault_of_the_code_is_on_the_list():
         (NoAnswer("read_timeout"), "upstream_timeout"),
         (Interrupted("truncated"), "upstream_bad_reply"),
         (ContextTooLong("context_length_exceeded"), "caller_unsupported"),
+        (Rejected("upstream_rejected"), "upstream_rejected"),
         (ContentFiltered("content_filter"), "policy_content_filter"),
         (NobodyAnswered(), "upstream_nobody_answered"),
         (CallerGone(), "caller_gone"),

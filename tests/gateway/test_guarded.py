@@ -2,23 +2,27 @@ from concurrent.futures import Future
 
 import pytest
 
-from app.gateway.breaker import CircuitBreaker
+from app.gateway.breaker import CircuitBreaker, Refusal
 from app.gateway.budget import Budget
 from app.gateway.circuit import Phase, Rules
 from app.gateway.errors import (
     BadReply,
     CallerGone,
     ConnectFailed,
+    ContextTooLong,
+    GatewayError,
     Interrupted,
     NeverSent,
     NoAnswer,
     NobodyAnswered,
     Refused,
+    Rejected,
     UpstreamError,
 )
 from app.gateway.guarded import Obstacle
 from app.gateway.routing import ChatRouter
 from app.gateway.shared import InProcessState
+from app.gateway.turns import Turn
 from tests.fakes import FakeUpstream, a_board, a_guard, a_request
 
 
@@ -47,14 +51,19 @@ def router(guard, madre, clock, health):
     return ChatRouter([guard, a_guard(madre, health, clock)], clock)
 
 
-def ask(handler, clock, seconds=36):
-    return handler.open(a_request(), Budget(seconds, clock=clock)).collect()
+CHOICE = Turn()  # another one is before it, and another one is behind it
 
 
-def fault_of(handler, clock, seconds=36):
-    """The fault of a call that fails, and when to come back."""
+def ask(handler, clock, seconds=36, turn=None, **fields):
+    turns = () if turn is None else (turn,)
+    budget = Budget(seconds, clock=clock)
+    return handler.open(a_request(**fields), budget, *turns).collect()
+
+
+def fault_of(handler, clock, seconds=36, turn=CHOICE, **fields):
+    """The fault of a call that fails."""
     with pytest.raises(UpstreamError) as caught:
-        ask(handler, clock, seconds)
+        ask(handler, clock, seconds, turn, **fields)
     return caught.value.fault
 
 
@@ -68,21 +77,35 @@ def test_an_unhealthy_upstream_costs_nothing(router, switch, health, clock, capl
     assert "Switch unavailable, using madre fallback" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "outage", [ConnectFailed("connect_refused"), NoAnswer("reset"), NoAnswer("silent")]
-)
 def test_an_outage_turns_the_verdict_and_a_success_turns_it_back(
-    router, switch, health, clock, outage
+    router, switch, health, clock
 ):
-    switch.fail(outage)
+    switch.fail(ConnectFailed("connect_refused"))
     ask(router, clock)
-    assert health.verdict("switch").reason == outage.fault
+    assert health.verdict("switch").reason == "connect_refused"
 
     health.note("switch", None)
     ask(router, clock)
 
     assert switch.calls == 2
     assert health.verdict("switch").is_healthy
+
+
+@pytest.mark.parametrize(
+    "fault", ["reset", "silent", "read_timeout", "first_token", "stream_idle"]
+)
+def test_one_call_without_an_answer_has_the_health_asked_for_and_no_more(
+    switch, health, clock, fault
+):
+    """What one caller asks for may take too long; its health says more than that."""
+    inquiries = []
+    guard = a_guard(switch, health, clock, inquire=inquiries.append)
+    switch.fail(NoAnswer(fault), taking=30)
+
+    fault_of(guard, clock)
+
+    assert inquiries == ["switch"]
+    assert health.verdict("switch") is None
 
 
 @pytest.mark.parametrize(
@@ -122,7 +145,7 @@ def test_with_every_circuit_open_the_caller_learns_when_to_come_back(
     router, switch, madre, clock
 ):
     for upstream in (switch, madre):
-        upstream.fail(Refused("http_5xx"), times=5)
+        upstream.fail(Refused("http_5xx"), times=6)
     for _ in range(5):
         with pytest.raises(NobodyAnswered):
             ask(router, clock)
@@ -130,7 +153,8 @@ def test_with_every_circuit_open_the_caller_learns_when_to_come_back(
     with pytest.raises(NobodyAnswered) as caught:
         ask(router, clock)
 
-    assert [a.fault for a in caught.value.attempts] == ["circuit_open"] * 2
+    faults = [a.fault for a in caught.value.attempts]
+    assert faults == ["circuit_open"] * 2 + ["http_5xx"] * 2
     assert caught.value.retry_after == 1.0
 
 
@@ -163,12 +187,12 @@ def test_a_caller_in_a_hurry_cannot_switch_an_upstream_off(
     assert health.verdict("switch") is None
 
 
-def test_an_upstream_that_had_its_time_is_to_blame(guard, switch, health, clock):
-    switch.fail(NoAnswer("read_timeout"), taking=30)
+def test_a_time_limit_counts_a_quarter(guard, switch, clock):
+    switch.fail(NoAnswer("read_timeout"), times=20, taking=30)
 
-    fault_of(guard, clock)
+    faults = [fault_of(guard, clock) for _ in range(21)]
 
-    assert health.verdict("switch").reason == "read_timeout"
+    assert faults == ["read_timeout"] * 20 + ["circuit_open"]
 
 
 def test_the_time_that_a_slow_reader_took_is_not_held_against_it(guard, switch, clock):
@@ -184,9 +208,9 @@ def test_the_time_that_a_slow_reader_took_is_not_held_against_it(guard, switch, 
     guard._upstream = SlowlyRead("switch", clock=clock)
     guard._upstream.breaks_with = Interrupted("deadline")
 
-    faults = [fault_of(guard, clock) for _ in range(6)]
+    faults = [fault_of(guard, clock) for _ in range(21)]
 
-    assert faults == ["deadline"] * 6
+    assert faults == ["deadline"] * 21
     assert guard.phase is Phase.CLOSED
 
 
@@ -194,14 +218,179 @@ def test_the_time_that_a_slow_reader_took_is_not_held_against_it(guard, switch, 
     ("fault", "is_blamed"), [("first_token", True), ("late_beginning", False)]
 )
 def test_a_limit_of_its_own_is_held_against_it_and_the_next_ones_turn_is_not(
-    guard, switch, health, clock, fault, is_blamed
+    guard, switch, clock, fault, is_blamed
 ):
     """Ten seconds to the first words are little of the thirty for all of them."""
-    switch.fail(NoAnswer(fault), taking=10)
+    switch.fail(NoAnswer(fault), times=20, taking=10)
 
-    fault_of(guard, clock)
+    for _ in range(20):
+        fault_of(guard, clock)
 
-    assert (health.verdict("switch") is not None) == is_blamed
+    assert (guard.phase is Phase.OPEN) == is_blamed
+
+
+def test_what_follows_from_the_request_is_held_against_nobody(guard, switch, clock):
+    errors = [
+        BadReply("empty"),
+        BadReply("too_large"),
+        BadReply("bad_status", status=404),
+        ContextTooLong("context_length", status=500),
+        Rejected("upstream_rejected", status=422),
+    ]
+    for error in errors * 10:
+        switch.fail(error)
+        fault_of(guard, clock)
+
+    assert guard.phase is Phase.CLOSED
+
+
+def test_one_callers_failures_take_it_from_no_other(guard, switch, clock):
+    switch.fail(Refused("http_5xx", status=500), times=5)
+    for _ in range(5):
+        fault_of(guard, clock, caller="mallory")
+
+    assert fault_of(guard, clock, caller="mallory") == "circuit_open"
+    assert ask(guard, clock, turn=CHOICE, caller="alice").upstream == "switch"
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_an_adapter_that_breaks_is_a_failed_attempt(
+    router, switch, clock, caplog, is_streamed
+):
+    if is_streamed:
+        switch.breaks_with = OverflowError("of an odd header")
+        switch.deltas = ()
+    else:
+        switch.fail(OverflowError("of an odd header"))
+
+    reply = ask(router, clock)
+
+    assert (reply.upstream, reply.degraded_by) == ("madre", "internal")
+    assert "OverflowError" in caplog.text
+
+
+class TestNobodyIsRefused:
+    """While an upstream is left untried."""
+
+    @pytest.fixture
+    def guards(self, switch, madre, health, clock):
+        rules, shared = Rules(open_base=10.0), InProcessState(clock)
+        return [
+            a_guard(
+                upstream,
+                health,
+                clock,
+                breaker=CircuitBreaker(upstream.name, shared, rules, draw=lambda: 1.0),
+            )
+            for upstream in (switch, madre)
+        ]
+
+    @pytest.fixture
+    def router(self, guards, clock):
+        return ChatRouter(guards, clock)
+
+    def open_circuit(self, guard, upstream, clock):
+        upstream.fail(Refused("http_5xx"), times=5)
+        for _ in range(5):
+            fault_of(guard, clock)
+
+    def test_one_with_an_open_circuit_is_asked_when_all_others_have_failed(
+        self, router, guards, switch, madre, clock
+    ):
+        self.open_circuit(guards[0], switch, clock)
+        madre.fail(Refused("http_5xx"))
+
+        reply = ask(router, clock)
+
+        assert (reply.upstream, reply.degraded_by) == ("switch", None)
+        faults = [(a.upstream, a.fault) for a in reply.attempts]
+        assert faults == [
+            ("switch", "circuit_open"),
+            ("madre", "http_5xx"),
+            ("switch", None),
+        ]
+
+    def test_so_is_one_with_a_bad_verdict(self, router, switch, madre, health, clock):
+        health.note("switch", "read_timeout")
+        madre.fail(Refused("http_5xx"))
+
+        assert ask(router, clock).upstream == "switch"
+
+    def test_the_last_one_needs_no_verdict(self, router, switch, health, clock):
+        for name in ("switch", "madre"):
+            health.note(name, "read_timeout")
+
+        reply = ask(router, clock)
+
+        assert (reply.upstream, switch.calls) == ("madre", 0)
+
+    def test_an_answer_closes_the_circuit(self, router, guards, madre, switch, clock):
+        for guard, upstream in zip(guards, (switch, madre), strict=True):
+            self.open_circuit(guard, upstream, clock)
+
+        reply = ask(router, clock)
+
+        assert reply.upstream == "switch"
+        assert guards[0].phase is Phase.CLOSED
+
+    def test_a_rest_is_kept_all_the_same(self, router, switch, madre, clock):
+        for upstream in (switch, madre):
+            upstream.fail(Refused("rate_limited", retry_after=40))
+        with pytest.raises(NobodyAnswered):
+            ask(router, clock)
+
+        with pytest.raises(NobodyAnswered) as caught:
+            ask(router, clock)
+
+        assert [a.fault for a in caught.value.attempts] == ["resting"] * 2
+
+    def test_two_at_once_are_asked_and_the_rest_learn_it_soon(
+        self, router, guards, switch, madre, clock
+    ):
+        for guard, upstream in zip(guards, (switch, madre), strict=True):
+            self.open_circuit(guard, upstream, clock)
+        extra = Turn(is_extra=True)
+        held = [
+            guards[0].open(a_request(), Budget(36, clock=clock), extra)
+            for _ in range(2)
+        ]
+        began = clock()
+
+        assert fault_of(guards[0], clock, turn=extra) == "no_slot"
+
+        assert clock() - began <= 1.1
+        assert switch.calls == 5 + 2
+        held[0].close()
+        assert ask(guards[0], clock, turn=extra).upstream == "switch"
+
+    def test_who_waits_goes_on_once_the_circuit_is_closed(
+        self, guards, switch, clock, health
+    ):
+        guard = guards[0]
+        self.open_circuit(guard, switch, clock)
+        extra = Turn(is_extra=True)
+        first, _ = (
+            guard.open(a_request(), Budget(36, clock=clock), extra) for _ in range(2)
+        )
+        guard._extra._pause = lambda event, seconds: first.collect()
+
+        assert ask(guard, clock, turn=extra).upstream == "switch"
+
+
+def test_the_last_one_that_hangs_is_given_its_time(health, clock):
+    """There is nobody to go on to, whatever its health says."""
+
+    def inquire(name):
+        inquiry = Future()
+        inquiry.set_result(False)
+        return inquiry
+
+    switch = SilentUpstream("switch", timeout=30, clock=clock)
+    switch.silence = 29
+    guard = a_guard(switch, health, clock, inquire=inquire)
+
+    assert ask(guard, clock, turn=Turn(is_last=True)).text == "Hi"
+    assert fault_of(guard, clock, turn=Turn(is_first=True)) == "silent"
 
 
 def test_a_reply_that_breaks_later_counts(guard, switch, clock):
@@ -249,6 +438,20 @@ class TestCap:
         assert ask(guard, clock).upstream == "switch"
         assert switch.calls == 3
 
+    @pytest.mark.parametrize("turn", [Turn(is_first=True), Turn(is_last=True)])
+    def test_at_the_preferred_one_and_at_the_last_one_a_chat_waits_for_its_place(
+        self, switch, health, clock, turn
+    ):
+        guard = a_guard(switch, health, clock, cap=1)
+        running = guard.open(a_request(), Budget(36, clock=clock))
+        began = clock()
+
+        assert fault_of(guard, clock, turn=turn) == "no_slot"
+        assert clock() - began == pytest.approx(3.0, abs=0.1)
+
+        guard._cap._pause = lambda event, seconds: running.close()
+        assert ask(guard, clock, turn=turn).upstream == "switch"
+
     def test_every_ending_gives_the_place_back(self, switch, health, clock):
         guard = a_guard(switch, health, clock, cap=1)
         endings = [
@@ -259,7 +462,7 @@ class TestCap:
         ]
         for ending in endings:
             switch.fail(ending)
-            with pytest.raises(type(ending)):
+            with pytest.raises(GatewayError):
                 ask(guard, clock)
 
         assert ask(guard, clock).upstream == "switch"
@@ -321,7 +524,7 @@ class TestPatience:
     ):
         switch.silence = 29
 
-        assert ask(guard, clock).text == "Hi"
+        assert ask(guard, clock, turn=CHOICE).text == "Hi"
         assert inquiries[0] == ("switch", 1003.0)
         assert len(inquiries) < 10
 
@@ -332,7 +535,6 @@ class TestPatience:
 
         assert fault_of(guard, clock) == "silent"
         assert clock() <= 1000 + 3 + 0.5
-        assert health.verdict("switch").reason == "silent"
 
     def test_an_inquiry_without_an_answer_decides_nothing(
         self, guard, switch, clock, inquiries
@@ -340,7 +542,7 @@ class TestPatience:
         self.is_alive = None
         switch.silence = 29
 
-        assert ask(guard, clock).text == "Hi"
+        assert ask(guard, clock, turn=CHOICE).text == "Hi"
         assert len(inquiries) == 1
 
     def test_a_quick_one_is_never_asked(self, guard, switch, clock, inquiries):
@@ -390,21 +592,21 @@ class TestObstacle:
     def test_a_rest_is_not_cut_short_by_a_probe_under_way(self, clock):
         shared = InProcessState(clock)
         breaker = CircuitBreaker("switch", shared, Rules(failures=1), draw=lambda: 1.0)
-        breaker.failed(breaker.admit(5))
+        breaker.failed(breaker.admit("alice", 5))
         clock.advance(1)
-        breaker.admit(20)
-        assert breaker.refusal() == ("circuit_open", 1.0)
+        breaker.admit("alice", 20)
+        assert breaker.refusal() == Refusal("circuit_open", 1.0, is_for_one=True)
 
         breaker.rest(15)
 
-        assert breaker.refusal() == ("resting", 15.0)
+        assert breaker.refusal() == Refusal("resting", 15.0)
 
     def test_an_open_circuit_is_told_with_its_end(self, guard, switch, clock):
         switch.fail(BadReply("schema"), times=5)
         for _ in range(5):
             fault_of(guard, clock)
 
-        assert guard.obstacle() == Obstacle("circuit_open", 1.0)
+        assert guard.obstacle() == Obstacle("circuit_open", 1.0, is_for_one=True)
 
     def test_an_outage_ends_nobody_knows_when(self, guard, health):
         health.note("switch", "read_timeout")

@@ -78,10 +78,18 @@ def test_observers_run_innermost_first():
     assert order == ["inner", "outer"]
 
 
-def test_an_observer_that_breaks_does_no_harm(caplog):
+def raising(error):
+    def observer(stream):
+        raise error
+
+    return observer
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), AuditUnavailable()])
+def test_an_observer_that_breaks_does_no_harm(error, caplog):
     seen = []
     stream = a_stream("Hi")
-    stream.on_end(lambda s: 1 / 0)
+    stream.on_end(raising(error))
     stream.on_end(seen.append)
 
     assert stream.collect().text == "Hi"
@@ -89,16 +97,49 @@ def test_an_observer_that_breaks_does_no_harm(caplog):
     assert "observer" in caplog.text
 
 
-def test_a_gateway_error_from_an_observer_is_a_veto_after_all_have_run():
+@pytest.mark.parametrize("error", [ZeroDivisionError(), AuditUnavailable()])
+def test_what_an_observer_that_may_veto_raises_is_raised_after_all_have_run(error):
     seen = []
     stream = a_stream("Hi")
+    stream.on_end(raising(error), may_veto=True)
+    stream.on_end(lambda s: seen.append(s.veto))
 
-    def veto(stream):
-        raise AuditUnavailable
+    with pytest.raises(type(error)):
+        stream.collect()
+    assert seen == [error]
 
-    stream.on_end(veto)
-    stream.on_end(seen.append)
+
+def test_after_a_veto_no_reading_on_looks_like_a_proper_end():
+    stream = a_stream("Hi")
+    stream.on_end(raising(AuditUnavailable()), may_veto=True)
+    next(stream)
+
+    for _ in range(2):
+        with pytest.raises(AuditUnavailable):
+            next(stream)
+
+
+def test_a_veto_is_told_in_place_of_what_broke_the_reply():
+    stream = a_stream("Hel", breaks_with=Interrupted("truncated"))
+    stream.on_end(raising(AuditUnavailable()), may_veto=True)
 
     with pytest.raises(AuditUnavailable):
         stream.collect()
+
+
+def test_closing_a_reply_raises_no_veto():
+    stream = a_stream("Hi")
+    stream.on_end(raising(ZeroDivisionError()), may_veto=True)
+
+    stream.close()
+
+    assert stream.outcome is Outcome.CANCELLED
+
+
+def test_a_source_that_cannot_be_closed_keeps_no_observer_from_being_told(caplog):
+    seen = []
+    stream = a_stream("Hi", close=lambda: 1 / 0)
+    stream.on_end(seen.append)
+
+    assert stream.collect().text == "Hi"
     assert seen == [stream]

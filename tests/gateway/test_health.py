@@ -109,3 +109,18 @@ def test_many_threads_may_use_it_at_once():
         thread.join()
 
     assert errors == []
+
+
+def test_of_one_that_is_never_probed_nothing_is_known(shared):
+    """Nor what was noted of it while it was probed, before the settings changed."""
+    HealthBoard(shared).note("single", "read_timeout")
+    board, told = HealthBoard(shared, unprobed=("single",)), []
+    board.on_failure(told.append)
+    assert board.verdict("single") is None
+
+    board.note("single", "connect_refused")
+    board.note("other", "connect_refused")
+
+    assert board.verdict("single") is None
+    assert told == ["other"]
+    assert [board.is_probed(name) for name in ("single", "other")] == [False, True]

@@ -44,8 +44,10 @@ class House:
         audited = Audited(router, self.trail, policy)
         self.chat = Metered(audited, [self.seen], clock)
 
-    def ask(self, seconds=10.0, waited=0.0, **fields):
+    def ask(self, seconds=10.0, waited=0.0, lasting=None, **fields):
         budget = Budget(seconds, waited=waited, clock=self.clock)
+        if lasting:
+            budget = budget.streaming(lasting)
         return self.chat.open(a_request(**fields), budget)
 
     @property
@@ -153,6 +155,14 @@ def test_a_reply_whose_record_cannot_be_committed_is_a_failure(house):
 
     assert house.ending.outcome == "failed"
     assert house.ending.error_type == "gateway_audit_unavailable"
+
+
+def test_a_stream_must_begin_by_the_deadline_and_end_by_its_own(house, clock):
+    stream = house.ask(seconds=10.0, stream=True, lasting=600.0)
+    clock.advance(500)
+    stream.collect()
+
+    assert house.ending.overshoot == pytest.approx(-10.0)
 
 
 def test_a_deadline_that_was_missed_is_told(house, clock):

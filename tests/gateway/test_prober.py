@@ -7,7 +7,8 @@ from app.gateway.errors import ConnectFailed
 from app.gateway.health import HealthBoard
 from app.gateway.prober import (
     INQUIRY_INTERVAL,
-    LEASE,
+    LEASE_MARGIN,
+    PROBE_LIMIT,
     RECHECK,
     REFRESH,
     Prober,
@@ -79,6 +80,34 @@ def test_a_probe_has_two_seconds(a_prober):
     assert limits == [2.0]
 
 
+def test_the_time_of_a_probe_and_its_lease_are_a_setting(board, shared, clock):
+    limits = []
+    probes = {"madre": lambda budget: limits.append(budget.remaining())}
+    prober, other = (
+        Prober(board, probes, shared, limit=7.0, clock=clock) for _ in range(2)
+    )
+
+    prober.probe("madre")
+    clock.advance(2 * REFRESH)
+    assert prober.take_due() == ["madre"]
+    clock.advance(7.0 + LEASE_MARGIN - 0.1)
+    assert other.take_due() == []
+    clock.advance(0.1)
+
+    assert limits == [7.0]
+    assert other.take_due() == ["madre"]
+    prober.stop()
+    other.stop()
+
+
+def test_one_without_a_probe_is_never_asked_and_never_said_to_be_dead(a_prober, board):
+    prober = a_prober()
+
+    assert prober.take_due() == ["switch"]
+    assert not prober.inquire("unprobed").done()
+    assert board.verdict("unprobed") is None
+
+
 def test_healthy_upstreams_are_asked_before_the_verdict_expires(a_prober, board, clock):
     prober = a_prober()
     assert prober.take_due() == ["switch"]
@@ -132,7 +161,7 @@ def test_the_probe_of_one_that_died_is_made_by_the_next(a_prober, clock):
     dying, other = a_prober(), a_prober()
     assert dying.take_due() == ["switch"]
 
-    clock.advance(LEASE - 0.1)
+    clock.advance(PROBE_LIMIT + LEASE_MARGIN - 0.1)
     assert other.take_due() == []
     clock.advance(0.1)
 

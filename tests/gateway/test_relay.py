@@ -10,6 +10,7 @@ from app.gateway.errors import (
     Interrupted,
     NobodyAnswered,
     Refused,
+    StreamLimit,
 )
 from app.gateway.handler import Outcome, ReplyStream
 from app.gateway.routing import ChatRouter
@@ -93,7 +94,7 @@ class TestLive:
         endings = []
 
         class Other(FakeUpstream):
-            def open(self, request, budget):
+            def open(self, request, budget, turn=None):
                 stream = super().open(request, budget)
                 stream.on_end(lambda s: endings.append((s.outcome, s.error)))
                 return stream
@@ -192,6 +193,31 @@ class TestLive:
 
         assert second.calls == 0
 
+    def test_who_goes_on_has_the_whole_time_again(self, first, second, clock):
+        class Late(FakeUpstream):
+            def _speak(self):
+                yield Delta("One ")
+                clock.advance(100)
+                raise CUT
+
+        router = ChatRouter([Late("late", clock=clock), second], clock)
+        budget = Budget(36, clock=clock).streaming(600)
+
+        reply = router.open(a_request(stream=True), budget).collect()
+
+        assert reply.text == "One two three"
+        assert second.limits == [30.0]
+
+    def test_our_own_limit_ends_it_and_nobody_goes_on(self, open_stream, first, second):
+        first.breaks_with = StreamLimit()
+        stream = open_stream()
+
+        with pytest.raises(StreamLimit):
+            stream.collect()
+
+        assert second.calls == 0
+        assert faults(stream.reply) == [("first", "stream_limit")]
+
     def test_a_reader_who_leaves_is_not_gone_on_for(self, open_stream, first, second):
         first.breaks_with = CallerGone()
         stream = open_stream()
@@ -209,7 +235,7 @@ class TestLive:
         closed = []
 
         class Talking(FakeUpstream):
-            def open(self, request, budget):
+            def open(self, request, budget, turn=None):
                 reply = ChatReply("", self.name, "m")
                 deltas = iter([Delta("a"), Delta("b")])
                 return ReplyStream(deltas, reply, lambda: closed.append(self.name))
@@ -225,7 +251,7 @@ class TestLive:
 
     def test_the_facts_are_those_of_whoever_answered(self, open_stream, first, clock):
         class Counting(FakeUpstream):
-            def open(self, request, budget):
+            def open(self, request, budget, turn=None):
                 stream = super().open(request, budget)
                 facts = {"model": "m2", "usage": Usage(3, 4), "finish_reason": "length"}
                 stream.on_end(lambda s: s.annotate(**facts))
@@ -245,7 +271,7 @@ class TestLive:
         limits = []
 
         class Watching(FakeUpstream):
-            def open(self, request, budget):
+            def open(self, request, budget, turn=None):
                 limits.append(budget)
                 return super().open(request, budget)
 
@@ -258,7 +284,7 @@ class TestLive:
 
     def test_until_it_has_begun_it_may_not(self, second, clock):
         class Silent(FakeUpstream):
-            def open(self, request, budget):
+            def open(self, request, budget, turn=None):
                 clock.advance(18.1)  # its share, of 36 s for two that want 30 each
                 budget.check()
 

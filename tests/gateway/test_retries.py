@@ -8,12 +8,11 @@ from app.gateway.errors import (
     ContentFiltered,
     ContextTooLong,
     NoAnswer,
-    NobodyAnswered,
     Refused,
 )
 from app.gateway.retries import Repeating, RetryAllowance
 from app.gateway.routing import ChatRouter
-from tests.fakes import FakeUpstream, a_request
+from tests.fakes import FakeUpstream, Unguarded, a_request
 
 
 @pytest.fixture
@@ -91,6 +90,26 @@ def test_a_hiccup_is_asked_again_once(ask, vllm, hiccup):
     assert len(caught.value.attempts) == 2
 
 
+def test_a_hiccup_may_ask_for_a_rest_too(ask, vllm, clock):
+    vllm.fail(Refused("http_5xx", status=503, retry_after=2))
+    began = clock()
+
+    ask()
+
+    assert vllm.calls == 2
+    assert 2 <= clock() - began <= 2.5
+
+
+@pytest.mark.parametrize("after", [29.5, 60])
+def test_a_hiccup_whose_rest_does_not_fit_is_not_asked_again(ask, vllm, after):
+    vllm.fail(Refused("http_5xx", status=503, retry_after=after))
+
+    with pytest.raises(Refused):
+        ask()
+
+    assert vllm.calls == 1
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -164,8 +183,8 @@ class TestOneRequest:
     @pytest.fixture
     def ask(self, repeat, upstreams, clock):
         def ask(count, **options):
-            chosen = [repeat(u, **options) for u in upstreams[:count]]
-            router = ChatRouter(chosen, clock, wait=clock.advance)
+            chosen = [Unguarded(repeat(u, **options)) for u in upstreams[:count]]
+            router = ChatRouter(chosen, clock)
             return router.open(a_request(), Budget(300, clock=clock)).collect()
 
         return ask
@@ -191,20 +210,9 @@ class TestOneRequest:
         assert reply.upstream == "c"
         assert len(reply.attempts) == 6
 
-    def test_ends_after_six_upstreams_that_saw_it(self, ask, upstreams):
-        for upstream in upstreams:
-            upstream.fail(BadReply("schema"))
-
-        with pytest.raises(Exception, match="upstream_unavailable") as caught:
-            ask(8)
-
-        assert len(caught.value.attempts) == 6
-
-    @pytest.mark.parametrize("count", [5, 6])
-    def test_reaches_a_healthy_one_behind_as_soon_as_it_may(
-        self, ask, upstreams, clock, count
-    ):
-        """Four within three seconds, six in all, whoever they were."""
+    @pytest.mark.parametrize("count", [5, 8])
+    def test_reaches_a_healthy_one_behind_at_once(self, ask, upstreams, clock, count):
+        """Nobody is refused while an upstream is left untried, however many failed."""
         for upstream in upstreams[: count - 1]:
             upstream.fail(BadReply("schema"))
         began = clock()
@@ -212,38 +220,7 @@ class TestOneRequest:
         reply = ask(count)
 
         assert reply.upstream == upstreams[count - 1].name
-        assert clock() - began == pytest.approx(3)
-
-    def test_does_not_wait_for_a_next_one_that_could_not_answer(
-        self, repeat, upstreams, clock
-    ):
-        for upstream in upstreams:
-            upstream.fail(BadReply("schema"))
-        began = clock()
-        router = ChatRouter(upstreams, clock, wait=clock.advance)
-
-        with pytest.raises(NobodyAnswered) as caught:
-            router.open(a_request(), Budget(3.5, clock=clock))
-
-        assert len(caught.value.attempts) == 4
         assert clock() == began
-
-    def test_is_not_pursued_for_a_caller_who_leaves_meanwhile(self, upstreams, clock):
-        for upstream in upstreams:
-            upstream.fail(BadReply("schema"))
-        left_at = clock() + 1
-
-        def check():
-            if clock() >= left_at:
-                raise CallerGone
-
-        router = ChatRouter(upstreams, clock, wait=clock.advance)
-
-        with pytest.raises(CallerGone) as caught:
-            router.open(a_request(), Budget(36, check, clock=clock))
-
-        assert len(caught.value.attempts) == 4
-        assert clock() - left_at <= 0.25
 
     def test_does_not_count_upstreams_that_never_saw_it(self, ask, upstreams):
         for upstream in upstreams[:7]:
@@ -259,18 +236,18 @@ class TestOverTime:
     def test_a_quiet_gateway_may_retry_a_few_times_in_ten_seconds(
         self, allowance, clock
     ):
-        assert self.count(allowance, 9) == 3
+        assert self.count(allowance, 19) == 10
 
         clock.advance(9)
-        assert self.count(allowance, 9) == 0
+        assert self.count(allowance, 19) == 0
         clock.advance(2)
-        assert self.count(allowance, 9) == 3
+        assert self.count(allowance, 19) == 10
 
-    def test_a_busy_one_may_retry_a_tenth_of_its_calls(self, allowance):
+    def test_a_busy_one_may_retry_a_fifth_of_its_calls(self, allowance):
         for _ in range(200):
             allowance.note_call()
 
-        assert self.count(allowance, 99) == 20
+        assert self.count(allowance, 99) == 40
 
     def test_an_outage_does_not_multiply_the_calls(self, repeat, clock):
         upstream = FakeUpstream("vllm", clock=clock)
@@ -282,4 +259,4 @@ class TestOverTime:
             with pytest.raises(Refused):
                 asked.open(a_request(), Budget(30, clock=clock))
 
-        assert upstream.calls <= 1100 + 3
+        assert upstream.calls <= 1200 + 10

@@ -112,7 +112,7 @@ def test_the_name_of_an_upstream_is_no_model_to_ask_for(upstreams, clock):
     asked_for = []
 
     class Listening(FakeUpstream):
-        def open(self, request, budget):
+        def open(self, request, budget, turn=None):
             asked_for.append(request.model)
             return super().open(request, budget)
 

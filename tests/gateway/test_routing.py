@@ -68,13 +68,13 @@ def test_a_failing_upstream_hands_over_to_the_next(router, switch, clock, error)
 def test_a_request_that_is_itself_at_fault_is_not_asked_again(
     router, switch, madre, clock
 ):
-    switch.fail(CallerFault("upstream_rejected", status=422))
+    switch.fail(CallerFault("upstream_rejected", status=400))
 
     with pytest.raises(CallerFault) as caught:
         ask(router, clock)
 
     assert madre.calls == 0
-    assert [a.status for a in caught.value.attempts] == [422]
+    assert [a.status for a in caught.value.attempts] == [400]
 
 
 def test_a_caller_who_left_is_not_answered_by_anybody_else(

@@ -17,3 +17,15 @@ def test_a_transition_is_a_record_found_by_the_chat_that_caused_it():
     assert intent.opened_at == closing.closed_at == 1_700_000_000.0
     assert (closing.outcome, closing.code) == ("event", "circuit_half_open")
     assert closing.provider == "switch"
+    assert intent.request == "{}"
+
+
+def test_a_circuit_of_one_caller_names_that_caller():
+    trail = FakeTrail()
+
+    RecordedTransitions(trail)(
+        Transition("switch", Phase.CLOSED, Phase.OPEN, until=9.0, caller="mallory")
+    )
+
+    ((intent, _),) = trail.closed
+    assert intent.request == '{"caller": "mallory"}'

@@ -1,14 +1,24 @@
 """The hash chain, and that each way of tampering with it shows."""
 
+import hmac
 import sqlite3
 from threading import Event, Thread
 
 import pytest
 
 from app.gateway.audit import Query
-from app.storage.chain import GENESIS, ClockWatch, Head, head_mac, link, seal
+from app.storage.chain import (
+    GENESIS,
+    ClockWatch,
+    Head,
+    head_mac,
+    intent_mac,
+    is_signed_intent,
+    link,
+    seal,
+)
 from app.storage.errors import StoreFailed
-from app.storage.records import Draft
+from app.storage.records import Draft, open_draft, opened
 from app.storage.trail import open_reader, open_trail, verify_trail
 from tests.storage.making import an_intent, record_one, until
 
@@ -47,6 +57,9 @@ def test_a_trail_that_is_not_there_is_no_bug(url):
     ("tampering", "first_bad"),
     [
         ("UPDATE records SET reply = '{}' WHERE seq = 3", 3),
+        ("UPDATE records SET reply = x'7b7d' WHERE seq = 3", 3),
+        ("UPDATE records SET reply = CAST(x'ff' AS TEXT) WHERE seq = 3", 3),
+        ("UPDATE records SET digest = 'text' WHERE seq = 3", 3),
         ("UPDATE records SET opened_at = opened_at + 1 WHERE seq = 2", 2),
         ("UPDATE records SET code = '' WHERE seq = 1", 1),
         ("UPDATE records SET clock_step = 3.0 WHERE seq = 4", 4),
@@ -124,6 +137,8 @@ def test_sealed_records_refuse_change_and_no_record_can_be_deleted(five_records,
         sql("DELETE FROM records WHERE seq = 2")
 
 
+NOT_SIGNED = "is open and not signed: forged, or of before an upgrade"
+SIGNED_BY_OTHERS = "is open and holds what was not signed by us"
 FORGED = (
     "INSERT INTO records (id, correlation_id, session_id, caller, route, opened_at,"
     " request, worker, {0}) VALUES ('forged', 'c', 's', 'operator', 'chat', 1.0,"
@@ -139,6 +154,11 @@ FORGED = (
         ("outcome, seq", "'completed', 0", 0, "is not of the chain"),
         ("outcome, seq", "'completed', -3", -3, "is not of the chain"),
         ("outcome, seq", "'completed', 'last'", "last", "is not of the chain"),
+        ("seq", "NULL", None, NOT_SIGNED),
+        ("mac", "x'00'", None, SIGNED_BY_OTHERS),
+        ("mac", "zeroblob(32)", None, SIGNED_BY_OTHERS),
+        ("mac", "'text'", None, SIGNED_BY_OTHERS),
+        ("mac", "1000000000000", None, SIGNED_BY_OTHERS),
         ("outcome", "'completed'", None, "has no place in the chain"),
         ("reply", "'{}'", None, "has no place in the chain"),
         ("digest", "x'00'", None, "has no place in the chain"),
@@ -189,13 +209,40 @@ def test_a_key_from_the_settings_leaves_no_key_file(url, path):
 
 
 def test_only_the_first_sealed_row_carries_a_clock_step():
-    drafts = [Draft((n,), b"%d" % n if n else None) for n in range(3)]
+    drafts = [Draft((n,), b"%d" % n, is_open=n == 0) for n in range(3)]
 
     rows, head = seal(drafts, GENESIS, b"key", now=9.0, clock_step=-5.0)
 
-    assert rows[0] == (0, None, None, None)
+    assert rows[0] == (0, None, None, None, intent_mac(b"key", b"0"))
     assert [row[1:3] for row in rows[1:]] == [(-5.0, 1), (None, 2)]
+    assert [row[4] for row in rows[1:]] == [None, None]
     assert head == Head(2, link(b"key", rows[1][3], 2, None, b"2"), 9.0)
+
+
+def test_an_intent_is_signed_with_all_it_says():
+    opening = opened(an_intent(), "worker")
+    mac = intent_mac(b"key", open_draft(opening).content)
+    assert is_signed_intent(b"key", opening, mac)
+
+    for column, value in enumerate(opening):
+        for other in ("x", b"x", None, 2**70, str(value).encode()):
+            changed = (*opening[:column], other, *opening[column + 1 :])
+            assert not is_signed_intent(b"key", changed, mac)
+    assert not is_signed_intent(b"yek", opening, mac)
+
+
+def test_no_other_signature_of_our_key_passes_for_that_of_an_intent():
+    opening = opened(an_intent(), "worker")
+    content = open_draft(opening).content
+    _, head = seal([Draft(opening, content)], GENESIS, b"key", now=9.0)
+
+    others = (
+        head.digest,
+        head_mac(b"key", head),
+        hmac.digest(b"key", content, "sha256"),
+    )
+
+    assert not any(is_signed_intent(b"key", opening, other) for other in others)
 
 
 def test_a_head_is_signed_with_all_it_says():

@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from app.storage.errors import UnusableDatabase
 from app.storage.reader import Record
 from app.storage.records import closed_draft, interrupted, opened
-from app.storage.schema import COLUMNS, metadata
+from app.storage.schema import COLUMNS, CONTENT, RECORD, metadata
 from app.storage.trail import open_trail, verify_trail
 from tests.storage.making import a_closing, an_intent, record_one, run_python
 
@@ -30,9 +30,9 @@ def test_rows_drafts_and_records_have_the_columns_of_the_table():
 
     draft = closed_draft(opening, interrupted(0.0))
 
-    assert len(draft.values) == len(COLUMNS) - 3
-    assert tuple(Record.__dataclass_fields__) == COLUMNS
-    assert COLUMNS[-3:] == ("clock_step", "seq", "digest")
+    assert len(draft.values) == len(CONTENT)
+    assert tuple(Record.__dataclass_fields__) == RECORD
+    assert (*CONTENT, "clock_step", "seq", "digest", "mac") == COLUMNS
 
 
 def test_a_record_reads_back_as_it_was_given(trail, reader):

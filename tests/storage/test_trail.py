@@ -127,6 +127,24 @@ def test_an_id_that_is_taken_is_refused_and_the_first_record_stays(trail, reader
     assert "Paris" in reader.get(first.id).reply
 
 
+def test_a_chat_whose_ending_cannot_be_set_can_be_closed_another_way(
+    trail, reader, caplog
+):
+    intent = an_intent()
+    trail.begin(intent)
+    odd = a_closing(duration=None)
+
+    with pytest.raises(TypeError):
+        trail.finish(intent, odd, 10.0)
+    trail.note(intent, odd)
+    trail.note(intent, a_closing(outcome="failed"))
+
+    until(lambda: reader.get(intent.id))
+    trail.close()
+    assert reader.get(intent.id).outcome == "failed"
+    assert "refused" not in caplog.text  # no row of the intent came after that
+
+
 def test_records_that_were_queued_are_written_when_the_trail_closes(url, reader):
     trail = open_trail(url)
     noted = [an_intent() for _ in range(700)]

@@ -179,9 +179,8 @@ class TestEachFault:
         assert_nothing_leaks(answer)
 
 
-@pytest.mark.parametrize("fault", ["reject_400", "reject_422"])
-def test_row_29_a_rejected_request_is_not_asked_again(gateway, upstreams, fault):
-    upstreams["switch"].break_with(fault)
+def test_row_29_a_faulty_request_is_not_asked_again(gateway, upstreams):
+    upstreams["switch"].break_with("reject_400")
 
     answer, took, record = gateway.ask()
 
@@ -190,6 +189,27 @@ def test_row_29_a_rejected_request_is_not_asked_again(gateway, upstreams, fault)
     assert faults_of(record) == ["upstream_rejected"]
     assert gateway.services.health.verdict("switch").is_healthy
     assert took < NOISE
+    assert_nothing_leaks(answer)
+
+
+def test_what_one_rejects_another_may_take(gateway, upstreams):
+    upstreams["switch"].break_with("reject_422")
+
+    answer, _, record = gateway.ask()
+
+    assert (answer.status_code, answer.json["provider"]) == (200, "madre")
+    assert faults_of(record) == ["upstream_rejected", None]
+    assert gateway.services.guards["switch"].obstacle() is None
+
+
+def test_what_all_reject_is_the_callers_to_mend(gateway, upstreams):
+    for upstream in upstreams.values():
+        upstream.break_with("reject_422")
+
+    answer, _, record = gateway.ask()
+
+    assert (answer.status_code, answer.json["code"]) == (502, "upstream_rejected")
+    assert faults_of(record) == ["upstream_rejected", "upstream_rejected"]
     assert_nothing_leaks(answer)
 
 

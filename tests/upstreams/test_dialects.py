@@ -12,6 +12,7 @@ from app.gateway.errors import (
     ConnectFailed,
     NoAnswer,
     Refused,
+    Rejected,
     UpstreamError,
 )
 from app.sandbox.server import SandboxServer
@@ -132,7 +133,7 @@ FAULTS = {
     "http_status": (Refused, "http_5xx"),
     "unauthorized": (Refused, "upstream_auth"),
     "reject_400": (CallerFault, "upstream_rejected"),
-    "reject_422": (CallerFault, "upstream_rejected"),
+    "reject_422": (Rejected, "upstream_rejected"),
 }
 
 
@@ -220,6 +221,14 @@ class TestPing:
         seen = server.requests[-1]
         assert (seen.method, seen.path, server.chats) == ("GET", "/health", 0)
         assert seen.header("x-vx11-token") == ""
+
+    def test_it_may_have_a_path_of_its_own_on_the_server(self, kind, server, transport):
+        behind = adapter(kind, f"{server.url}/base", transport, health="/alive?deep=1")
+
+        behind.ping(Budget(2.0))
+
+        assert server.requests[-1].path.partition("?")[0] == "/alive"
+        assert server.requests[-1].header("x-vx11-token") == ""
 
     @pytest.mark.parametrize("status", [200, 302, 401, 404, 429])
     def test_any_answer_below_500_is_a_sign_of_life(self, status, upstream, server):

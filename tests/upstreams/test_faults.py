@@ -11,6 +11,7 @@ from app.gateway.errors import (
     CallerFault,
     NoAnswer,
     Refused,
+    Rejected,
     may_fail_over,
 )
 from tests.upstreams.raw_server import JSON_HEAD, OK, Stopwatch, answering, serving
@@ -165,7 +166,8 @@ STATUSES = [
     *[(status, BadReply, "redirect") for status in (301, 302, 303, 304, 307, 308)],
     *[(status, Refused, "http_5xx") for status in (500, 502, 503, 504, 599)],
     *[(status, Refused, "upstream_auth") for status in (401, 403)],
-    *[(status, CallerFault, "upstream_rejected") for status in (400, 413, 422)],
+    (400, CallerFault, "upstream_rejected"),
+    *[(status, Rejected, "upstream_rejected") for status in (413, 422)],
     *[(status, BadReply, "bad_status") for status in (201, 204, 404, 405, 418)],
     (429, Refused, "rate_limited"),
 ]
@@ -181,18 +183,22 @@ def test_a_status_has_one_meaning(status, kind, fault, serve, transport):
     assert (caught.value.fault, caught.value.status) == (fault, status)
 
 
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 529])
 @pytest.mark.parametrize(
     ("header", "rest"),
     [
         (b"Retry-After: 7\r\n", 7.0),
+        (b"Retry-After: 20.5\r\n", 20.5),
         (b"Retry-After: 3600\r\n", 60.0),
         (b"Retry-After: Wed, 21 Oct 2099 07:28:00 GMT\r\n", 60.0),
         (b"Retry-After: soon\r\n", None),
         (b"", None),
     ],
 )
-def test_a_full_upstream_is_not_waited_for_but_rested(header, rest, serve, transport):
-    answer = b"HTTP/1.1 429 X\r\n%sContent-Length: 0\r\n\r\n" % header
+def test_a_full_upstream_is_not_waited_for_but_rested(
+    status, header, rest, serve, transport
+):
+    answer = b"HTTP/1.1 %d X\r\n%sContent-Length: 0\r\n\r\n" % (status, header)
 
     with Stopwatch() as watch, pytest.raises(Refused) as caught:
         transport.post(serve(answering(answer)).url, b"{}", {}, Budget(5.0))

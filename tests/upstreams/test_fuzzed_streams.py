@@ -1,6 +1,7 @@
 """No stream that was cut is ever shown as a complete answer."""
 
 import json
+import os
 import socket
 
 import pytest
@@ -11,16 +12,19 @@ from app.gateway.budget import Budget
 from app.gateway.chat import StreamMode
 from app.gateway.errors import BadReply, Interrupted, UpstreamError
 from app.gateway.routing import ChatRouter
+from app.upstreams.openai_chunks import ANYTHING, Wanted
 from app.upstreams.openai_stream import StreamedReply
 from app.upstreams.openai_wire import Limits, OpenAIUpstream
 from app.upstreams.transport import Transport
-from tests.fakes import FakeUpstream, a_request
+from tests.fakes import FakeUpstream, Unguarded, a_request
 from tests.upstreams.fuzzed import fuzzed
+from tests.upstreams.fuzzed_ends import FAILURE, RESET, fuzzed_end
 from tests.upstreams.raw_server import RawServer
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 FALLBACK = "The fallback's own words"
 SEEDS = st.integers(0, 2**32)
+ENDS = int(os.environ.get("VX11_FUZZED_STREAMS", "1000"))
 
 
 class FakeExchange:
@@ -43,11 +47,11 @@ class FakeExchange:
             raise BadReply("truncated")
 
 
-def read(stream):
+def read(stream, wanted=ANYTHING):
     """What was said, and whether it was said to be complete."""
     budget = Budget(30)
     exchange = FakeExchange(stream.pieces, stream.is_cut)
-    reply = StreamedReply(exchange, budget, budget, 10.0, 1)
+    reply = StreamedReply(exchange, budget, budget, 10.0, wanted)
     said = []
     try:
         reply.begin()
@@ -76,8 +80,38 @@ def test_the_streams_are_of_all_kinds():
 
     complete = sum(is_complete for _, _, is_complete in seen)
     broken = sum(bool(said) and not is_complete for _, said, is_complete in seen)
-    assert complete > 200
+    assert complete > 150
     assert broken > 100
+
+
+@pytest.mark.parametrize("as_text", [True, False], ids=["as text", "openai"])
+def test_whatever_the_reasons_say_a_cut_answer_is_cut_and_a_whole_one_is_whole(as_text):
+    """VX11_FUZZED_STREAMS=10000 tries so many."""
+    seen = {"cut": 0, "whole": 0}
+    for seed in range(ENDS):
+        stream = fuzzed_end(seed)
+
+        said, is_complete = read(stream, Wanted(as_text=as_text))
+
+        assert is_complete == stream.is_whole, seed
+        assert said == stream.text if is_complete else stream.text.startswith(said)
+        seen["whole" if is_complete else "cut"] += 1
+
+    assert min(seen.values()) > ENDS / 5
+
+
+def test_the_ends_are_of_all_kinds():
+    streams = [fuzzed_end(seed) for seed in range(1000)]
+    with_reason = [s for s in streams if b'"stop"' in b"".join(s.pieces)]
+
+    for kind in (
+        [s for s in streams if s.end == RESET and s.is_whole],
+        [s for s in with_reason if s.end == RESET and not s.is_whole],
+        [s for s in with_reason if s.end == FAILURE],
+        [s for s in streams if s.calls and s.is_whole],
+        [s for s in streams if s.text.endswith(" late") and s.is_whole],
+    ):
+        assert len(kind) > 10
 
 
 def speak(peer):
@@ -108,7 +142,9 @@ def wired():
 
 @pytest.mark.parametrize("mode", StreamMode, ids=lambda mode: mode.value)
 def test_end_to_end_an_answer_is_whole_or_is_an_error(wired, mode):
-    router = ChatRouter([wired, FakeUpstream("fallback", deltas=(FALLBACK,))])
+    router = ChatRouter(
+        [Unguarded(wired), FakeUpstream("fallback", deltas=(FALLBACK,))]
+    )
     errors = 0
     for seed in range(500):
         request = a_request(str(seed), stream=True, stream_mode=mode)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from app.gateway.blame import Blame, blame
 from app.gateway.budget import Budget
-from app.gateway.errors import BadReply, ConnectFailed, NeverSent, counts_against
+from app.gateway.errors import BadReply, ConnectFailed, NeverSent
 from app.upstreams.transport import Transport
 from tests.upstreams.raw_server import OK, answering, serving
 
@@ -190,5 +191,5 @@ def test_running_out_of_descriptors_is_not_held_against_the_upstream(serve, tran
     with no_descriptors_left(), pytest.raises(NeverSent) as caught:
         ask(transport, server.url)
 
-    assert not counts_against(caught.value)
+    assert blame(caught.value) is Blame.NOBODY
     assert ask(transport, server.url).status == 200

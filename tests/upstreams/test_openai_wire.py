@@ -24,7 +24,7 @@ from app.sandbox.openai import OpenAI, Voice
 from app.sandbox.server import SandboxServer
 from app.upstreams.openai_wire import Limits, OpenAIUpstream
 from tests.fakes import a_request
-from tests.upstreams.raw_server import answering
+from tests.upstreams.raw_server import answering, serving
 
 KEY = "sk-canary-0123456789"
 WORDS = [f"wörd{i}" for i in range(60)]
@@ -175,12 +175,18 @@ class TestWhole:
         assert [c["index"] for c in reply.choices] == [0, 1, 2]
 
     @pytest.mark.parametrize(
-        "fault", ["reply_empty", "reply_blank", "reply_null", "reply_number"]
+        ("fault", "meaning"),
+        [
+            ("reply_empty", "empty"),
+            ("reply_blank", "empty"),
+            ("reply_null", "empty"),
+            ("reply_number", "schema"),
+        ],
     )
-    def test_what_is_no_text_is_no_answer(self, upstream, server, fault):
+    def test_what_is_no_text_is_no_answer(self, upstream, server, fault, meaning):
         server.break_with(fault)
 
-        with pytest.raises(BadReply, match="schema"):
+        with pytest.raises(BadReply, match=meaning):
             ask(upstream)
 
     @pytest.mark.parametrize(
@@ -381,9 +387,9 @@ class TestStreamed:
         [
             ((), "truncated"),
             ((chunk(role="assistant"),), "truncated"),
-            ((b"[DONE]",), "schema"),
-            ((chunk("", "stop"), b"[DONE]"), "schema"),
-            ((chunk(" "), chunk("\n", "stop"), b"[DONE]"), "schema"),
+            ((b"[DONE]",), "empty"),
+            ((chunk("", "stop"), b"[DONE]"), "empty"),
+            ((chunk(" "), chunk("\n", "stop"), b"[DONE]"), "empty"),
             ((chunk("Hi"), chunk("there")), "truncated"),
             ((chunk("Hi", "error"), b"[DONE]"), "upstream_error"),
             ((b'{"choices": "none"}', b"[DONE]"), "schema"),
@@ -395,10 +401,10 @@ class TestStreamed:
         with pytest.raises((BadReply, Interrupted), match=meaning):
             read(raw, *chunks)
 
-    def test_thoughts_are_passed_on_but_are_no_answer(self, raw):
+    def test_thoughts_alone_are_no_text(self, raw):
         thought = chunk(reasoning_content="hm")
 
-        with pytest.raises((BadReply, Interrupted), match="schema"):
+        with pytest.raises((BadReply, Interrupted), match="empty"):
             read(raw, thought, chunk(reason="stop"), b"[DONE]")
 
     def test_thoughts_before_an_answer_are_passed_on(self, serve, adapt):
@@ -464,6 +470,15 @@ class TestHealth:
         (request,) = server.requests
         assert (request.method, request.path) == ("GET", "/v1/models")
         assert server.chats == 0
+
+    def test_it_may_have_a_path_of_its_own_and_the_key_is_shown(self, adapt, serve):
+        server = serve(serving)
+        upstream = adapt(server.url, api_key="sk-own", health="/health/readiness")
+
+        upstream.ping(Budget(2))
+
+        assert server.requests[0].startswith(b"GET /health/readiness HTTP/1.1\r\n")
+        assert b"Authorization: Bearer sk-own" in server.requests[0]
 
     def test_a_server_in_trouble_is_not_alive(self, upstream, server):
         server.break_with("http_status", status=503, path="*")
@@ -644,9 +659,9 @@ class TestToldAsText:
         ids=str,
     )
     def test_an_answer_without_text_is_none(self, answers, raw, reason, said):
-        with pytest.raises(BadReply, match="schema"):
+        with pytest.raises(BadReply, match="empty"):
             answers(message(reason, **said))
-        with pytest.raises(BadReply, match="schema"):
+        with pytest.raises(BadReply, match="empty"):
             raw(chunk(**said), chunk(reason=reason), DONE)
 
     def test_what_a_filter_took_is_told_as_that(self, answers, raw):
@@ -674,7 +689,7 @@ class TestToldAsText:
         raw(chunk(reasoning_content="hm"), route="openai")
 
     def test_for_them_too_zero_width_is_nothing(self, answers):
-        with pytest.raises(BadReply, match="schema"):
+        with pytest.raises(BadReply, match="empty"):
             answers(message(content="\u200b"), route="openai")
 
 
@@ -736,12 +751,10 @@ def test_a_model_without_a_usable_name_is_called_as_it_was_asked(answers, raw, n
     assert told.collect().model == "wanted"
 
 
-def test_tool_calls_of_no_shape_are_passed_on_where_they_were_to_be_streamed(answers):
-    stream = answers(
-        message("tool_calls", tool_calls=["x"]), stream=True, route="openai"
-    )
-
-    assert next(stream).choices[0]["delta"]["tool_calls"] == ["x"]
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "to be streamed"])
+def test_tool_calls_of_no_shape_are_none(answers, stream):
+    with pytest.raises(BadReply, match="bad_tool_call"):
+        answers(message("tool_calls", tool_calls=["x"]), stream=stream, route="openai")
 
 
 FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\n"
@@ -766,3 +779,86 @@ def test_a_403_is_about_our_key_unless_it_is_the_filters(serve, adapt, error, ki
 
     fault = "content_filter" if kind is ContentFiltered else "upstream_auth"
     assert (type(caught.value), caught.value.fault) == (kind, fault)
+
+
+class TestWithoutWords:
+    """At OpenAI's door, an answer without a word may be one all the same."""
+
+    @pytest.mark.parametrize(
+        ("extra", "reason", "is_answer"),
+        [
+            ({"max_tokens": 1}, "length", True),
+            ({"max_tokens": 1}, "stop", True),
+            ({"max_completion_tokens": 4096}, "length", True),
+            ({"stop": ["H"]}, "stop", True),
+            ({"max_tokens": 4096}, "stop", False),
+            ({"max_tokens": 1}, "tool_calls", False),
+            ({"max_tokens": 1}, "odd", False),
+            ({"max_tokens": "1", "stop": []}, "stop", False),
+            ({}, "length", False),
+            ({}, "stop", False),
+            ({}, "content_filter", True),
+        ],
+        ids=str,
+    )
+    def test_if_the_request_may_have_made_it_so(
+        self, answers, raw, extra, reason, is_answer
+    ):
+        ask = {"route": "openai", "extra": extra}
+        if is_answer:
+            for got in (
+                answers(message(reason, content=""), **ask).collect(),
+                read(raw, chunk("", role="assistant"), chunk(reason=reason), **ask),
+            ):
+                assert (got.text, got.finish_reason) == ("", reason)
+            return
+        with pytest.raises(BadReply, match="empty"):
+            answers(message(reason, content=""), **ask)
+        with pytest.raises(BROKEN, match="empty"):
+            read(raw, chunk("", role="assistant"), chunk(reason=reason), DONE, **ask)
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            {"reasoning_content": "hm"},
+            {"thinking": "hm"},
+            {"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]},
+            {"images": [{"type": "image_url", "image_url": {"url": "data:,x"}}]},
+            {"audio": {"data": "UklGRg=="}},
+        ],
+        ids=str,
+    )
+    def test_if_it_holds_thoughts_a_picture_or_sound(self, answers, raw, said):
+        (name,) = said
+        whole = answers(message("stop", content=None, **said), route="openai").collect()
+        (delta,) = raw(chunk(**said), chunk(reason="stop"), DONE, route="openai")
+
+        assert whole.choices[0]["message"][name] == said[name]
+        assert delta.choices[0]["delta"][name] == said[name]
+
+    @pytest.mark.parametrize("reason", ["odd", None])
+    def test_thoughts_that_did_not_end_properly_are_none(self, answers, raw, reason):
+        said = {"reasoning_content": "hm"}
+
+        with pytest.raises(BadReply, match="empty"):
+            answers(message(reason, content=None, **said), route="openai")
+        with pytest.raises(BROKEN, match="empty"):
+            read(raw, chunk(**said), chunk(reason=reason), DONE, route="openai")
+
+
+@pytest.mark.parametrize("reason", ["stop", "tool_calls"])
+def test_whole_tool_calls_are_told_as_calls_and_half_ones_not_at_all(answers, reason):
+    half = [{"id": "c1", "function": {"name": "f", "arguments": '{"q": "te'}}]
+
+    whole = answers(message(reason, tool_calls=CALLS), route="openai").reply
+
+    assert whole.finish_reason == whole.choices[0]["finish_reason"] == "tool_calls"
+    with pytest.raises(BadReply, match="bad_tool_call"):
+        answers(message(reason, tool_calls=half), route="openai")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "to be streamed"])
+def test_one_choice_where_two_were_asked_for_is_told_as_it_is(answers, stream):
+    fields = {"stream": stream, "extra": {"n": 2}, "route": "openai"}
+
+    assert answers(message("stop", content="Hi"), **fields).collect().text == "Hi"

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.gateway.budget import Budget
-from app.gateway.errors import BadReply, CallerFault, NoAnswer
+from app.gateway.errors import BadReply, NoAnswer, Rejected
 from app.upstreams.connections import STALE_SHOWS
 from app.upstreams.transport import Transport
 from tests.upstreams.raw_server import JSON_HEAD, OK, answering, serving
@@ -191,7 +191,7 @@ def test_an_answer_that_comes_before_the_request_is_read_still_counts(serve, tra
 
     server = serve(impatient)
 
-    with pytest.raises(CallerFault) as caught:
+    with pytest.raises(Rejected) as caught:
         ask(transport, server, b"x" * 32_000_000)
 
     assert caught.value.status == 413

@@ -8,7 +8,13 @@ from app.gateway.chat import Priority
 from app.gateway.drain import Drain
 from app.gateway.errors import CallerGone, ShuttingDown
 from app.gateway.tokens import Caller
-from app.web.caller import budget_of, has_left, priority_of, waited
+from app.web.caller import (
+    budget_of,
+    has_left,
+    priority_of,
+    stream_seconds,
+    waited,
+)
 from app.web.errors import InvalidBody
 
 
@@ -70,6 +76,15 @@ def test_what_was_waited_is_used_up():
 
     assert 29 < budget.remaining() <= 31
     assert 5 <= monotonic() - budget.since < 7
+
+
+@pytest.mark.parametrize(
+    ("shown", "seconds"), [(None, 600.0), ("9000", 9.0), ("9999999", 600.0)]
+)
+def test_a_stream_lasts_as_long_as_the_setting_says_or_the_caller_asks(shown, seconds):
+    headers = {"X-Gateway-Deadline-Ms": shown} if shown else {}
+    with Flask("x").test_request_context(headers=headers):
+        assert stream_seconds(request, 600.0) == seconds
 
 
 class TestPriority:

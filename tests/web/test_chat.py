@@ -305,13 +305,15 @@ class TestFailure:
         assert (answer.status_code, answer.json["code"]) == (503, "audit_unavailable")
         assert switch.calls == 0
 
-    def test_a_bug_of_ours_tells_nothing(self, ask, switch):
-        switch.fail(KeyError("http://switch:8002/secret"))
+    def test_a_bug_in_our_adapters_tells_nothing(self, ask, switch, madre):
+        for upstream in (switch, madre):
+            upstream.fail(KeyError("http://switch:8002/secret"))
 
         answer = ask()
 
-        assert (answer.status_code, answer.json["code"]) == (500, "internal_error")
-        assert "switch" not in answer.text
+        assert answer.status_code == 503
+        assert answer.json["code"] == "upstream_unavailable"
+        assert "secret" not in answer.text
 
 
 class TestDeadline:

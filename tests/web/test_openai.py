@@ -44,7 +44,7 @@ def heard(switch):
     heard = []
 
     class Hears(type(switch)):
-        def open(self, request, budget):
+        def open(self, request, budget, turn=None):
             heard.append(request)
             return super().open(request, budget)
 
@@ -133,7 +133,7 @@ def speaks(upstream, deltas=HI, **facts):
     """Let a fake answer with these deltas and know these facts at the end."""
 
     class Speaks(type(upstream)):
-        def open(self, request, budget):
+        def open(self, request, budget, turn=None):
             stream = super().open(request, budget)
             stream.on_end(lambda s: s.annotate(**facts))
             return stream

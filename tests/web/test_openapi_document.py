@@ -19,6 +19,7 @@ from app.gateway.errors import (
     CallerFault,
     ConnectFailed,
     ContentFiltered,
+    Rejected,
     UnknownModel,
 )
 from app.gateway.rate_limits import FailedAuth, Unlimited
@@ -210,6 +211,7 @@ class TestAnswers:
             CallerFault("upstream_rejected"),
             ContentFiltered("content_filter"),
             UnknownModel("unknown_model"),
+            Rejected("upstream_rejected"),
             KeyError("a bug"),
         ],
         ids=lambda error: type(error).__name__,

@@ -6,6 +6,8 @@ from app.gateway.budget import Budget
 from app.gateway.chat import Priority
 from app.gateway.errors import Refused
 from app.gateway.gate import Gate, HostLoad, Limits, Load
+from app.gateway.health import HealthBoard
+from app.gateway.shared import InProcessState
 from app.gateway.tokens import ALL_SCOPES, Caller, Keyring, Token
 from app.services import PerProcess
 from app.web import make_app
@@ -52,6 +54,16 @@ def test_status_has_both_shapes_in_one_object(client, token, health):
         "reason": "read_timeout",
     }
     assert body["core_services"]["madre"]["status"] == "unknown"
+
+
+def test_one_that_is_never_probed_is_neither_up_nor_down(services, token):
+    board = HealthBoard(InProcessState(), unprobed=("switch",))
+    client = make_app(PerProcess(lambda: replace(services, health=board))).test_client()
+
+    known = client.get("/operator/api/status", headers=token).json["core_services"]
+
+    assert known["switch"] == {"status": "unprobed", "reason": "not probed"}
+    assert known["madre"]["status"] == "unknown"
 
 
 class TestObstacles:

@@ -13,6 +13,7 @@ from app.gateway.errors import (
     Interrupted,
     NoAnswer,
     NobodyAnswered,
+    StreamLimit,
 )
 from app.gateway.handler import Outcome
 from app.services import PerProcess
@@ -131,7 +132,7 @@ class TestEvents:
 
     def test_usage_is_told(self, ask, switch):
         class Counts(type(switch)):
-            def open(self, request, budget):
+            def open(self, request, budget, turn=None):
                 stream = super().open(request, budget)
                 stream.on_end(lambda s: s.annotate(usage=Usage(3, 4)))
                 return stream
@@ -249,7 +250,7 @@ class TestEnding:
 
         answer = ask()
 
-        assert events_of(answer)[-1].data["code"] == "internal_error"
+        assert events_of(answer)[-1].data["code"] == "reply_interrupted"
         assert "secret" not in answer.get_data(as_text=True)
 
     def test_a_caller_who_cannot_be_written_to_cancels_the_reply(
@@ -347,6 +348,44 @@ class TestFallingBehind:
         assert b"event: error" in error
 
 
+class Talkative(FakeUpstream):
+    """Keeps the budget that it is given."""
+
+    def open(self, request, budget):
+        self.budget = budget
+        return super().open(request, budget)
+
+
+class TestTime:
+    """How long the words of a stream may flow."""
+
+    @pytest.mark.parametrize(
+        ("headers", "least", "most"),
+        [
+            ({}, 590, 600),
+            ({"X-Gateway-Deadline-Ms": "20000"}, 10, 20),
+            ({"X-Gateway-Deadline-Ms": "99000"}, 90, 99),
+            ({"X-Gateway-Stream-Mode": "verified"}, 0, 30),
+        ],
+        ids=str,
+    )
+    def test_is_the_streams_own_unless_the_caller_asks_for_less(
+        self, ask, switch, headers, least, most
+    ):
+        switch.__class__ = Talkative
+
+        ask(headers=headers)
+
+        assert least < switch.budget.flowing(600).remaining() <= most
+
+    def test_of_what_began_in_time_is_told_at_its_end(self, ask, switch):
+        switch.breaks_with = StreamLimit()
+
+        *_, delta, error = events_of(ask())
+
+        assert (delta.name, error.data["code"]) == ("delta", "stream_limit")
+
+
 class TestChannel:
     @pytest.fixture
     def clock(self):
@@ -382,6 +421,20 @@ class TestChannel:
                 if sent:
                     break
             assert sent == [COMMENT]
+
+    @pytest.mark.parametrize(("lasting", "limit"), [(600, 5.0), (63, 3.0), (60, 0.2)])
+    def test_a_caller_may_take_his_time_as_long_as_the_stream_lasts(
+        self, clock, lasting, limit
+    ):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            channel = Channel(Budget(60, clock=clock).streaming(lasting), ours, clock)
+            channel.open(lambda data: None)
+            clock.advance(60)
+
+            channel.send(b"word")
+
+            assert ours.gettimeout() == pytest.approx(limit)
 
     def test_silence_is_filled_within_two_seconds(self, channel, clock):
         sent = []

@@ -62,7 +62,8 @@ function say(element, words) {
 
 function verdict({ status, reason, obstacle }) {
   if (status === "down") return `The gateway thinks it is down (${reason})`;
-  return `The gateway thinks it is ${status}${obstacle ? `, but passes it over: it ${obstacleWords(obstacle)}` : ""}`;
+  const known = status === "unprobed" ? "does not ask for its health" : `thinks it is ${status}`;
+  return `The gateway ${known}${obstacle ? `, but passes it over: it ${obstacleWords(obstacle)}` : ""}`;
 }
 
 const sentence = (name) => plain(faults.find((fault) => fault.name === name)?.sentence ?? name);

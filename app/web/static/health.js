@@ -45,7 +45,7 @@ async function status() {
   byId("load-note").hidden = scope !== "worker";
 }
 
-const STATES = { up: ["good", "Up"], down: ["bad", "Down"], unknown: ["", "Not known yet"] };
+const STATES = { up: ["good", "Up"], down: ["bad", "Down"], unknown: ["", "Not known yet"], unprobed: ["", "Not probed"] };
 
 /** One that is down says so by its status; what else keeps chats from it does not. */
 function stateOf({ status, obstacle }) {

@@ -31,6 +31,7 @@ const FAULTS = {
   upstream_rejected: "rejects the request",
   content_filter: "forbids it by a content policy",
   context_length: "can not read a conversation that long",
+  unsupported: "cannot do what was asked",
   unknown_model: "does not know that model",
   upstream_error: "said itself that it failed",
   redirect: "wanted to send us elsewhere",
@@ -38,17 +39,21 @@ const FAULTS = {
   // no answer that is one
   bad_json: "sent no proper JSON",
   bad_content_type: "sent something else than JSON",
+  bad_tool_call: "asked for a tool with half of a call",
   bad_encoding: "sent an encoding that was not asked for",
+  empty: "answered without a word",
   empty_body: "sent nothing",
   schema: "sent an answer of the wrong shape",
   protocol: "did not speak HTTP",
   too_large: "sent too much",
+  internal: "sent what we could not handle",
   diverged: "went on differently than it had begun",
   unfinished: "has only begun what was asked",
   needs_confirmation: "asks to be told that it may go on",
   // ended by something else
   client_gone: "was not waited for: the caller left",
   shutting_down: "was not waited for: the gateway was shutting down",
+  stream_limit: "spoke for longer than a stream may last",
   internal_error: "was not understood: the gateway made a mistake",
 };
 
@@ -71,6 +76,7 @@ const PROBLEMS = {
   unreachable: "The gateway can not be reached",
   invalid_request: "The request is not valid",
   shutting_down: "The gateway is shutting down",
+  stream_limit: "The answer took longer than a stream may last",
   content_filter: "A content policy forbids it",
   unsupported: "No upstream can do what was asked",
 };
@@ -79,8 +85,8 @@ export const faultWords = (fault) => FAULTS[fault] ?? `failed (${fault})`;
 export const problemWords = (code) => PROBLEMS[code] ?? "No answer";
 
 /** Why an upstream is passed over now, and for how long if that is known. */
-export const obstacleWords = ({ reason, for_s: wait }) =>
-  faultWords(reason) + (wait ? `, for another ${duration(wait)}` : "");
+export const obstacleWords = ({ reason, for_s: wait, for_one_caller: isForOne }) =>
+  faultWords(reason) + (isForOne ? " by one caller, whose chats failed" : "") + (wait ? `, for another ${duration(wait)}` : "");
 
 /** 0.0421 → "42 ms"; 5.03 → "5.03 s"; 240 → "4 min". */
 export function duration(seconds) {

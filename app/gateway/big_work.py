@@ -1,0 +1,39 @@
+"""BigWork: what is big is done one after the other, and in time or not at all.
+
+A megabyte costs the interpreter a quarter of a second. A dozen at once would be late
+all together, with everybody beside them, and would all be in memory.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from time import monotonic
+
+from app.gateway.budget import Clock
+
+BIG = 65536  # bytes; what is smaller takes less time than all else of a chat
+
+
+class TooLate(Exception):
+    """It cannot be done by the time by which it must be."""
+
+
+class BigWork:
+    """Lets one thread at a time do what is big. Threads may share it."""
+
+    def __init__(self, clock: Clock = monotonic) -> None:
+        self._clock = clock
+        self._lock = Lock()
+
+    @contextmanager
+    def take(self, size: int, seconds: float) -> Iterator[None]:
+        """Wait for a turn, if so many bytes need one; TooLate after so many seconds."""
+        if size < BIG:
+            yield
+            return
+        if not self._lock.acquire(timeout=max(0.0, seconds)):
+            raise TooLate
+        try:
+            yield
+        finally:
+            self._lock.release()

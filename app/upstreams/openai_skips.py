@@ -1,0 +1,37 @@
+"""What is in an event stream and is no chunk: whether it may be passed over."""
+
+from app.gateway.errors import BadReply
+
+# A malformed event is skipped if it cannot have held words of the answer. It can if
+# one of these is in it, or if it begins as the stream's own events do.
+SIGNS_OF_WORDS = (b"choices", b"delta", b"content", b"chat.completion", b"chatcmpl")
+BEGINNING = 8  # bytes: `{"id":"c`, say
+
+
+class Skips:
+    """Knows a stream's own events by how they begin. It belongs to one thread."""
+
+    def __init__(self) -> None:
+        self._likeness = b""  # once one came
+        self.are_any = False
+
+    def learn(self, own: bytes) -> None:
+        """Take in how one of the stream's own events looks."""
+        self._likeness = own[:BEGINNING]
+
+    def skip(self, odd: bytes, *, may_be_alien: bool = False) -> None:
+        """Pass over what is no chunk; BadReply if words may be lost with it.
+
+        A first event that is cut is taken for the stream's own; a whole object may
+        as well be somebody else's.
+        """
+        self.are_any = True
+        beginning = odd[:BEGINNING]
+        own = self._likeness or (b"" if may_be_alien else beginning)
+        is_alike = beginning.startswith(b"{") and own.startswith(beginning)
+        if is_alike or any(sign in odd for sign in SIGNS_OF_WORDS):
+            raise BadReply("protocol")
+
+    def skip_line(self, line: bytes) -> None:
+        """The same for a line that is no field; it may be a damaged one."""
+        self.skip(line[max(0, line.find(b"{")) :])
