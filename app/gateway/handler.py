@@ -34,9 +34,9 @@ class ReplyStream(Iterator[Delta]):
     It belongs to one thread. `reply` is what is known of it so far; `outcome` and
     `error` are set at the ending, before the observers are called. Observers run
     in the order in which they were added, unless one asks to be first. One that breaks
-    is logged and does no harm, unless it was added with `may_veto`: what that one raises, whatever it is,
-    is raised to the reader after all have run, and the reply must then not be
-    delivered as complete. `veto` tells the observers that come later.
+    is logged and does no harm, unless it was added with `may_veto`: what that one
+    raises, whatever it is, is raised to the reader after all have run, and the reply
+    must then not be delivered as complete. `veto` tells the observers that come later.
     """
 
     def __init__(
