@@ -38,7 +38,7 @@ class Admission:
     reply's ending. Waiting for one ends with the longest wait, which counts from when
     the front door took the request, with the deadline, and with what the budget's
     checks raise. `is_short` tells of a process that is short of memory: it takes on
-    nothing more. `big_work` are for reading what is big. Threads may share it.
+    nothing more. `big_work` is for reading what is big. Threads may share it.
     """
 
     def __init__(
@@ -153,7 +153,8 @@ class Place:
         stream = self._admission.open_in(self._ticket, request, budget)
         if self._queued:
             stream.annotate(queue_seconds=self._queued)
-        stream.on_end(lambda _: self._admission.leave(self._ticket))
+        # The commit of the record is the disk's work and needs no slot.
+        stream.on_end(lambda _: self._admission.leave(self._ticket), first=True)
         self._is_taken_over = True
         return stream
 

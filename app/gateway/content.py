@@ -42,7 +42,7 @@ class Stored(NamedTuple):
 
 
 class ContentPolicy:
-    """BigWork requests and replies into what may be stored of them.
+    """Turns requests and replies into what may be stored of them.
 
     How long that takes is chosen by who sends them, so it is told how many seconds
     there are `within` which to do it, and says what it had to leave out. `key`, or what

@@ -33,10 +33,10 @@ class ReplyStream(Iterator[Delta]):
 
     It belongs to one thread. `reply` is what is known of it so far; `outcome` and
     `error` are set at the ending, before the observers are called. Observers run
-    in the order in which they were added. One that breaks is logged and does no
-    harm, unless it was added with `may_veto`: what that one raises, whatever it is,
-    is raised to the reader after all have run, and the reply must then not be
-    delivered as complete. `veto` tells the observers that come later.
+    in the order in which they were added, unless one asks to be first. One that breaks
+    is logged and does no harm, unless it was added with `may_veto`: what that one
+    raises, whatever it is, is raised to the reader after all have run, and the reply
+    must then not be delivered as complete. `veto` tells the observers that come later.
     """
 
     def __init__(
@@ -72,12 +72,16 @@ class ReplyStream(Iterator[Delta]):
             self._facts = {}
         return self._reply
 
-    def on_end(self, observer: "Observer", *, may_veto: bool = False) -> None:
+    def on_end(
+        self, observer: "Observer", *, may_veto: bool = False, first: bool = False
+    ) -> None:
         """Call the observer once, when the reply is over, however it ends.
 
-        With `may_veto` its failure keeps the reply from being delivered.
+        With `may_veto` its failure keeps the reply from being delivered. `first` is
+        called before all that were added so far.
         """
-        self._observers.append((observer, may_veto))
+        at = 0 if first else len(self._observers)
+        self._observers.insert(at, (observer, may_veto))
 
     def annotate(self, **facts: Any) -> None:
         """Set fields of the reply that only an outer handler knows."""

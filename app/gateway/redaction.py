@@ -66,6 +66,7 @@ _WORD = r"[\w.~+/=%-]"
 # Behind a word that is code and no secret. It is a part of the match, which is then
 # left as it is: a pattern that failed here would look at all of it again and again.
 _CALL = r"([(\[])?+"
+_DIGIT = re.compile("[0-9]")
 _HAS_DIGIT = r"(?=[A-Za-z_.~+/=%-]{0,64}\d)"
 
 
@@ -79,6 +80,10 @@ def _assigned(name: str) -> re.Pattern[str]:
 
 def _token(match: re.Match[str]) -> str:
     return match[0] if match[3] else f"{match[1]}{HIDDEN}"
+
+
+def _token_with_digit(match: re.Match[str]) -> str:
+    return _token(match) if _DIGIT.search(match[0], len(match[1])) else match[0]
 
 
 _Replacement = str | Callable[[re.Match[str]], str]
@@ -169,10 +174,10 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], _Replacement], ...] = (
         "token",
         re.compile(
             rf"([Tt](?i:oken)(?:{_SIGN}|\s++is\b){_OPENING})"
-            rf"{_SOME}{_HAS_DIGIT}{_WORD}{{8,}}+{_CALL}",
+            rf"{_SOME}{_WORD}{{8,}}+{_CALL}",
             re.ASCII,
         ),
-        _token,
+        _token_with_digit,
     ),
     (
         "",

@@ -120,6 +120,19 @@ class TestAPlace:
 
         assert gate.load() == IDLE
 
+    def test_is_given_back_before_the_record_is_committed(self, gate):
+        seen = []
+
+        class Recorded(FakeChat):
+            def open(self, request, budget):
+                stream = super().open(request, budget)
+                stream.on_end(lambda _: seen.append(gate.load()))
+                return stream
+
+        ask(Admission(Recorded(), gate)).collect()
+
+        assert seen == [IDLE]
+
     def test_is_given_back_when_nobody_answers(self, admitted, gate, upstream):
         upstream.fail(NobodyAnswered())
 

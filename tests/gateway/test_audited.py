@@ -279,6 +279,48 @@ def test_a_reply_that_is_closed_early_says_why_on_record(chat, trail, switch):
     assert (closing.outcome, closing.code) == ("cancelled", "client_gone")
 
 
+LONG = "one word @ token, key, pass, secret, cookie and bearer, " * 2000
+
+
+class SlowRedactor(Redactor):
+    """A redactor for which each look at the clock finds a second gone."""
+
+    def __init__(self):
+        super().__init__(clock=iter(range(10_000)).__next__)
+
+
+def slow_audited(trail, *upstreams):
+    policy = ContentPolicy(Content.FULL, SlowRedactor(), KEY)
+    return Audited(ChatRouter(upstreams), trail, policy)
+
+
+def test_an_answer_that_cannot_be_redacted_in_time_is_none(trail, switch):
+    switch.deltas = [LONG]
+    chat = slow_audited(trail, switch)
+
+    with pytest.raises(NoAnswer):
+        chat.open(a_request(), Budget(8)).collect()
+
+    ((_, closing),) = trail.closed
+    assert (closing.outcome, closing.code) == ("failed", "upstream_unavailable")
+    stored = json.loads(closing.reply)
+    assert stored["truncated"] is True
+    assert LONG.startswith(stored["text"])
+    assert len(stored["text"]) > 16000
+
+
+def test_a_request_that_cannot_be_redacted_in_time_is_asked_of_nobody(trail, switch):
+    chat = slow_audited(trail, switch)
+
+    with pytest.raises(NoAnswer):
+        chat.open(a_request(LONG), Budget(2))
+
+    ((intent, closing),) = trail.closed
+    assert json.loads(intent.request)["truncated"] is True
+    assert closing.outcome == "failed"
+    assert switch.calls == 0
+
+
 @pytest.mark.parametrize(("lasting", "limit"), [(600, 2.0), (37.5, 1.7), (36, 0.2)])
 def test_the_record_of_a_long_stream_has_its_time_too(clock, switch, lasting, limit):
     limits = []
@@ -415,45 +457,3 @@ def test_a_refusal_at_the_door_is_told_though_its_record_breaks(caplog):
 
     assert trail.closed == []
     assert "refusal broke" in caplog.text
-
-
-LONG = "one word @ token, key, pass, secret, cookie and bearer, " * 2000
-
-
-class SlowRedactor(Redactor):
-    """A redactor for which each look at the clock finds a second gone."""
-
-    def __init__(self):
-        super().__init__(clock=iter(range(10_000)).__next__)
-
-
-def slow_audited(trail, *upstreams):
-    policy = ContentPolicy(Content.FULL, SlowRedactor(), KEY)
-    return Audited(ChatRouter(upstreams), trail, policy)
-
-
-def test_an_answer_that_cannot_be_redacted_in_time_is_none(trail, switch):
-    switch.deltas = [LONG]
-    chat = slow_audited(trail, switch)
-
-    with pytest.raises(NoAnswer):
-        chat.open(a_request(), Budget(8)).collect()
-
-    ((_, closing),) = trail.closed
-    assert (closing.outcome, closing.code) == ("failed", "upstream_unavailable")
-    stored = json.loads(closing.reply)
-    assert stored["truncated"] is True
-    assert LONG.startswith(stored["text"])
-    assert len(stored["text"]) > 16000
-
-
-def test_a_request_that_cannot_be_redacted_in_time_is_asked_of_nobody(trail, switch):
-    chat = slow_audited(trail, switch)
-
-    with pytest.raises(NoAnswer):
-        chat.open(a_request(LONG), Budget(2))
-
-    ((intent, closing),) = trail.closed
-    assert json.loads(intent.request)["truncated"] is True
-    assert closing.outcome == "failed"
-    assert switch.calls == 0

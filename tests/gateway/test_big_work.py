@@ -6,36 +6,36 @@ from app.gateway.big_work import BIG, BigWork, TooLate
 
 
 def test_what_is_big_is_done_one_after_the_other():
-    turns = BigWork()
+    work = BigWork()
 
-    with turns.take(BIG, 1.0), pytest.raises(TooLate), turns.take(BIG, 0.01):
+    with work.take(BIG, 1.0), pytest.raises(TooLate), work.take(BIG, 0.01):
         raise AssertionError("two at once")
 
 
 def test_what_is_small_waits_for_nobody():
-    turns = BigWork()
+    work = BigWork()
 
-    with turns.take(BIG, 1.0), turns.take(BIG - 1, 0.0):
+    with work.take(BIG, 1.0), work.take(BIG - 1, 0.0):
         pass
 
 
 def test_a_turn_is_over_when_it_breaks():
-    turns = BigWork()
-    with pytest.raises(ZeroDivisionError), turns.take(BIG, 1.0):
+    work = BigWork()
+    with pytest.raises(ZeroDivisionError), work.take(BIG, 1.0):
         raise ZeroDivisionError
 
-    with turns.take(BIG, 0.0):
+    with work.take(BIG, 0.0):
         pass
 
 
 def test_whoever_waits_comes_next():
-    turns, done = BigWork(), threading.Event()
+    work, done = BigWork(), threading.Event()
 
     def wait():
-        with turns.take(BIG, 10.0):
+        with work.take(BIG, 10.0):
             done.set()
 
-    with turns.take(BIG, 1.0):
+    with work.take(BIG, 1.0):
         waiting = threading.Thread(target=wait)
         waiting.start()
         assert not done.is_set()

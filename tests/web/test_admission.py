@@ -70,10 +70,11 @@ def test_an_answer_gives_its_slot_back(post, gate, trail, stream):
     assert [closing.outcome for _, closing in trail.closed] == ["completed"]
 
 
-def test_a_bug_of_ours_gives_the_slot_back(post, gate, switch, trail):
+def test_a_failure_gives_the_slot_back(post, gate, switch, madre, trail):
     switch.fail(KeyError("a bug"))
+    madre.fail(KeyError("another"))
 
-    assert post().status_code == 500
+    assert post().status_code == 503
     assert gate.load() == IDLE
     assert len(trail.closed) == 1
 
