@@ -18,7 +18,7 @@ from app.gateway.content import Content, ContentPolicy
 from app.gateway.errors import BadReply
 from app.gateway.redaction import Redactor
 from app.upstreams import openai_chunks as chunks
-from app.upstreams.openai_errors import rejection
+from app.upstreams.openai_errors import refusal
 from app.upstreams.openai_wire import OBJECT
 from app.upstreams.replies import parse
 from app.upstreams.sse import EventParser
@@ -317,12 +317,17 @@ ERRORS = {
     "lists": lambda n: b"[%s]" % filled("[]", n).encode(),
     "message": lambda n: b'{"error":{"message":[%s]}}' % filled('""', n).encode(),
     "words": lambda n: said(filled("content management context rate", n, " ")),
+    "tokens": lambda n: said(filled("model tokens exceed quota not", n, " ")),
+    "quotes": lambda n: said(filled("`'a 'b'c “ «", n, " ")),
+    "braces": lambda n: said(filled("{'code': '", n)),
+    "tags": lambda n: filled("<", n).encode(),
+    "members": lambda n: b"[%s]" % filled('{"error":"{"}', n).encode(),
 }
 
 
 @pytest.mark.parametrize("make", ERRORS.values(), ids=ERRORS)
 def test_twice_the_error_is_twice_the_work(make):
-    assert growth(lambda body: rejection(400, body), make, 100_000) <= DOUBLE
+    assert growth(lambda body: refusal(400, {}, body), make, 100_000) <= DOUBLE
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ _BY_BLAME: Mapping[Blame, tuple[str, ...]] = {
         "circuit_open",
         "no_slot",
         "no_socket",
+        "quota",
         "rate_limited",
         "resting",
         "unhealthy",

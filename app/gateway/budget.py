@@ -69,6 +69,11 @@ class Budget:
         """Seconds left; never negative."""
         return max(0.0, self.deadline - self._clock())
 
+    @property
+    def is_nearly_over(self) -> bool:
+        """Whether no more than a tenth of the whole time is left."""
+        return self.remaining() <= self._seconds / 10
+
     def check(self) -> None:
         """Return if waiting is still worth it; else raise why it is not.
 

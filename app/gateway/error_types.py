@@ -67,6 +67,7 @@ FAULTS: Mapping[str, str] = {
     "stream_limit": "policy_stream_limit",
     "http_5xx": "upstream_refused",
     "rate_limited": "upstream_rate_limited",
+    "quota": "upstream_quota",
     "upstream_auth": "upstream_auth",
     "upstream_rejected": "upstream_rejected",
     "content_filter": "policy_content_filter",

@@ -36,9 +36,11 @@ class GatewayError(Exception):
     """Base of all failures that the gateway itself knows.
 
     `code` is the stable, machine-readable word that callers and records see.
+    `may_repeat` is False where the same request would fail the same way for long.
     """
 
     code = "internal_error"
+    may_repeat = True
 
     def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(detail or self.code)
@@ -167,6 +169,7 @@ class AuditUnavailable(GatewayError):
     """The record cannot be committed, so no answer may leave."""
 
     code = "audit_unavailable"
+    may_repeat = False  # a broken disk is not mended in a second
 
 
 class SearchTookTooLong(AuditUnavailable):

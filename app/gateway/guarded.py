@@ -253,6 +253,8 @@ class Guarded:
             self._breaker.rest(error.retry_after)
         if isinstance(error, UpstreamError) and error.fault == "upstream_auth":
             log.error("Upstream %s rejects our credentials", self.name)
+        if isinstance(error, UpstreamError) and error.fault == "quota":
+            log.error("Upstream %s says that our quota is used up", self.name)
 
     def _note(self, reason: str | None) -> None:
         if self._hang_check is not None:

@@ -12,11 +12,14 @@ from app.gateway.chat import Attempt, ChatReply, ChatRequest
 from app.gateway.errors import (
     CallerGone,
     ConnectFailed,
+    ContextTooLong,
     GatewayError,
     NeverSent,
     NoAnswer,
     NobodyAnswered,
+    Rejected,
     Unfit,
+    UnknownModel,
     may_fail_over,
 )
 from app.gateway.handler import Outcome, ReplyStream
@@ -28,6 +31,13 @@ log = logging.getLogger(__name__)
 # Faults of an upstream that a circuit or a verdict kept us from asking. A rest that
 # the upstream asked for is not among them, nor that it is full.
 PASSED_OVER = frozenset({"unhealthy", "circuit_open"})
+
+# What will not be over by a retry; and what a caller can act on, best first.
+NOT_SOON = PASSED_OVER | {"upstream_auth", "quota", "redirect"}
+MOST_USEFUL = {
+    kind: place
+    for place, kind in enumerate((ContextTooLong, Unfit, Rejected, UnknownModel))
+}
 
 # Of the upstreams behind, so many have time kept for them: were it all of a hundred,
 # the first would have none.
@@ -164,21 +174,35 @@ class Pursuit:
         self.attempts.extend(error.attempts or (failed,))
         if isinstance(error, NeverSent | ConnectFailed):
             self._budget.tries.at.pop()
-        if isinstance(error, NeverSent) and error.fault in PASSED_OVER:
+        is_passed_over = isinstance(error, NeverSent) and error.fault in PASSED_OVER
+        if is_passed_over and not self._is_extra:
             self._passed_over.append(upstream)
         if not may_fail_over(error):
             raise self._telling(error)
         self.degraded_by = self.degraded_by or fault_of(error)
-        self._errors[upstream.name] = error
+        if not (self._is_extra and isinstance(error, NeverSent)):
+            self._errors[upstream.name] = error  # else its circuit still says why
         self._log(upstream.name, error)
 
     def _nobody(self) -> GatewayError:
-        """What to raise when nobody answered: their own word, if all say the same."""
+        """What to raise when nobody answered: the most useful of their errors.
+
+        Where an upstream failed for a reason of its own that may be over soon, a later
+        try may find it well: that is NobodyAnswered, with the time to wait. Otherwise
+        the request is what keeps it from being answered, so the caller is told what
+        to change about it; that comes first which he can act on best (MOST_USEFUL). A
+        circuit, a verdict and our own credentials say nothing about the request, nor
+        when they will be over.
+        """
         errors = list(self._errors.values())
-        if errors and all(isinstance(error, Unfit) for error in errors):
-            return errors[-1]
+        unfit = [error for error in errors if isinstance(error, Unfit)]
+        others = [error for error in errors if not isinstance(error, Unfit)]
+        if unfit and all(fault_of(error) in NOT_SOON for error in others):
+            return min(reversed(unfit), key=lambda error: MOST_USEFUL[type(error)])
         waits = [error.retry_after or RETRY_AFTER for error in errors]
-        return NobodyAnswered(retry_after=min(waits, default=RETRY_AFTER))
+        nobody = NobodyAnswered(retry_after=min(waits, default=RETRY_AFTER))
+        nobody.may_repeat = not self._budget.is_nearly_over
+        return nobody
 
     def _telling(self, error: GatewayError) -> GatewayError:
         error.attempts = tuple(self.attempts)

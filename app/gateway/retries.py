@@ -2,7 +2,8 @@
 
 Only for kinds that declare a chat repeatable. What may be repeated: a 429, and once, a
 transient 5xx or a reset before any byte; after the rest that was asked for. Never a
-timeout: a route that was silent would be silent again.
+timeout: a route that was silent would be silent again. An upstream that says
+`x-should-retry: false` is not asked again.
 """
 
 import random
@@ -15,7 +16,7 @@ from typing import Protocol
 from app.gateway.attempts import failed_attempt
 from app.gateway.budget import Budget, Clock, Tries
 from app.gateway.chat import Attempt, ChatRequest
-from app.gateway.errors import GatewayError, NoAnswer, Refused, UpstreamError
+from app.gateway.errors import GatewayError, NoAnswer, UpstreamError
 from app.gateway.handler import ChatHandler, ReplyStream
 from app.gateway.tracing import ended_attempt
 
@@ -145,7 +146,7 @@ class Repeating:
 
     def _rest(self, error: UpstreamError, tries: list[Attempt]) -> float | None:
         """Seconds to rest before the next try; None if there shall be none."""
-        if len(tries) > self._retries:
+        if len(tries) > self._retries or not error.may_repeat:
             return None
         hiccups = [t for t in tries if t.fault != "rate_limited"]
         is_first = _is_transient(error) and len(hiccups) == 1
@@ -182,7 +183,7 @@ class Repeating:
 def _is_transient(error: UpstreamError) -> bool:
     if isinstance(error, NoAnswer):
         return error.fault == "reset" and not error.received
-    return isinstance(error, Refused) and error.status in TRANSIENT
+    return error.fault == "http_5xx" and error.status in TRANSIENT
 
 
 def _within_limits(tries: Tries, now: float) -> bool:

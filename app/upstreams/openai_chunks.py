@@ -15,6 +15,7 @@ from app.gateway.errors import BadReply, ContentFiltered
 from app.gateway.strict_json import holds_more_values
 from app.upstreams.openai_calls import ToolCalls
 from app.upstreams.openai_reasons import is_end, reason_of
+from app.upstreams.openai_told import NO_ECHO, Echo
 from app.upstreams.replies import model_name
 
 Choice = Mapping[str, Any]
@@ -44,12 +45,14 @@ class Wanted:
     """What a caller can be told of an answer, and what he asked for.
 
     With `as_text` he is told text alone. `choices` is how many he wants. `may_be_empty`
-    are the finish reasons with which an answer is as he wished without a word.
+    are the finish reasons with which an answer is as he wished without a word. `echo`
+    is what an error may repeat of his request.
     """
 
     as_text: bool = False
     choices: int = 1
     may_be_empty: frozenset[str] = frozenset()
+    echo: Echo = NO_ECHO
 
 
 ANYTHING = Wanted()

@@ -1,96 +1,135 @@
 """What an OpenAI-speaking upstream means by its errors.
 
-Servers agree on the shape of an error object and on little else, so its code, its
-type and its words are all looked at. Not one of these words leaves this module.
+Servers agree on no status, shape or wording, so codes and types are looked at first,
+then the server's own phrasing, then the status. What follows from the request (too
+long, a model or an ability that is not there) is told with any status from 400 to 500,
+and is never a sign that the server is unwell.
 """
 
 import re
 from collections.abc import Mapping
-
-from pydantic_core import from_json
+from typing import Any
 
 from app.gateway.errors import (
     BadReply,
+    CallerFault,
     ContentFiltered,
     ContextTooLong,
     Refused,
+    Rejected,
+    Unfit,
     UnknownModel,
     UpstreamError,
 )
-
-# As vLLM, llama.cpp, LiteLLM and the hosted ones word it.
-_CONTEXT = re.compile(
-    r"context[ _](length|size|window)|exceed_context_size|maximum context"
-    r"|prompt is too long|too many tokens",
-    re.IGNORECASE,
+from app.upstreams.openai_told import NO_ECHO, Echo, Told, parsed, telling
+from app.upstreams.openai_wordings import (
+    FILTERED,
+    INVALID,
+    QUOTA,
+    SOON,
+    TOO_FAST,
+    TOO_LONG,
+    UNABLE,
+    UNKNOWN_MODEL,
 )
-_FILTER = re.compile(
-    r"content[ _-]?(management[ _-])?(filter|policy)|responsible_?ai|moderation",
-    re.IGNORECASE,
+from app.upstreams.statuses import LONGEST_REST, meaning
+
+# In this order: a limit per minute is told with words of a quota and of length, too.
+MEANINGS: tuple[tuple[re.Pattern[str], type[UpstreamError], str], ...] = (
+    (SOON, Refused, "rate_limited"),
+    (QUOTA, Refused, "quota"),
+    (TOO_FAST, Refused, "rate_limited"),
+    (TOO_LONG, ContextTooLong, "context_length"),
+    (FILTERED, ContentFiltered, "content_filter"),
+    (UNKNOWN_MODEL, UnknownModel, "unknown_model"),
+    (UNABLE, Unfit, "unsupported"),
 )
-_FULL = re.compile(r"rate[ _-]?limit|too many requests|\b429\b", re.IGNORECASE)
+# What an error of these statuses may mean beside what the status says.
+ONLY: Mapping[int, frozenset[str]] = {
+    401: frozenset({"quota"}),
+    403: frozenset({"quota", "content_filter", "context_length", "unknown_model"}),
+    429: frozenset({"quota", "rate_limited"}),
+}
 
-WORDS = ("code", "type", "message", "detail")
 
-REJECTIONS = frozenset({400, 403, 404, 413, 422})
-
-
-def rejection(status: int, body: bytes) -> UpstreamError | None:
-    """What a status of REJECTIONS means, if its body makes a difference to that."""
-    said = _said(_parsed(body))
-    if status == 403:  # else it is about our key, whatever it says
-        return _filtered(said, status)
-    if meant := _about_the_request(said, status):
-        return meant
-    if status == 404 and "model" in said.lower():
-        return UnknownModel("unknown_model", status=status)
-    return None
+def refusal(
+    status: int, headers: Mapping[str, str], body: bytes, echo: Echo = NO_ECHO
+) -> UpstreamError:
+    """What an answer of status 400 or above means. `body` may be cut."""
+    told = telling(parsed(body), echo)
+    error = _by_words(told, status) or _by_status(told, status, headers)
+    plain = meaning(status, headers)
+    error.status, error.may_repeat = status, plain.may_repeat
+    if not isinstance(error, Unfit):  # which leaves nothing to rest from
+        error.retry_after = plain.retry_after or _rest(told)
+    return error
 
 
 def is_failure(value: object) -> bool:
-    """Whether what came in place of an answer is an object that tells of an error."""
+    """Whether what came in place of an answer tells of an error."""
+    if isinstance(value, list):
+        return (
+            bool(value)
+            and all(isinstance(one, dict) for one in value[:1])
+            and (is_failure(value[0]))
+        )
     if not isinstance(value, dict):
         return False
     if value.get("error") or value.get("object") == "error":
         return True
-    said_instead = value.get("detail") or value.get("message")
-    return bool(said_instead) and not value.get("choices")
+    choices = value.get("choices")
+    if choices:
+        return isinstance(choices, list) and any(map(_has_error, choices))
+    return bool(value.get("errors") or value.get("detail") or value.get("message"))
 
 
-def failure(chunk: object, status: int) -> UpstreamError:
-    """What an error object means that came where an answer should be."""
-    said = _said(chunk)
-    if meant := _about_the_request(said, status):
-        return meant
-    if _FULL.search(said):
-        return Refused("rate_limited", status=status)
-    return BadReply("upstream_error", status=status)
+def failure(value: object, status: int, echo: Echo = NO_ECHO) -> UpstreamError:
+    """What an error means that came where an answer should be."""
+    told = telling(value, echo)
+    error = _by_words(told, told.status or status)
+    if error is None and told.status is not None and told.status < 500:
+        error = _by_status_within(told.status)
+    error = error or BadReply("upstream_error")
+    error.status = status
+    if not isinstance(error, Unfit):
+        error.retry_after = _rest(told)
+    return error
 
 
-def _about_the_request(said: str, status: int) -> UpstreamError | None:
-    if _CONTEXT.search(said):
-        return ContextTooLong("context_length", status=status)
-    return _filtered(said, status)
-
-
-def _filtered(said: str, status: int) -> ContentFiltered | None:
-    if _FILTER.search(said):
-        return ContentFiltered("content_filter", status=status)
+def _by_words(told: Told, status: int) -> UpstreamError | None:
+    """What codes and types mean, or else the words."""
+    only = ONLY.get(status)
+    for said in (told.labels, told.words):
+        for pattern, kind, fault in MEANINGS:
+            if (only is None or fault in only) and pattern.search(said):
+                return kind(fault)
+    if status in {400, 404, 422} and "model" in told.params:
+        return UnknownModel("unknown_model")
     return None
 
 
-def _parsed(body: bytes) -> object:
-    try:
-        return from_json(body, allow_partial=True)  # it may be cut
-    except ValueError:
-        return None
+def _by_status(told: Told, status: int, headers: Mapping[str, str]) -> UpstreamError:
+    if status >= 500 and told.status is not None and told.status < 500:
+        return _by_status_within(told.status)
+    if status == 501:
+        return Unfit("unsupported")
+    if status >= 500 and INVALID.search(told.labels):
+        return Rejected("upstream_rejected")
+    if status == 404 and "model" in told.words:
+        return UnknownModel("unknown_model")
+    return meaning(status, headers)
 
 
-def _said(value: object) -> str:
-    """Code, type and message of an error object, wherever the server put it."""
-    if not isinstance(value, Mapping):
-        return ""
-    error = value.get("error", value)
-    if not isinstance(error, Mapping):
-        return str(error)
-    return " ".join(str(error[key]) for key in WORDS if error.get(key))
+def _by_status_within(status: int) -> UpstreamError:
+    """What a status means that stands in a body: another upstream may do better."""
+    error = meaning(status, {})
+    is_vague = isinstance(error, BadReply | CallerFault)
+    return Rejected("upstream_rejected") if is_vague else error
+
+
+def _rest(told: Told) -> float | None:
+    return None if told.rest is None else min(told.rest, LONGEST_REST)
+
+
+def _has_error(choice: Any) -> bool:
+    return isinstance(choice, dict) and bool(choice.get("error"))

@@ -203,7 +203,8 @@ class StreamedReply(Iterator[Delta]):
     def _take(self, event: Event) -> None:
         chunk = chunks.parsed(event.data)
         if event.kind == ERROR or is_failure(chunk):
-            raise failure(chunk, self._exchange.status)
+            told = chunk or event.data.decode("utf-8", "replace")
+            raise failure(told, self._exchange.status, self._wanted.echo)
         if not chunks.is_chunk(chunk):
             self._skips.skip(event.data, may_be_alien=isinstance(chunk, dict))
             return

@@ -1,6 +1,7 @@
 """openai: any server that speaks OpenAI's chat completions (contracts, the same)."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +12,9 @@ from app.gateway.chat import ChatReply, ChatRequest, Delta, Message
 from app.gateway.errors import UpstreamError
 from app.gateway.handler import ReplyStream
 from app.upstreams import openai_chunks as chunks
-from app.upstreams.openai_errors import REJECTIONS, failure, is_failure, rejection
+from app.upstreams.openai_errors import failure, is_failure, refusal
 from app.upstreams.openai_stream import STREAM_LIMIT, StreamedReply, named
+from app.upstreams.openai_told import Echo
 from app.upstreams.replies import marked, parse, whole
 from app.upstreams.service import Service
 from app.upstreams.transport import JSON, Answer, Exchange, Transport
@@ -24,6 +26,7 @@ EVENTS = "text/event-stream"
 OWN_DOOR = "openai"  # whose callers get choices as they are (`ChatRequest.route`)
 
 MAX_ERROR = 64 * 1024  # bytes of an error's body; what they say stands at the beginning
+ERROR_WAIT = 1.0  # seconds for it; its status alone is worth more than a longer wait
 MAX_STREAM = 16 * 1024 * 1024  # bytes; some 200 for each token of 80,000
 
 # Fields of a request that are not the caller's to pass through.
@@ -91,7 +94,7 @@ class OpenAIUpstream:
         with self._service.open(
             PATH, payload, request, budget, accept=JSON
         ) as exchange:
-            answer = _accepted(exchange).require(JSON).whole()
+            answer = self._accepted(exchange, request, budget).require(JSON).whole()
         return whole(self._reply(answer, request), answer)
 
     def _streamed(self, request: ChatRequest, budget: Budget) -> ReplyStream:
@@ -120,7 +123,7 @@ class OpenAIUpstream:
         budget: Budget,
         words_by: Budget,
     ) -> ReplyStream:
-        if _accepted(exchange).media_type == JSON:
+        if self._accepted(exchange, request, budget).media_type == JSON:
             answer = exchange.require(JSON).whole()  # it does not stream
             return _at_once(self._reply(answer, request), answer)
         reply = StreamedReply(
@@ -128,7 +131,7 @@ class OpenAIUpstream:
             budget,
             words_by,
             self._limits.idle,
-            _wanted(request),
+            self._wanted(request),
             stream_limit=self._limits.stream,
         )
         reply.begin()
@@ -142,11 +145,35 @@ class OpenAIUpstream:
         value = parse(answer, OBJECT)
         try:
             if is_failure(value):
-                raise failure(value, answer.status)
-            model, wanted = self._asked_for(request), _wanted(request)
+                raise failure(value, answer.status, self._echo(request))
+            model, wanted = self._asked_for(request), self._wanted(request)
             return chunks.whole_reply(value, self.name, model, wanted)
         except UpstreamError as error:
             raise marked(error, answer) from None
+
+    def _accepted(
+        self, exchange: Exchange, request: ChatRequest, budget: Budget
+    ) -> Exchange:
+        """Return the exchange; raise what it means if its status tells of an error."""
+        if exchange.status < 400:
+            return exchange
+        body = _beginning(exchange, budget.within(ERROR_WAIT))
+        told = refusal(exchange.status, exchange.headers, body, self._echo(request))
+        told.received = exchange.received
+        raise told
+
+    def _wanted(self, request: ChatRequest) -> chunks.Wanted:
+        """What the caller wants; who came by another door knows of text alone."""
+        n = request.extra.get("n")
+        return chunks.Wanted(
+            as_text=request.route != OWN_DOOR,
+            choices=n if isinstance(n, int) and n > 1 else 1,
+            may_be_empty=_may_be_empty(request),
+            echo=self._echo(request),
+        )
+
+    def _echo(self, request: ChatRequest) -> Echo:
+        return Echo(request, self._model)
 
     def _asked_for(self, request: ChatRequest) -> str:
         return self._model or request.model or self.name
@@ -174,16 +201,6 @@ def _streaming(request: ChatRequest) -> dict[str, Any]:
     return {"stream": True, "stream_options": {**wanted, "include_usage": True}}
 
 
-def _wanted(request: ChatRequest) -> chunks.Wanted:
-    """What the caller wants; who came by another door knows of nothing but text."""
-    n = request.extra.get("n")
-    return chunks.Wanted(
-        as_text=request.route != OWN_DOOR,
-        choices=n if isinstance(n, int) and n > 1 else 1,
-        may_be_empty=_may_be_empty(request),
-    )
-
-
 def _may_be_empty(request: ChatRequest) -> frozenset[str]:
     """The finish reasons with which the request itself may leave no words.
 
@@ -198,17 +215,16 @@ def _may_be_empty(request: ChatRequest) -> frozenset[str]:
     return frozenset(ends)
 
 
-def _accepted(exchange: Exchange) -> Exchange:
-    """Return the exchange, unless its status and body say what is wrong with us."""
-    if exchange.status in REJECTIONS:
-        try:
-            body = exchange.read(MAX_ERROR)
-        except UpstreamError:
-            body = b""
-        if meant := rejection(exchange.status, body):
-            meant.received = exchange.received
-            raise meant
-    return exchange
+def _beginning(exchange: Exchange, budget: Budget) -> bytes:
+    """As much of an error's body as comes in time and is of use."""
+    exchange.rearm(budget)
+    body = bytearray()
+    with suppress(UpstreamError):
+        for piece in exchange.pieces():
+            body += piece
+            if len(body) > MAX_ERROR:
+                break
+    return bytes(body[:MAX_ERROR])
 
 
 def _at_once(reply: ChatReply, answer: Answer) -> ReplyStream:

@@ -1,6 +1,7 @@
 """Statuses: what an upstream's HTTP status means to us."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -19,32 +20,52 @@ LONGEST_DATE = 60  # characters; twice what any form of a date has
 # RFC 9110 has whole seconds only, but servers send decimals.
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")
 
+_REFUSED = {
+    401: "upstream_auth",
+    402: "quota",
+    403: "upstream_auth",
+    429: "rate_limited",
+}
+
 
 def require_ok(
-    status: int, retry_after: str | None, now: datetime | None = None
+    status: int, headers: Mapping[str, str], now: datetime | None = None
 ) -> None:
     """Return if the status is 200; else raise what it means.
 
-    `retry_after` is the header of that name. `now` is an argument for tests.
+    The names of `headers` are in lower case. `now` is an argument for tests.
     """
     if status != 200:
-        raise _meaning(status, retry_after, now or datetime.now(UTC))
+        raise meaning(status, headers, now)
 
 
-def _meaning(status: int, retry_after: str | None, now: datetime) -> UpstreamError:
-    if status == 429 or status >= 500:
-        fault = "rate_limited" if status == 429 else "http_5xx"
-        rest = parse_retry_after(retry_after, now)
-        return Refused(fault, status=status, retry_after=rest)
-    if status in (401, 403):
-        return Refused("upstream_auth", status=status)
+def meaning(
+    status: int, headers: Mapping[str, str], now: datetime | None = None
+) -> UpstreamError:
+    """What a status other than 200 means by itself; the arguments as above."""
+    error = _kind(status)
+    told = headers.get("x-should-retry", "").strip().lower()
+    error.status, error.may_repeat = status, told != "false"
+    if type(error) is Refused:
+        error.retry_after = _rest(headers, now or datetime.now(UTC))
+    return error
+
+
+def _kind(status: int) -> UpstreamError:
+    if status in _REFUSED or status >= 500:
+        return Refused(_REFUSED.get(status, "http_5xx"))
     if status == 400:
-        return CallerFault("upstream_rejected", status=status)
+        return CallerFault("upstream_rejected")
     if status in (413, 422):  # its own limits, or about what we add to the request
-        return Rejected("upstream_rejected", status=status)
-    if 300 <= status < 400:
-        return BadReply("redirect", status=status)
-    return BadReply("bad_status", status=status)
+        return Rejected("upstream_rejected")
+    return BadReply("redirect" if 300 <= status < 400 else "bad_status")
+
+
+def _rest(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds to rest; clients of OpenAI read the header in milliseconds first."""
+    if _SECONDS.fullmatch(exact := headers.get("retry-after-ms", "").strip()):
+        return min(float(exact) / 1000, LONGEST_REST)
+    return parse_retry_after(headers.get("retry-after"), now)
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:

@@ -86,7 +86,7 @@ class Exchange:
     def require(self, content_type: str) -> Self:
         """Return self if this is a plain 200 of that type; else raise what it is."""
         try:
-            require_ok(self.status, self.headers.get("retry-after"))
+            require_ok(self.status, self.headers)
             if self.headers.get("content-encoding", "identity").lower() != "identity":
                 raise BadReply("bad_encoding")
             if _media_type(self.headers) != content_type:

@@ -51,7 +51,14 @@ OF_REPLIES = (
     "Server-Timing",
 )
 # Those that are there under a condition that their words tell.
-SOMETIMES = frozenset({*OF_RATED, "X-Gateway-Fallback-Reason", "X-Gateway-Attempts"})
+SOMETIMES = frozenset(
+    {
+        *OF_RATED,
+        "X-Gateway-Fallback-Reason",
+        "X-Gateway-Attempts",
+        "x-should-retry",
+    }
+)
 
 ANSWER: dict[str, tuple[str, dict[str, Any]]] = {
     "X-Correlation-ID": ("The name under which the request is found.", TEXT),
@@ -59,6 +66,10 @@ ANSWER: dict[str, tuple[str, dict[str, Any]]] = {
     "traceparent": ("The W3C trace that the request belongs to.", TEXT),
     "WWW-Authenticate": ("How to show a token.", TEXT),
     "Retry-After": ("Seconds to wait.", {"type": "integer", "minimum": 1}),
+    "x-should-retry": (
+        "`false` if the same request would fail the same way.",
+        {"type": "string", "enum": ["false"]},
+    ),
     "RateLimit": ("What is left, of a token that has a rate.", TEXT),
     "RateLimit-Policy": ("The rate of the token, if it has one.", TEXT),
     "X-Gateway-Provider": ("The upstream that answered.", TEXT),

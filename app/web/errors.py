@@ -27,6 +27,7 @@ from app.gateway.errors import (
     SearchTookTooLong,
     ShuttingDown,
     StreamLimit,
+    Unfit,
     UnknownModel,
     Unsupported,
     consequence,
@@ -42,8 +43,11 @@ DETAILS: dict[type[GatewayError], str] = {
     CallerFault: "the upstream rejected the request",
     Rejected: "the upstream rejected the request",
     ContentFiltered: "the upstream's content policy forbids the request",
-    ContextTooLong: "the conversation is too long for the model",
+    # The words by which LangChain and LiteLLM know it.
+    ContextTooLong: "context_length_exceeded: this model's maximum context length is "
+    "exceeded; the conversation is too long",
     UnknownModel: "no upstream serves that model",
+    Unfit: "no upstream can do what the request needs",
     Unsupported: "no upstream can do what the request needs",
     Interrupted: "the reply broke off",
     Overloaded: "too many requests at once",
@@ -52,7 +56,13 @@ DETAILS: dict[type[GatewayError], str] = {
     CallerGone: "the caller hung up",
 }
 
+# What follows from a request, or from a closed tab, is no reason to wake anybody.
+OF_CALLERS = (CallerFault, CallerGone, Unfit, Unsupported)
+
 RETRY_AFTER = 1  # seconds; least that a caller is told to wait after a 503
+
+# Clients of OpenAI try a 503 again at once, unless this says `false`.
+SHOULD_RETRY = "x-should-retry"
 
 # What OpenAI calls them. Its clients try anything from 500 on again, so a request
 # that an upstream rejected must not look like an outage there.
@@ -72,8 +82,7 @@ def report(error: Exception) -> Report:
     if not isinstance(error, GatewayError):
         log.error("Chat error: internal_error", exc_info=error)
         return Report(500, GatewayError.code, "the gateway made a mistake")
-    # A closed tab is nobody's failure.
-    level = logging.INFO if isinstance(error, CallerGone) else logging.ERROR
+    level = logging.INFO if isinstance(error, OF_CALLERS) else logging.ERROR
     log.log(level, "Chat error: %s", error.code)
     detail = next(
         (DETAILS[kind] for kind in type(error).__mro__ if kind in DETAILS),
@@ -142,6 +151,8 @@ def gateway_error(error: GatewayError) -> Response:
         told.status, told.code, told.detail, retry_after=told.retry_after
     )
     response.headers["X-Gateway-Attempts"] = str(len(error.attempts))
+    if told.status == 503 and not error.may_repeat:
+        response.headers[SHOULD_RETRY] = "false"
     return response
 
 

@@ -189,6 +189,8 @@ def _also_in(one: Operation, status: int) -> Iterator[str]:
         yield "WWW-Authenticate"
     if status in {429, 503}:
         yield "Retry-After"
+    if status == 503:
+        yield "x-should-retry"
     if status in {Refusal.of(kind).status for kind in one.note.failures}:
         yield "X-Gateway-Attempts"
     if status not in {401, 403, 414}:

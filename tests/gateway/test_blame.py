@@ -26,6 +26,7 @@ def test_a_fault_blames_the_server_only_where_no_request_can_bring_it_about(faul
         "gateway_no_socket": Blame.NOBODY,
         "upstream_rate_limited": Blame.NOBODY,
         "upstream_auth": Blame.NOBODY,
+        "upstream_quota": Blame.NOBODY,
     }
     exceptions = {
         "silent": Blame.SERVER,  # its health did not answer either

@@ -113,6 +113,8 @@ def test_a_hiccup_whose_rest_does_not_fit_is_not_asked_again(ask, vllm, after):
 @pytest.mark.parametrize(
     "error",
     [
+        Refused("quota", status=429),
+        ContextTooLong("context_length", status=500),
         NoAnswer("first_token"),
         NoAnswer("read_timeout"),
         NoAnswer("reset", received=5),
@@ -130,6 +132,18 @@ def test_what_would_not_help_is_not_done(ask, vllm, error):
     vllm.fail(error)
 
     with pytest.raises(type(error)):
+        ask()
+
+    assert vllm.calls == 1
+
+
+@pytest.mark.parametrize("fault", ["http_5xx", "rate_limited"])
+def test_who_forbids_to_be_asked_again_is_not(ask, vllm, fault):
+    error = Refused(fault, status=500)
+    error.may_repeat = False
+    vllm.fail(error)
+
+    with pytest.raises(Refused):
         ask()
 
     assert vllm.calls == 1

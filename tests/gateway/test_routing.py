@@ -9,10 +9,15 @@ from app.gateway.errors import (
     CallerFault,
     CallerGone,
     ConnectFailed,
+    ContextTooLong,
     Interrupted,
+    NeverSent,
     NoAnswer,
     NobodyAnswered,
     Refused,
+    Rejected,
+    Unfit,
+    UnknownModel,
 )
 from app.gateway.pursuit import least_shares
 from app.gateway.routing import ChatRouter
@@ -100,6 +105,69 @@ def test_when_all_fail_the_caller_learns_when_to_come_back(
 
     assert caught.value.retry_after == 7
     assert [a.upstream for a in caught.value.attempts] == ["switch", "madre"]
+
+
+LONG, UNKNOWN = ContextTooLong("context_length"), UnknownModel("unknown_model")
+UNABLE, REJECTED = Unfit("unsupported"), Rejected("upstream_rejected")
+
+
+@pytest.mark.parametrize(
+    ("errors", "told"),
+    [
+        ([LONG, LONG], ContextTooLong),
+        ([LONG, UNKNOWN], ContextTooLong),
+        ([UNKNOWN, LONG, UNABLE], ContextTooLong),
+        ([UNABLE, REJECTED], Unfit),
+        ([REJECTED, UNKNOWN], Rejected),
+        ([UNKNOWN, UNKNOWN], UnknownModel),
+        ([NeverSent("circuit_open"), LONG, LONG], ContextTooLong),
+        ([LONG, NeverSent("unhealthy")], ContextTooLong),
+        ([Refused("upstream_auth"), UNABLE], Unfit),
+        ([Refused("quota"), LONG], ContextTooLong),
+        ([Refused("http_5xx"), LONG], NobodyAnswered),
+        ([LONG, ConnectFailed("connect_refused")], NobodyAnswered),
+        ([NeverSent("resting"), LONG], NobodyAnswered),
+        ([NeverSent("no_slot"), LONG], NobodyAnswered),
+        ([NeverSent("circuit_open"), NeverSent("circuit_open")], NobodyAnswered),
+        ([Refused("quota"), Refused("quota")], NobodyAnswered),
+    ],
+    ids=lambda value: str(value) if isinstance(value, list) else value.__name__,
+)
+def test_what_nobody_can_answer_ends_with_the_most_useful_error(clock, errors, told):
+    upstreams = [FakeUpstream(f"u{n}", clock=clock) for n in range(len(errors))]
+    for upstream, error in zip(upstreams, errors, strict=True):
+        upstream.fail(error, times=2)  # who was passed over is asked after all
+
+    with pytest.raises(told) as caught:
+        ask(ChatRouter(upstreams, clock), clock)
+
+    assert type(caught.value) is told
+
+
+def test_one_that_has_no_place_for_those_whom_its_circuit_keeps_away_is_still_open(
+    router, switch, madre, clock
+):
+    switch.fail(NeverSent("circuit_open"))
+    switch.fail(NeverSent("no_slot"))
+    madre.fail(LONG)
+
+    with pytest.raises(ContextTooLong):
+        ask(router, clock)
+
+    assert switch.calls == 2
+
+
+@pytest.mark.parametrize(("took", "may"), [(1, True), (17, False)])
+def test_who_has_waited_all_the_time_is_not_to_try_again(
+    router, switch, madre, clock, took, may
+):
+    for upstream in (switch, madre):
+        upstream.fail(NoAnswer("read_timeout"), taking=took)
+
+    with pytest.raises(NobodyAnswered) as caught:
+        ask(router, clock)
+
+    assert caught.value.may_repeat is may
 
 
 @pytest.mark.parametrize(

@@ -765,20 +765,60 @@ FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\n"
     [
         ({"code": "content_filter", "message": "no"}, ContentFiltered),
         ({"message": "Your input was flagged by moderation"}, ContentFiltered),
-        ({"code": "context_length_exceeded"}, Refused),
-        ({"message": "no access to this model"}, Refused),
+        ({"code": "context_length_exceeded"}, ContextTooLong),
+        ({"message": "no access to this model"}, UnknownModel),
+        ({"message": "no access to this server"}, Refused),
     ],
     ids=str,
 )
-def test_a_403_is_about_our_key_unless_it_is_the_filters(serve, adapt, error, kind):
+def test_a_403_is_about_our_key_unless_it_says_something_else(
+    serve, adapt, error, kind
+):
     body = json.dumps({"error": error}).encode()
     head = FORBIDDEN + b"Content-Length: %d\r\n\r\n" % len(body)
 
     with pytest.raises(kind) as caught:
         ask(adapt(serve(answering(head + body)).url))
 
-    fault = "content_filter" if kind is ContentFiltered else "upstream_auth"
-    assert (type(caught.value), caught.value.fault) == (kind, fault)
+    assert type(caught.value) is kind
+    assert (caught.value.fault == "upstream_auth") is (kind is Refused)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("told", [b'{"error":"the prompt is too long"', b""])
+def test_an_error_whose_body_does_not_end_costs_a_second_at_most(
+    serve, adapt, told, stream
+):
+    head = b"HTTP/1.1 500 X\r\nContent-Length: 9999\r\n\r\n"
+
+    def script(peer):
+        peer.read_request()
+        peer.send(head + told)
+        peer.pause(5)
+
+    began = monotonic()
+    with pytest.raises(ContextTooLong if told else Refused):
+        ask(adapt(serve(script).url), seconds=5, stream=stream)
+
+    assert monotonic() - began < 2
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_the_callers_own_words_decide_nothing(serve, adapt, stream):
+    told = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
+        + json.dumps(
+            {"error": {"message": "content-filter-large broke at: my content filter"}}
+        ).encode()
+    )
+
+    with pytest.raises(BadReply, match="upstream_error"):
+        ask(
+            adapt(serve(answering(told)).url),
+            stream=stream,
+            model="content-filter-large",
+            text="my content filter",
+        )
 
 
 class TestWithoutWords:

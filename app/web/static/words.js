@@ -28,6 +28,7 @@ const FAULTS = {
   http_5xx: "answered with an error",
   rate_limited: "is asked too often",
   upstream_auth: "rejects our credentials",
+  quota: "says that our quota is used up",
   upstream_rejected: "rejects the request",
   content_filter: "forbids it by a content policy",
   context_length: "can not read a conversation that long",
