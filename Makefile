@@ -38,7 +38,7 @@ docs: $(VENV)/dev ## Write the pages that are made from the code
 	$(BIN)/python -m docs.generate
 
 pictures: $(VENV)/dev ## Take the pictures of the console anew, for docs/pictures
-	$(BIN)/python -m tests.pictures
+	$(BIN)/python -m tests.support.pictures
 
 soak: $(VENV)/dev ## An hour of random faults and callers: nothing grows
 	VX11_SOAK=3600 $(BIN)/python -m pytest -m slow tests/system/test_soak.py --timeout 4500 -s

@@ -31,7 +31,7 @@ except SettingsError as error:
 bind = [one for one in (_settings.bind, _settings.metrics_bind) if one]
 workers = _settings.workers
 threads = _settings.threads
-worker_class = "app.web.worker.Worker"
+worker_class = "app.server.worker.Worker"
 
 # No preload: sessions, threads and locks must not cross the fork (0 of 120 wrong
 # answers instead of 41).
@@ -82,7 +82,7 @@ def on_starting(server: Any) -> None:
 
 def _open_counts(server: Any) -> Any:
     """Begin all counts anew, and keep them while there is no worker for a moment."""
-    from app.telemetry.folder import Folder, remove_left_behind
+    from app.telemetry.metrics.directory import Folder, remove_left_behind
     from app.wiring import metrics_folder
 
     path = metrics_folder(_settings)
@@ -102,7 +102,7 @@ def on_exit(server: Any) -> None:
 
 def when_ready(server: Any) -> None:
     """Let workers know when all of us stops, and survive files that go bad."""
-    from app.web.board import Board
+    from app.server.scoreboard import Board
 
     server.board = Board(places=3 * workers)  # a reload doubles them for a moment
     server.settings = _settings

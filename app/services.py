@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Generic, TypeVar
 
-from app.gateway.activity import Activity
-from app.gateway.admission import Admission
-from app.gateway.audit import Records, Trail
+from app.gateway.access.rate_limits import FailedAuth, RateLimits, Unlimited
+from app.gateway.access.tokens import Keyring
+from app.gateway.chain.admission import Admission
+from app.gateway.chain.admission_queue import Gate, HostLoad
+from app.gateway.chain.drain import Drain
 from app.gateway.chat import StreamMode
-from app.gateway.drain import Drain
 from app.gateway.fault_panel import FaultPanel
-from app.gateway.gate import Gate, HostLoad
-from app.gateway.guarded import Guarded
-from app.gateway.health import HealthBoard
-from app.gateway.rate_limits import FailedAuth, RateLimits, Unlimited
-from app.gateway.tokens import Keyring
+from app.gateway.guard.guarded import Guarded
+from app.gateway.guard.health import HealthBoard
+from app.gateway.records.activity import Activity
+from app.gateway.records.audit import Records, Trail
 
 T = TypeVar("T")
 

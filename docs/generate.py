@@ -18,7 +18,7 @@ from app.cli import main as commands
 from app.settings import Settings
 from app.settings.entries import RouteSettings, UpstreamSettings
 from app.settings.problems import PREFIX
-from app.web.auth import SCOPE
+from app.web.request.auth import SCOPE
 
 DOCS = Path(__file__).parent
 TOLD = re.compile(r"; default: ([^.;]+)")  # of a default that is no plain value

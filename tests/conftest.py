@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 
 def pytest_configure():

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.telemetry.instruments import INSTRUMENTS, Counter, Histogram
-from app.telemetry.metrics import Metrics
-from app.telemetry.tally import Tally
+from app.telemetry.metrics.chats import Metrics
+from app.telemetry.metrics.instruments import INSTRUMENTS, Counter, Histogram
+from app.telemetry.metrics.recorder import Tally
 
 HOUSE = Path(__file__).parents[1]
 PROMETHEUS = HOUSE / "deploy" / "prometheus"

@@ -12,20 +12,21 @@ from time import process_time
 
 import pytest
 
-from app.gateway.assembly import Assembly
 from app.gateway.chat import ChatReply, Priority, StreamMode
-from app.gateway.content import Content, ContentPolicy
 from app.gateway.errors import BadReply
-from app.gateway.redaction import Redactor
-from app.upstreams import openai_chunks as chunks
-from app.upstreams.openai_errors import refusal
-from app.upstreams.openai_wire import OBJECT
+from app.gateway.records.content import Content, ContentPolicy
+from app.gateway.records.merge_choices import Assembly
+from app.gateway.records.redaction import Redactor
+from app.upstreams.http.transport import Answer
+from app.upstreams.openai import chunks
+from app.upstreams.openai.errors import refusal
+from app.upstreams.openai.sse import EventParser
+from app.upstreams.openai.upstream import OBJECT
 from app.upstreams.replies import parse
-from app.upstreams.sse import EventParser
-from app.upstreams.transport import Answer
-from app.web import openai_schemas, schemas
-from app.web.errors import InvalidBody
-from app.web.values import MOST_VALUES, parsed
+from app.web.request.errors import InvalidBody
+from app.web.request.values import MOST_VALUES, parsed
+from app.web.schemas import chat as schemas
+from app.web.schemas import openai as openai_schemas
 
 DOUBLE = 2.3
 TRIES = 6

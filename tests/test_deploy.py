@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings, load
-from app.storage.token_file import read_tokens
+from app.storage.tokens.file import read_tokens
 
 HOUSE = Path(__file__).parents[1]
 DEPLOY = HOUSE / "deploy"

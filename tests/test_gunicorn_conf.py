@@ -12,8 +12,8 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.util import load_class
 
+from app.server.worker import Worker
 from app.storage.trail import open_trail
-from app.web.worker import Worker
 
 HOUSE = Path(__file__).parents[1]
 CONFIG = HOUSE / "gunicorn.conf.py"

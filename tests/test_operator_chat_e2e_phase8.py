@@ -15,7 +15,7 @@ import uuid
 import pytest
 import requests
 
-from tests.stack import TOKEN, FrontDoor, Gateway, sandbox
+from tests.support.stack import TOKEN, FrontDoor, Gateway, sandbox
 
 OPERATOR_URL = os.environ.get("VX11_OPERATOR_URL")
 TENTACULO_URL = os.environ.get("VX11_TENTACULO_URL")

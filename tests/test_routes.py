@@ -1,9 +1,9 @@
 """Every route of the gateway, and who may use it. A new one belongs in the table."""
 
-from app.gateway.tokens import ALL_SCOPES
+from app.gateway.access.tokens import ALL_SCOPES
 from app.services import PerProcess
 from app.web import make_app
-from app.web.auth import ANY, SCOPE
+from app.web.request.auth import ANY, SCOPE
 
 PUBLIC = None
 ROUTES = {

@@ -4,17 +4,17 @@ import contextlib
 
 import pytest
 
-from app.gateway.admission import Admission
-from app.gateway.audited import Audited
 from app.gateway.budget import Budget
+from app.gateway.chain.admission import Admission
+from app.gateway.chain.admission_queue import Load
+from app.gateway.chain.audited import Audited
+from app.gateway.chain.metered import Metered
 from app.gateway.errors import NobodyAnswered, Overloaded
-from app.gateway.gate import Load
-from app.gateway.metered import Metered
-from app.gateway.routing import ChatRouter
+from app.gateway.routing.router import ChatRouter
 from app.settings import Settings
 from app.wiring import build_services
-from tests.fakes import a_request
-from tests.stack import wait_until
+from tests.support.fakes import a_request
+from tests.support.stack import wait_until
 from tests.upstreams.raw_server import OK, RawServer
 
 NOBODY = "http://127.0.0.1:1"

@@ -8,7 +8,7 @@ import click
 from app.cli.client import settings_or_exit
 from app.cli.exits import CONFIG, exit_codes
 from app.cli.failing import Failure
-from app.gateway.pursuit import least_shares
+from app.gateway.routing.failover import least_shares
 from app.settings import Settings, SettingsError, in_force, warnings_about
 from app.wiring import check_files
 

@@ -17,8 +17,8 @@ from app.cli.client import settings_or_exit
 from app.cli.exits import CONFIG, NO, UNREADABLE, exit_codes
 from app.cli.failing import Failure
 from app.cli.progress import progress
-from app.gateway.audit import Query, Record, Records
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
+from app.gateway.records.audit import Query, Record, Records
 from app.wiring import open_records, search_records, verify_records
 
 FOLLOW_EVERY = 1.0  # seconds

@@ -139,7 +139,7 @@ def _start_sandbox(
     environment: Mapping[str, str], running: ExitStack
 ) -> dict[str, str]:
     """Start the sandbox on free ports; return the variables that point to it."""
-    command = ["app.sandbox", "--switch-port", "0", "--madre-port", "0"]
+    command = ["sandbox", "--switch-port", "0", "--madre-port", "0"]
     sandbox = children.start(command, environment, stdout=subprocess.PIPE)
     running.callback(children.stop, sandbox, SANDBOX_STOP)
     urls = json.loads(sandbox.stdout.readline() if sandbox.stdout else "{}")

@@ -16,8 +16,7 @@ import click
 
 from app.cli.exits import CONFIG, NAME, exit_codes
 from app.cli.failing import Failure
-from app.gateway.chat import Priority
-from app.gateway.tokens import (
+from app.gateway.access.tokens import (
     ALL_SCOPES,
     Caller,
     NameTaken,
@@ -28,6 +27,7 @@ from app.gateway.tokens import (
     name_problem,
     new_token,
 )
+from app.gateway.chat import Priority
 from app.settings import SettingsError, load_local
 from app.wiring import token_store
 

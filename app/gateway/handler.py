@@ -12,10 +12,10 @@ from enum import Enum
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from app.gateway.assembly import Assembly
 from app.gateway.budget import Budget
 from app.gateway.chat import ChatReply, ChatRequest, Delta
 from app.gateway.errors import BadReply, CallerGone, GatewayError
+from app.gateway.records.merge_choices import Assembly
 
 log = logging.getLogger(__name__)
 

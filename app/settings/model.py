@@ -22,8 +22,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from app.gateway.prober import PROBE_LIMIT
-from app.gateway.tokens import DEFAULTS
+from app.gateway.access.tokens import DEFAULTS
+from app.gateway.guard.prober import PROBE_LIMIT
 from app.settings.entries import (
     Bind,
     Concurrency,
@@ -37,7 +37,7 @@ from app.settings.entries import (
 )
 from app.settings.file import config_values
 from app.settings.names import PREFIX
-from app.telemetry.cores import usable_cores
+from app.telemetry.host.cores import usable_cores
 
 SPARE_THREADS = 8  # what says "no" and answers health while all places are taken
 LONGEST_QUEUE = 24  # a place in a longer queue is not reached in time (pitfalls 2.13)

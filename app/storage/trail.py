@@ -6,16 +6,16 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.storage.activity import ActivityReader
-from app.storage.chain import Head
-from app.storage.errors import StoreFailed, UnusableDatabase
-from app.storage.files import AuditFiles, FileLock, read_key, was_begun
-from app.storage.preparation import prepare, refuse_if_gone
-from app.storage.queued_trail import QueuedTrail
-from app.storage.reader import AuditReader
-from app.storage.sqlite import connect_reader, translated
-from app.storage.sqlite_store import RESERVE, SqliteStore
-from app.storage.verification import OnProgress, Verification, ignore, verify
+from app.storage.audit.activity import ActivityReader
+from app.storage.audit.chain import Head
+from app.storage.audit.errors import StoreFailed, UnusableDatabase
+from app.storage.audit.queued_trail import QueuedTrail
+from app.storage.audit.reader import AuditReader
+from app.storage.audit.verification import OnProgress, Verification, ignore, verify
+from app.storage.sqlite.files import AuditFiles, FileLock, read_key, was_begun
+from app.storage.sqlite.preparation import prepare, refuse_if_gone
+from app.storage.sqlite.statements import connect_reader, translated
+from app.storage.sqlite.store import RESERVE, SqliteStore
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from app.gateway.chat import ChatReply
 from app.gateway.errors import BadReply, UpstreamError
 from app.gateway.handler import ReplyStream
 from app.gateway.strict_json import holds_more_values
-from app.upstreams.transport import Answer
+from app.upstreams.http.transport import Answer
 
 T = TypeVar("T")
 

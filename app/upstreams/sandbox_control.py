@@ -7,7 +7,7 @@ from typing import Any
 from app.gateway.budget import Budget
 from app.gateway.errors import BadReply
 from app.gateway.fault_panel import Wish, WishRefused
-from app.upstreams.transport import Transport
+from app.upstreams.http.transport import Transport
 
 LIMIT = 5.0  # seconds; a broken stand-in must not hold up who wants to heal it
 FAULT = "/sandbox/fault"

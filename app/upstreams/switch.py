@@ -8,9 +8,9 @@ from app.gateway.budget import Budget
 from app.gateway.chat import ChatReply, ChatRequest, is_blank
 from app.gateway.errors import BadReply
 from app.gateway.handler import ReplyStream
+from app.upstreams.http.service import Service
+from app.upstreams.http.transport import Transport
 from app.upstreams.replies import marked, model_name, parse, whole
-from app.upstreams.service import Service
-from app.upstreams.transport import Transport
 
 PATH = "/switch/chat"
 

@@ -10,11 +10,15 @@ from typing import Any
 from flask import Flask
 
 from app.services import PerProcess, Services
-from app.web import api_docs, audit, chat, console, metrics, openai, ops, sandbox_panel
-from app.web.context import EXTENSION, register_context
-from app.web.errors import register_errors
-from app.web.sse import register_streams
-from app.web.traces import register_traces
+from app.web.chat import native as chat
+from app.web.chat import openai
+from app.web.chat.sse import register_streams
+from app.web.openapi import routes as api_docs
+from app.web.operator import console, metrics, ops, sandbox_panel
+from app.web.operator import records as audit
+from app.web.request.context import EXTENSION, register_context
+from app.web.request.errors import register_errors
+from app.web.request.traces import register_traces
 
 
 class Doors(Flask):

@@ -1,29 +1,29 @@
 """Assembly: the parts of one process, put together. See the room for the order."""
 
-from app.gateway.admission import Admission
-from app.gateway.audited import Audited
-from app.gateway.big_work import BigWork
-from app.gateway.breaker import CircuitBreaker, Transition
-from app.gateway.cap import CallCap, Caps
+from app.gateway.access.rate_limits import FailedAuth
+from app.gateway.chain.admission import Admission
+from app.gateway.chain.audited import Audited
+from app.gateway.chain.big_work import BigWork
+from app.gateway.chain.metered import Metered
 from app.gateway.chat import StreamMode
-from app.gateway.guarded import EXTRA_CALLS, Guarded
-from app.gateway.health import HealthBoard
-from app.gateway.metered import Metered
-from app.gateway.patience import HangCheck
-from app.gateway.prober import Prober
-from app.gateway.rate_limits import FailedAuth
-from app.gateway.retries import Repeating, RetryAllowance
-from app.gateway.routes import is_glob
-from app.gateway.transitions import RecordedTransitions
+from app.gateway.guard.breaker import CircuitBreaker, Transition
+from app.gateway.guard.breaker_records import RecordedTransitions
+from app.gateway.guard.concurrency import CallCap, Caps
+from app.gateway.guard.guarded import EXTRA_CALLS, Guarded
+from app.gateway.guard.hang_detection import HangCheck
+from app.gateway.guard.health import HealthBoard
+from app.gateway.guard.prober import Prober
+from app.gateway.routing.retries import Repeating, RetryAllowance
+from app.gateway.routing.routes import is_glob
 from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load
 from app.settings.handed import handed
-from app.storage.rate_limits import SlidingRateLimits
+from app.storage.shared.rate_limits import SlidingRateLimits
 from app.storage.trail import audit_files, open_activity, open_reader, open_trail
-from app.telemetry.export import open_exporter
-from app.telemetry.measuring import Measuring, Watched
-from app.upstreams import openai_wire
+from app.telemetry.metrics.measuring import Measuring, Watched
+from app.telemetry.traces.export import open_exporter
+from app.upstreams.openai import upstream as openai_wire
 from app.version import VERSION
 from app.wiring import parts
 

@@ -8,8 +8,8 @@ import os
 from collections.abc import Callable, Iterable
 
 from app.settings import Settings, SettingsError
-from app.storage.errors import StoreFailed
-from app.storage.shared_memory import SharedMemory
+from app.storage.audit.errors import StoreFailed
+from app.storage.shared.shared_memory import SharedMemory
 from app.storage.trail import open_trail
 from app.wiring import parts
 

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from app.gateway.audit import Query, Record, Records
+from app.gateway.access.tokens import TokenStore
 from app.gateway.budget import Budget
 from app.gateway.errors import AuditUnavailable
-from app.gateway.tokens import TokenStore
+from app.gateway.records.audit import Query, Record, Records
 from app.settings import Settings
-from app.storage.errors import StoreFailed
-from app.storage.scan import scan
-from app.storage.token_edits import TokenFile
+from app.storage.audit.errors import StoreFailed
+from app.storage.audit.scan import scan
+from app.storage.audit.verification import OnProgress, Verification
+from app.storage.tokens.edit import TokenFile
 from app.storage.trail import open_reader, verify_trail
-from app.storage.verification import OnProgress, Verification
 from app.upstreams.madre import MadreUpstream
 from app.wiring import parts
 

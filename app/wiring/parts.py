@@ -4,28 +4,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.gateway.big_work import BigWork
-from app.gateway.circuit import Rules
-from app.gateway.content import Content, ContentPolicy
-from app.gateway.gate import Gate, Limits
-from app.gateway.memory import Watermark
-from app.gateway.redaction import Redactor
-from app.gateway.routes import Route
-from app.gateway.routing import ChatRouter
+from app.gateway.access.tokens import LINK, Keyring, Token, TokensUnusable
+from app.gateway.chain.admission_queue import Gate, Limits
+from app.gateway.chain.big_work import BigWork
+from app.gateway.chain.memory_limit import Watermark
+from app.gateway.guard.circuit import Rules
+from app.gateway.records.content import Content, ContentPolicy
+from app.gateway.records.redaction import Redactor
+from app.gateway.routing.router import ChatRouter
+from app.gateway.routing.routes import Route
 from app.gateway.shared import SharedState
-from app.gateway.tokens import LINK, Keyring, Token, TokensUnusable
 from app.gateway.turns import Candidate
 from app.settings import Settings, SettingsError, UpstreamSettings
 from app.settings.handed import handed
-from app.storage.shared_memory import MEMORY, open_shared
-from app.storage.token_watch import LastGood, TokenWatch
-from app.telemetry import memory
-from app.telemetry.folder import folder_of
-from app.upstreams import openai_wire
+from app.storage.shared.shared_memory import MEMORY, open_shared
+from app.storage.tokens.watch import LastGood, TokenWatch
+from app.telemetry.host import container_memory as memory
+from app.telemetry.metrics.directory import folder_of
+from app.upstreams.http.transport import Transport
 from app.upstreams.madre import MadreUpstream
+from app.upstreams.openai import upstream as openai_wire
 from app.upstreams.sandbox_control import SandboxControl
 from app.upstreams.switch import SwitchUpstream
-from app.upstreams.transport import Transport
 
 ProbedUpstream = SwitchUpstream | MadreUpstream | openai_wire.OpenAIUpstream
 

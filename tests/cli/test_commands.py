@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import main
-from tests.stack import TOKEN, Gateway, sandbox, wait_until
+from tests.support.stack import TOKEN, Gateway, sandbox, wait_until
 
 
 @pytest.fixture(scope="module")

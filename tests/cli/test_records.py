@@ -15,8 +15,8 @@ from app.cli.failing import Failure
 from app.cli.records import _readable, sealed_from_now_on
 from app.gateway.errors import SearchTookTooLong
 from app.storage.trail import open_reader, open_trail
-from tests.stack import HOUSE
 from tests.storage.making import a_closing, an_intent, record_one
+from tests.support.stack import HOUSE
 
 PAGE = 500  # as many as the reader gives at once
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import main
-from app.storage.token_file import read_tokens
+from app.storage.tokens.file import read_tokens
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from app.sandbox.server import SandboxServer
+from sandbox.server import SandboxServer
 
 TOKEN = "a-token-for-tests-0123456789"
 SWITCH_BODY = {

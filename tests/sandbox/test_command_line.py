@@ -15,7 +15,7 @@ def start():
     processes = []
 
     def run(*options, descriptors=1024, **environment):
-        command = [sys.executable, "-m", "app.sandbox", *options]
+        command = [sys.executable, "-m", "sandbox", *options]
         limited = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
         processes.append(
             subprocess.Popen(

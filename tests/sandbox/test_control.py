@@ -3,9 +3,9 @@
 import pytest
 import requests
 
-from app.sandbox.faults import CATALOGUE
-from app.sandbox.server import SandboxServer
-from app.sandbox.wire import Request
+from sandbox.faults import CATALOGUE
+from sandbox.server import SandboxServer
+from sandbox.wire import Request
 
 
 @pytest.fixture

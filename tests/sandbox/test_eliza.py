@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from app.sandbox import eliza
+from sandbox import eliza
 
 
 def test_the_first_answer_makes_clear_who_speaks():
@@ -41,7 +41,7 @@ def test_half_a_surrogate_pair_does_not_break_it():
 
 def test_the_same_conversation_gets_the_same_answer_in_another_process():
     """Python's own hash differs from process to process."""
-    code = "from app.sandbox import eliza; print(eliza.reply(['a', 'why not?']))"
+    code = "from sandbox import eliza; print(eliza.reply(['a', 'why not?']))"
 
     elsewhere = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -4,8 +4,8 @@ import inspect
 
 import pytest
 
-from app.sandbox.exchange import Exchange
-from app.sandbox.faults import CATALOGUE
+from sandbox.exchange import Exchange
+from sandbox.faults import CATALOGUE
 
 # Not the sandbox's: 4 is DNS, 6 needs certificates (both tested at the transport),
 # 32 is `heal`.

@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 import requests
 
-from app.sandbox.server import SandboxServer
+from sandbox.server import SandboxServer
 
 KINDS = pytest.mark.parametrize("kind", ["switch", "madre"])
 TEXTS = {"switch": "reply", "madre": "response"}

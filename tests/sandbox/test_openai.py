@@ -5,8 +5,8 @@ import json
 import pytest
 import requests
 
-from app.sandbox.openai import OpenAI, Voice
-from app.sandbox.server import SandboxServer
+from sandbox.openai import OpenAI, Voice
+from sandbox.server import SandboxServer
 
 KEY = "sk-canary"
 SPEECH = "Five words and no more"

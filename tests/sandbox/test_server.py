@@ -7,7 +7,7 @@ from time import monotonic
 import pytest
 import requests
 
-from app.sandbox.server import SandboxServer
+from sandbox.server import SandboxServer
 
 
 def test_every_request_is_on_record_as_it_was_sent(switch, connect):

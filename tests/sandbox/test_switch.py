@@ -5,7 +5,7 @@ import json
 import pytest
 import requests
 
-from app.sandbox.server import SandboxServer
+from sandbox.server import SandboxServer
 
 FIELDS = {
     "status": str,

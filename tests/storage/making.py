@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from threading import Event
 
-from app.gateway.audit import Closing, Intent, new_audit_id
 from app.gateway.errors import AuditUnavailable
+from app.gateway.records.audit import Closing, Intent, new_audit_id
 
 ROOT = Path(__file__).parents[2]
 

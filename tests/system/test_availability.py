@@ -11,7 +11,7 @@ from time import monotonic
 
 import pytest
 
-from tests.stack import Gateway, free_port, wait_until
+from tests.support.stack import Gateway, free_port, wait_until
 from tests.system.scripted import (
     always,
     ask,

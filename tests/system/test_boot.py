@@ -14,7 +14,7 @@ import threading
 import pytest
 import requests
 
-from tests.stack import HOUSE, TOKEN, Gateway, sandbox, wait_until
+from tests.support.stack import HOUSE, TOKEN, Gateway, sandbox, wait_until
 
 EXTRA = "an-extra-token-of-the-file"
 TOKENS = f"""

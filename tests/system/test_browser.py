@@ -7,8 +7,8 @@ import pytest
 import requests
 from selenium.webdriver.common.keys import Keys
 
-from tests.browsing import CHROMIUM, DESK, DRIVER, PHONE, Browser, Console
-from tests.stack import TOKEN, Gateway, sandbox, wait_until
+from tests.support.browsing import CHROMIUM, DESK, DRIVER, PHONE, Browser, Console
+from tests.support.stack import TOKEN, Gateway, sandbox, wait_until
 
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER),

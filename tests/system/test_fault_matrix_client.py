@@ -11,7 +11,7 @@ import time
 import pytest
 import requests
 
-from tests.stack import (
+from tests.support.stack import (
     TOKEN,
     FrontDoor,
     Gateway,

@@ -20,12 +20,12 @@ import pytest
 import requests
 
 from app import create_app
+from app.gateway.access.tokens import Caller, Token
 from app.gateway.chat import Priority
-from app.gateway.tokens import Caller, Token
 from app.settings import Settings
-from app.storage.token_edits import TokenFile
+from app.storage.tokens.edit import TokenFile
 from app.storage.trail import verify_trail
-from tests.stack import TOKEN, Gateway, sandbox, wait_until
+from tests.support.stack import TOKEN, Gateway, sandbox, wait_until
 
 DETECTED = BACK = 5.0  # seconds, as the matrix says
 NOISE = 1.0  # this box is shared

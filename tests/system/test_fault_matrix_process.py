@@ -13,7 +13,7 @@ import psutil
 import pytest
 import requests
 
-from tests.stack import TOKEN, Gateway, sandbox, wait_until
+from tests.support.stack import TOKEN, Gateway, sandbox, wait_until
 
 AT_ONCE = 2.0  # seconds; generous, because the box is shared
 _tick = threading.Event()

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app import create_app
-from app.gateway.audit import Query
-from app.gateway.prober import LEASE_MARGIN, PROBE_LIMIT, RECHECK, TICK
+from app.gateway.guard.prober import LEASE_MARGIN, PROBE_LIMIT, RECHECK, TICK
+from app.gateway.records.audit import Query
 from app.settings import Settings
-from tests.stack import TOKEN, Gateway, sandbox, wait_until
+from tests.support.stack import TOKEN, Gateway, sandbox, wait_until
 
 MADRE_CONCURRENCY = 4
 NOISE = 0.5  # this box is shared; what is not a wait must still be quick

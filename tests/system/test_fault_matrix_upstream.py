@@ -14,7 +14,7 @@ import pytest
 
 from app import create_app
 from app.settings import Settings
-from tests.stack import TOKEN, sandbox, wait_until
+from tests.support.stack import TOKEN, sandbox, wait_until
 
 SWITCH_TIMEOUT, MADRE_TIMEOUT, DEADLINE = 0.9, 0.7, 1.8
 OVERSHOOT = 0.25  # design, first promise

@@ -8,7 +8,7 @@ import sys
 import pytest
 import requests
 
-from tests.stack import HOUSE, Gateway, free_port, sandbox, wait_until
+from tests.support.stack import HOUSE, Gateway, free_port, sandbox, wait_until
 
 WIRE = (
     "INSERT INTO records (id, correlation_id, session_id, caller, route, opened_at,"

@@ -5,7 +5,7 @@ import os
 
 from app import create_app
 from app.settings import Settings
-from tests.stack import TOKEN, sandbox
+from tests.support.stack import TOKEN, sandbox
 
 CHATS = 60
 

@@ -8,7 +8,7 @@ import time
 import pytest
 import requests
 
-from tests.stack import (
+from tests.support.stack import (
     TOKEN,
     FrontDoor,
     Gateway,

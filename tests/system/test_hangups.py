@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.stack import TOKEN, FrontDoor, Gateway, sandbox, wait_until
+from tests.support.stack import TOKEN, FrontDoor, Gateway, sandbox, wait_until
 
 NOTICED = 1.0  # seconds; the promise
 SLACK = 1.0  # of a machine that others are loading

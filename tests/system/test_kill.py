@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from app.storage.trail import verify_trail
-from tests.stack import TOKEN, Gateway, sandbox, wait_until
+from tests.support.stack import TOKEN, Gateway, sandbox, wait_until
 
 KILLS = int(os.environ.get("VX11_KILLS", "25"))
 CLIENTS = 8

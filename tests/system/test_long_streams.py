@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from tests.speaker import CUT, Speaker
-from tests.stack import Gateway
+from tests.support.speaker import CUT, Speaker
+from tests.support.stack import Gateway
 from tests.system.test_streams import events, outcome_of
 
 SECONDS = float(os.environ.get("VX11_LONG_STREAM", "0"))

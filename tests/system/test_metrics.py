@@ -18,7 +18,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.stack import TOKEN, Gateway, free_port, sandbox, wait_until
+from tests.support.stack import TOKEN, Gateway, free_port, sandbox, wait_until
 
 WORKERS = 4
 CLIENTS = 8

@@ -6,10 +6,10 @@ import time
 import openai
 import pytest
 
-from app.sandbox.openai import OpenAI, Voice
-from app.sandbox.server import SandboxServer
-from tests.speaker import CUT, Speaker, chunk
-from tests.stack import TOKEN, FrontDoor, Gateway, sandbox, wait_until
+from sandbox.openai import OpenAI, Voice
+from sandbox.server import SandboxServer
+from tests.support.speaker import CUT, Speaker, chunk
+from tests.support.stack import TOKEN, FrontDoor, Gateway, sandbox, wait_until
 
 USER = [{"role": "user", "content": "Hello"}]
 WEATHER = {

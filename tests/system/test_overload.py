@@ -15,8 +15,8 @@ from itertools import takewhile
 
 import pytest
 
-from app.sandbox.server import SandboxServer
-from tests.stack import HOUSE, TOKEN, Gateway, sandbox, wait_until
+from sandbox.server import SandboxServer
+from tests.support.stack import HOUSE, TOKEN, Gateway, sandbox, wait_until
 
 SLOTS, QUEUE, WAIT = 8, 4, 0.5
 LATENCY = 0.4  # seconds that the upstream takes: 20 chats a second

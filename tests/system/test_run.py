@@ -14,7 +14,7 @@ import psutil
 import pytest
 import requests
 
-from tests.stack import HOUSE, TOKEN, Process, free_port, sandbox, wait_until
+from tests.support.stack import HOUSE, TOKEN, Process, free_port, sandbox, wait_until
 
 
 class Run(Process):

@@ -3,7 +3,7 @@
 import pytest
 import requests
 
-from tests.stack import Gateway, sandbox
+from tests.support.stack import Gateway, sandbox
 
 LINK_TOKEN = "canary-link-token-0123456789"
 IN_PROMPT = "sk-canary-abcdefghijklmnopqrstuv"

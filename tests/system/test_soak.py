@@ -19,8 +19,8 @@ import pytest
 import requests
 
 from app.storage.trail import verify_trail
-from tests.events import live_events
-from tests.stack import TOKEN, Gateway, sandbox, wait_until
+from tests.support.events import live_events
+from tests.support.stack import TOKEN, Gateway, sandbox, wait_until
 
 SECONDS = float(os.environ.get("VX11_SOAK", "60"))
 CALLERS = 6

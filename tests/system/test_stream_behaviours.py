@@ -15,12 +15,12 @@ import pytest
 from app.gateway.budget import Budget
 from app.gateway.chat import StreamMode, Usage
 from app.gateway.errors import ContentFiltered, Interrupted
-from app.sandbox.openai import OpenAI, Voice
-from app.sandbox.server import SandboxServer
 from app.settings import load
 from app.wiring import build_services
-from tests.fakes import a_request
-from tests.stack import TOKEN, wait_until
+from sandbox.openai import OpenAI, Voice
+from sandbox.server import SandboxServer
+from tests.support.fakes import a_request
+from tests.support.stack import TOKEN, wait_until
 
 WORDS = 60
 SAYS = {

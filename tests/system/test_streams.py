@@ -11,9 +11,9 @@ import time
 import pytest
 import requests
 
-from tests.events import live_events, parse_events, text_of
-from tests.speaker import CUT, Speaker
-from tests.stack import (
+from tests.support.events import live_events, parse_events, text_of
+from tests.support.speaker import CUT, Speaker
+from tests.support.stack import (
     TOKEN,
     FrontDoor,
     Gateway,

@@ -13,8 +13,8 @@ import requests
 from click.testing import CliRunner
 
 from app.cli import main
-from app.gateway.tokens import LINK, Token
-from tests.stack import TOKEN, FrontDoor, Gateway, sandbox, wait_until
+from app.gateway.access.tokens import LINK, Token
+from tests.support.stack import TOKEN, FrontDoor, Gateway, sandbox, wait_until
 
 WORKERS = 4
 NOISE = 0.1  # seconds; this box is shared, and the flood itself takes some of it

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.collector import a_collector, attributes
-from tests.stack import Gateway, sandbox, wait_until
+from tests.support.collector import a_collector, attributes
+from tests.support.stack import Gateway, sandbox, wait_until
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SHOWN = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1"}

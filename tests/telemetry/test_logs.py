@@ -13,14 +13,14 @@ from time import monotonic
 import pytest
 
 from app.gateway import correlation
-from app.gateway.redaction import Redactor
+from app.gateway.records.redaction import Redactor
 from app.telemetry.logs import (
     BackgroundHandler,
     JsonFormatter,
     server_logging,
     set_up_logging,
 )
-from tests.stack import wait_until
+from tests.support.stack import wait_until
 
 CANARY = "canary-token-0123456789"
 

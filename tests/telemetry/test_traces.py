@@ -6,11 +6,11 @@ import sys
 import pytest
 
 from app.gateway import tracing
+from app.gateway.chain.metered import Ending
 from app.gateway.chat import Attempt, ChatReply
-from app.gateway.metered import Ending
-from app.telemetry.export import open_exporter
-from tests.collector import a_collector, attributes
-from tests.fakes import a_request
+from app.telemetry.traces.export import open_exporter
+from tests.support.collector import a_collector, attributes
+from tests.support.fakes import a_request
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -101,7 +101,7 @@ def test_nobody_is_told_by_default():
 
 def test_without_the_packages_it_is_said_and_nothing_is_sent(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
-    monkeypatch.delitem(sys.modules, "app.telemetry.otel", raising=False)
+    monkeypatch.delitem(sys.modules, "app.telemetry.traces.otel", raising=False)
 
     assert open_exporter("http://127.0.0.1:4318", "1.2.3").observers == ()
     assert "VX11_OTLP_ENDPOINT" in caplog.text
@@ -109,7 +109,7 @@ def test_without_the_packages_it_is_said_and_nothing_is_sent(monkeypatch, caplog
 
 def test_none_of_it_is_imported_where_nobody_asked_for_it():
     program = (
-        "import sys, app.wiring, app.web, app.telemetry.measuring;"
+        "import sys, app.wiring, app.web, app.telemetry.metrics.measuring;"
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )
 

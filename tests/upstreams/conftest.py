@@ -3,7 +3,7 @@ import ssl
 import pytest
 import trustme
 
-from app.upstreams.transport import Transport
+from app.upstreams.http.transport import Transport
 from tests.upstreams.raw_server import BlockedPort, RawServer
 
 

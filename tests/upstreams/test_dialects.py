@@ -15,11 +15,11 @@ from app.gateway.errors import (
     Rejected,
     UpstreamError,
 )
-from app.sandbox.server import SandboxServer
+from app.upstreams.http.transport import Transport
 from app.upstreams.madre import MadreUpstream
 from app.upstreams.switch import SwitchUpstream
-from app.upstreams.transport import Transport
-from tests.fakes import a_request
+from sandbox.server import SandboxServer
+from tests.support.fakes import a_request
 
 TOKEN = "canary-token-0123456789"
 KINDS = ("switch", "madre")

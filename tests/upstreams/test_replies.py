@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from app.gateway.budget import Budget
 from app.gateway.errors import BadReply
 from app.upstreams import madre, switch
+from app.upstreams.http.transport import Answer
 from app.upstreams.replies import parse
-from app.upstreams.transport import Answer
-from tests.fakes import a_request
+from tests.support.fakes import a_request
 
 TOKEN = "canary-token-0123456789"
 

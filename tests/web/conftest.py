@@ -1,17 +1,17 @@
 import pytest
 
-from app.gateway.admission import Admission
-from app.gateway.audited import Audited
+from app.gateway.access.tokens import Caller, Keyring, Token
+from app.gateway.chain.admission import Admission
+from app.gateway.chain.admission_queue import Gate, Limits
+from app.gateway.chain.audited import Audited
+from app.gateway.chain.metered import Metered
 from app.gateway.chat import IMAGES, MULTIPLE, TOOLS
-from app.gateway.content import Content, ContentPolicy
-from app.gateway.gate import Gate, Limits
-from app.gateway.metered import Metered
-from app.gateway.redaction import Redactor
-from app.gateway.routing import ChatRouter
-from app.gateway.tokens import Caller, Keyring, Token
+from app.gateway.records.content import Content, ContentPolicy
+from app.gateway.records.redaction import Redactor
+from app.gateway.routing.router import ChatRouter
 from app.services import PerProcess, Services
 from app.web import make_app
-from tests.fakes import (
+from tests.support.fakes import (
     FakeActivity,
     FakeRecords,
     FakeTrail,

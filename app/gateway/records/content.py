@@ -1,0 +1,152 @@
+"""Content: what is stored of what was asked and answered.
+
+It is redacted, or only its digest, or nothing, as the operator chooses.
+"""
+
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, NamedTuple
+
+from app.gateway import strict_json
+from app.gateway.chain.big_work import BigWork, TooLate
+from app.gateway.chat import ChatReply, ChatRequest, Message
+from app.gateway.records.merge_choices import Assembly
+from app.gateway.records.redaction import Redactor
+
+log = logging.getLogger(__name__)
+
+ENOUGH = 2.0  # seconds, for what nobody waits for
+WRITING = 0.5  # seconds between redaction and the last byte of the largest answers
+BEGINNING = 16384  # characters that are stored of what is too long for the time left
+
+_encode = strict_json.encoder(ensure_ascii=False, separators=(",", ":"), default=str)
+_encode_ascii = strict_json.encoder(default=str)
+
+
+class Content(Enum):
+    """How much of what was said is stored."""
+
+    FULL = "full"
+    DIGEST = "digest"
+    NONE = "none"
+
+
+class Stored(NamedTuple):
+    """What may be stored, as JSON text; cut where there was no time for all of it."""
+
+    text: str
+    is_cut: bool = False
+
+
+class ContentPolicy:
+    """Turns requests and replies into what may be stored of them.
+
+    How long that takes is chosen by who sends them, so it is told how many seconds
+    there are `within` which to do it, and says what it had to leave out. `key`, or what
+    returns it, makes digests useless to whoever has only the database; without one
+    there are none. Threads may share it.
+    """
+
+    def __init__(
+        self,
+        content: Content,
+        redactor: Redactor,
+        key: bytes | Callable[[], bytes],
+        big_work: BigWork | None = None,
+    ) -> None:
+        self._content = content
+        self._redactor = redactor
+        self._big_work = big_work or BigWork()
+        self._key = key if callable(key) else lambda: key
+
+    def request(self, request: ChatRequest, within: float = ENOUGH) -> Stored:
+        """What is stored of a request: all that it says, and whom it asks."""
+        said: dict[str, Any] = {
+            "messages": [_said(message) for message in request.messages],
+            "context": request.context,
+            "metadata": request.metadata,
+        }
+        if request.model:
+            said["model"] = request.model
+        if request.extra:
+            said["extra"] = request.extra
+        return self._store(said, request.size, self._redactor.until(within))
+
+    def name(self, name: str) -> str:
+        """What is stored of an id or a model's name, whatever the policy."""
+        return self._redactor.name(name)
+
+    def reply(
+        self,
+        reply: ChatReply,
+        deltas: Assembly | None = None,
+        size: int = 0,
+        within: float = ENOUGH,
+    ) -> Stored:
+        """What is stored of a reply, whole or as far as it got.
+
+        `deltas` are its deltas, where they were more than text; it came in about so
+        many bytes.
+        """
+        until = self._redactor.until(within)
+        said: dict[str, Any] = {"text": reply.text}
+        if deltas:
+            deltas.add(reply.choices)
+            said["choices"] = deltas.choices()
+        elif reply.choices:
+            said["choices"] = reply.choices
+        return self._store(said, size, until)
+
+    def _store(self, said: Mapping[str, Any], size: int, until: float) -> Stored:
+        if self._content is Content.NONE:
+            return Stored("{}")
+        if self._content is Content.FULL:
+            return self._redacted(said, size, until - min(WRITING, size * 2.5e-7))
+        text = to_json(said).encode()
+        key = self._key()
+        digest = hmac.digest(key, text, hashlib.sha256).hex() if key else None
+        return Stored(to_json({"hmac_sha256": digest, "bytes": len(text)}))
+
+    def _redacted(self, said: Mapping[str, Any], size: int, until: float) -> Stored:
+        """What may be stored; if that cannot be found out, that nothing may."""
+        redact = self._redactor.value
+        try:
+            with self._big_work.take(size, until - self._redactor.until(0.0)):
+                # The names are ours and hold no secret.
+                clean = {name: redact(value, until) for name, value in said.items()}
+        except TooLate:
+            log.error("There is no time to redact it all; the record is cut")
+            return Stored(to_json(self._beginning(said)), is_cut=True)
+        except Exception:
+            log.exception("Redaction broke; the record holds no content")
+            return Stored(to_json({"redaction": "broke"}))
+        return Stored(to_json(clean))
+
+    def _beginning(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        """The first words of a reply. One that is cut may have lost its sign."""
+        words, *_ = said.get("text", "")[:BEGINNING].rpartition(" ")
+        return {"text": self._redactor.text(words), "truncated": True}
+
+
+def _said(message: Message) -> list[Any]:
+    said: list[Any] = [message.role, message.content]
+    return said if message.raw is None else [*said, message.raw]
+
+
+def to_json(value: object) -> str:
+    """Return JSON text that can be stored."""
+    # Lone surrogates cannot be stored as UTF-8, so non-ASCII text is only kept
+    # as it is where it encodes.
+    text = _encode(value)
+    return text if _encodes(text) else _encode_ascii(value)
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

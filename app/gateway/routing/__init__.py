@@ -1,0 +1,1 @@
+"""Routing: which upstreams a chat is asked of, and what follows when one fails."""

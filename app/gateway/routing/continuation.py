@@ -1,0 +1,184 @@
+"""Relay: one reply for the reader, made of what one or more upstreams say.
+
+The one place that knows what to do when a reply breaks after it has begun, for all
+kinds of upstream (design, section 8).
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.gateway.chat import THOUGHTS, ChatReply, Delta
+from app.gateway.errors import (
+    CallerFault,
+    CallerGone,
+    GatewayError,
+    Interrupted,
+    UpstreamError,
+)
+from app.gateway.handler import ReplyStream
+from app.gateway.routing.failover import Pursuit
+
+log = logging.getLogger(__name__)
+
+# Members of a delta that only lead to an answer. Where nothing else was sent, another
+# upstream may lead to its own.
+PRELUDE = frozenset({"role", *THOUGHTS})
+
+
+def verified(pursuit: Pursuit) -> ReplyStream:
+    """Return a reply once all of it is in hand; a broken one is begun anew.
+
+    Nothing has reached the reader until then, so that any upstream may start over,
+    and a refusal still has its own status. Raises as `Pursuit.next` does.
+    """
+    while True:
+        stream = pursuit.next()
+        deltas = _drained(stream, pursuit)
+        if deltas is not None:
+            return _told(pursuit, stream, iter(deltas), text=stream.reply.text)
+
+
+def _drained(stream: ReplyStream, pursuit: Pursuit) -> list[Delta] | None:
+    """All deltas of a reply; None if it broke and another upstream may be asked."""
+    try:
+        deltas = list(stream)
+    except GatewayError as error:
+        pursuit.over(stream)
+        if isinstance(error, CallerFault) or not isinstance(error, UpstreamError):
+            error.attempts = tuple(pursuit.attempts)
+            raise
+        return None
+    pursuit.over(stream)
+    return deltas
+
+
+def live(pursuit: Pursuit) -> ReplyStream:
+    """Return a reply once it has begun; each delta is handed on as it comes.
+
+    Where it breaks, the next upstream is asked; if its text begins with exactly what
+    was already sent, the rest of it follows. Else the reader gets Interrupted. What
+    was thought aloud before the text is nobody's answer and need not be the same.
+    Raises as `Pursuit.next` does.
+    """
+    relay = _Relay(pursuit)
+    return _told(pursuit, relay.stream, relay, relay)
+
+
+def _told(
+    pursuit: Pursuit,
+    stream: ReplyStream,
+    deltas: Iterator[Delta],
+    relay: "_Relay | None" = None,
+    text: str = "",
+) -> ReplyStream:
+    reply = ChatReply(text, **pursuit.facts(stream.reply))
+    told = ReplyStream(deltas, reply, relay.close if relay else lambda: None)
+    told.received, told.status = stream.received, stream.status
+    if relay:
+        told.on_end(relay.report)
+    return told
+
+
+class _Relay(Iterator[Delta]):
+    """The deltas of a live reply. It belongs to one thread."""
+
+    def __init__(self, pursuit: Pursuit) -> None:
+        self._pursuit = pursuit
+        self.stream = pursuit.next()
+        self._is_noted = False  # whether the pursuit knows how that one ended
+        self._sent: list[str] = []
+        self._is_plain = True  # nothing but text and thoughts was sent
+        self._awaited = ""  # was sent, and the present upstream has yet to say it
+        self._broke_with: UpstreamError | None = None
+
+    def __next__(self) -> Delta:
+        while True:
+            delta = self._next_delta()
+            if self._awaited:
+                delta = self._beyond(delta)
+            if delta.text or delta.choices:
+                self._sent.append(delta.text)
+                self._is_plain = self._is_plain and not _is_more(delta)
+                return delta
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next delta is in hand; see ReplyStream."""
+        return self.stream.is_ready
+
+    def _next_delta(self) -> Delta:
+        while True:
+            try:
+                return next(self.stream)
+            except StopIteration:
+                if self._awaited:
+                    raise self._diverged() from None
+                raise
+            except UpstreamError as error:
+                self._resume(error)
+
+    def _beyond(self, delta: Delta) -> Delta:
+        """What a delta adds to what was already sent; its text may be empty."""
+        said, awaited = delta.text, self._awaited
+        common = min(len(said), len(awaited))
+        if _is_more(delta) or said[:common] != awaited[:common]:
+            raise self._diverged()
+        self._awaited = awaited[common:]
+        return Delta(said[common:])
+
+    def _diverged(self) -> Interrupted:
+        """Give up on an upstream that does not say what was already sent."""
+        self._note("diverged")
+        return self._interrupted()
+
+    def _resume(self, error: UpstreamError) -> None:
+        """Have the next upstream go on, or raise what the reader is told."""
+        self._broke_with = error
+        self._note()
+        if isinstance(error, CallerFault):
+            raise error
+        if not self._is_plain:
+            raise self._interrupted() from None
+        self._pursuit.renew()
+        try:
+            self.stream = self._pursuit.next()
+        except CallerGone:
+            raise
+        except GatewayError:
+            raise self._interrupted() from None
+        self._is_noted = False
+        self._awaited = "".join(self._sent)
+        log.warning("Reply broke (%s), asking %s", error, self.stream.reply.upstream)
+
+    def _interrupted(self) -> Interrupted:
+        """Why the reply broke in the first place, not why nobody could go on."""
+        fault = self._broke_with.fault if self._broke_with else "truncated"
+        told = Interrupted(fault, status=self.stream.status)
+        told.received = self.stream.received
+        return told
+
+    def _note(self, fault: str | None = None) -> None:
+        if not self._is_noted:
+            self._is_noted = True
+            self._pursuit.over(self.stream, fault)
+
+    def report(self, told: ReplyStream) -> None:
+        """Tell at the reply's ending what is known only then."""
+        self._note()
+        told.received, told.status = self.stream.received, self.stream.status
+        told.annotate(**self._pursuit.facts(self.stream.reply))
+
+    def close(self) -> None:
+        """End the upstream's reply too; its connection closes at once."""
+        self.stream.close()
+
+
+def _is_more(delta: Delta) -> bool:
+    """Whether it holds more than text and what leads to it: a tool call, a refusal."""
+    return bool(delta.choices) and (bool(delta.text) or any(map(_says, delta.choices)))
+
+
+def _says(choice: Mapping[str, Any]) -> bool:
+    part = choice.get("delta") or {}
+    return any(value for name, value in part.items() if name not in PRELUDE)

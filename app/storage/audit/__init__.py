@@ -1,0 +1,1 @@
+"""Audit: the trail of records, whatever database holds it."""

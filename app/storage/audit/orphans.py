@@ -1,0 +1,95 @@
+"""Orphans: the open rows of workers that are dead, and which of them we wrote.
+
+An open row is the one thing that is read from the database in order to be signed. So
+only a row that carries our signature is sealed (`chain.is_signed_intent`). Any other
+one is forged, or was changed, or is older than signatures: it is told of and left
+alone, and harms nobody (docs/decisions/0014).
+"""
+
+import json
+import logging
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+from app.storage.audit.chain import is_signed_intent
+from app.storage.audit.rows import Draft, Values, closed_draft, interrupted, shown_id
+from app.storage.audit.schema import OPENING
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 500
+# Rows that are named in the log; whoever forges more of them fills no disk by it.
+TOLD = 1000
+
+# SQLite's index of `seq` holds the open rows in the order of their rowid.
+_ORPHANS = (
+    f"SELECT rowid, mac, {', '.join(OPENING)} FROM records"  # noqa: S608
+    " WHERE seq IS NULL AND rowid > ?"
+    " AND worker NOT IN (SELECT value FROM json_each(?)) ORDER BY rowid LIMIT ?"
+)
+_BEFORE_ALL = -(2**63)
+
+
+class Orphans:
+    """Finds orphans, a page at a time, round and round; so rows that stay are no wall.
+
+    `unsigned` is how many the last whole round met that must not be sealed. It
+    belongs to one thread.
+    """
+
+    def __init__(self) -> None:
+        self.unsigned = 0
+        self._after = _BEFORE_ALL
+        self._met = 0  # of those, in this round so far
+        self._told: set[int] = set()
+
+    def next_page(
+        self,
+        connection: sqlite3.Connection,
+        key: bytes,
+        living: Iterable[str],
+        now: float,
+        *,
+        tells: bool,
+    ) -> list[Draft]:
+        """Return the rows of the next page as they are to be sealed.
+
+        With `tells` each row that must not be sealed is logged, once.
+        """
+        names = json.dumps(sorted(living))
+        page = connection.execute(_ORPHANS, (self._after, names, AT_ONCE)).fetchall()
+        ending, drafts = interrupted(now), []
+        for rowid, mac, *columns in page:
+            opening = tuple(columns)
+            if is_signed_intent(key, opening, mac):
+                drafts.append(closed_draft(opening, ending))
+                continue
+            self._met += 1
+            if tells:
+                self._tell(rowid, mac, opening)
+        self._go_on_after(page)
+        return drafts
+
+    def _go_on_after(self, page: list[tuple[int, Any]]) -> None:
+        if len(page) == AT_ONCE:
+            self._after = page[-1][0]
+            return
+        self._after = _BEFORE_ALL
+        self.unsigned, self._met = self._met, 0
+
+    def _tell(self, rowid: int, mac: object, opening: Values) -> None:
+        if rowid in self._told or len(self._told) > TOLD:
+            return
+        self._told.add(rowid)
+        if len(self._told) > TOLD:
+            log.error("Audit corrupt: over %d open records are not signed by us", TOLD)
+            return
+        why = "holds what was not signed by us"
+        if mac is None:
+            why = "is not signed: forged, or of before an upgrade to this version"
+        log.error(
+            "Audit corrupt: open record %s %s. It is not sealed; chats go on.",
+            shown_id(opening[0]),
+            why,
+        )

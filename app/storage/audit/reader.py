@@ -1,0 +1,122 @@
+"""Reading the trail: one record, or a search, without disturbing the writers."""
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.gateway.errors import AuditUnavailable, SearchTookTooLong
+from app.gateway.guard.breaker_records import ROUTE as BREAKER
+from app.gateway.records.audit import Query, Record
+from app.storage.audit.schema import RECORD, records
+
+LIMIT_MAX = 500
+_RECORDS = sa.select(*(records.c[name] for name in RECORD))
+# Seconds that one query may take: words are looked for in every record there is, and
+# a reader that stays keeps the log from shrinking.
+TIME_LIMIT = 5.0
+LOOK_EVERY = 10_000  # steps of SQLite's machine, well under a millisecond
+
+
+class AuditReader:
+    """Read records in short read-only transactions; threads may share it."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def get(self, any_id: str) -> Record | None:
+        """Return the record of that id, else the newest of that correlation id."""
+        query = (
+            _RECORDS.where(
+                sa.or_(records.c.id == any_id, records.c.correlation_id == any_id)
+            )
+            .order_by(records.c.id != any_id)
+            .order_by(records.c.route.in_(("correction", BREAKER)))  # chats first
+            .order_by(records.c.opened_at.desc())
+            .limit(1)
+        )
+        return next(iter(self._read(query)), None)
+
+    def search(self, query: Query) -> tuple[Record, ...]:
+        """Return matching records, newest first, at most 500 at once."""
+        statement = (
+            _RECORDS.where(*_conditions(query))
+            .order_by(records.c.opened_at.desc(), records.c.id.desc())
+            .limit(max(1, min(query.limit, LIMIT_MAX)))
+        )
+        return self._read(statement)
+
+    def last_seq(self) -> int:
+        """See Records."""
+        ((seq,),) = fetch(self._engine, sa.select(sa.func.max(records.c.seq)))
+        return seq or 0
+
+    def sealed_after(self, seq: int) -> tuple[Record, ...]:
+        """See Records."""
+        statement = (
+            _RECORDS.where(records.c.seq > seq).order_by(records.c.seq).limit(LIMIT_MAX)
+        )
+        return self._read(statement)
+
+    def span(self) -> tuple[float, float]:
+        """When the oldest and the newest chat began; twice 0 if there is none."""
+        # One each: SQLite reads all rows to answer both in one.
+        ends = (sa.func.min(records.c.opened_at), sa.func.max(records.c.opened_at))
+        query = sa.select(*(sa.select(end).scalar_subquery() for end in ends))
+        ((oldest, newest),) = fetch(self._engine, query)
+        return oldest or 0.0, newest or 0.0
+
+    def _read(self, query: sa.Select[Any]) -> tuple[Record, ...]:
+        return tuple(Record(*row) for row in fetch(self._engine, query))
+
+
+def fetch(
+    engine: sa.Engine, query: sa.Executable, limit: float = TIME_LIMIT
+) -> Sequence[Any]:
+    """Run a query on a connection of its own, for at most `limit` seconds.
+
+    Raises AuditUnavailable or SearchTookTooLong.
+    """
+    deadline = monotonic() + limit
+
+    def is_late() -> bool:
+        return monotonic() > deadline
+
+    try:
+        with engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.set_progress_handler(is_late, LOOK_EVERY)
+            return connection.execute(query).all()
+    except sa.exc.SQLAlchemyError as error:
+        if is_late():
+            raise SearchTookTooLong from error
+        raise AuditUnavailable("unreadable") from error
+
+
+def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
+    conditions = [
+        records.c[name] == value
+        for name in ("correlation_id", "session_id", "provider")
+        if (value := getattr(query, name)) is not None
+    ]
+    if query.outcome is not None:
+        wanted = None if query.outcome == "open" else query.outcome
+        conditions.append(records.c.outcome.is_not_distinct_from(wanted))
+    if query.since is not None:
+        conditions.append(records.c.opened_at >= query.since)
+    if query.until is not None:
+        conditions.append(records.c.opened_at < query.until)
+    if query.before is not None:
+        place = sa.tuple_(records.c.opened_at, records.c.id)
+        conditions.append(place < sa.tuple_(*query.before))
+    if query.text:
+        conditions.append(_contains(query.text))
+    return conditions
+
+
+def _contains(text: str) -> sa.ColumnElement[bool]:
+    return sa.or_(
+        records.c.request.contains(text, autoescape=True),
+        records.c.reply.contains(text, autoescape=True),
+    )

@@ -1,0 +1,147 @@
+"""A record as a row: plain values in the order of the table's columns.
+
+Rows are tuples, not objects, because they are made twice per chat on the hot
+path and go to the driver as they are. A value that its column can't hold, or would
+give back as another one, is replaced: no answer goes without its row because an
+upstream said something odd.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any
+
+from app.gateway.records.audit import Closing, Intent
+from app.storage.audit.schema import CONTENT, OPENING, records
+
+Values = tuple[object, ...]
+
+_COLUMNS = tuple(records.columns)[: len(CONTENT)]  # the rest is the seal
+_TYPES = tuple(column.type.python_type for column in _COLUMNS)
+_MAY_BE_NULL = tuple(bool(column.nullable) for column in _COLUMNS)
+_numbers = itemgetter(*(n for n, kind in enumerate(_TYPES) if kind is not str))
+_NUMBER_MAX = 2**63 - 1  # of a BigInteger; the others are times
+
+_UNCLOSED: Values = (None,) * (len(CONTENT) - len(OPENING))
+_OPENED_AT = OPENING.index("opened_at")
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A row that still lacks its signature.
+
+    `content` is what is signed: by the chain, which seals the row, or for the row of
+    an intent (`is_open`) by itself, which does not.
+    """
+
+    values: Values
+    content: bytes
+    is_open: bool = False
+
+
+def opened(intent: Intent, worker: str) -> Values:
+    """Return the columns that are known when a chat begins."""
+    return (
+        intent.id,
+        intent.correlation_id,
+        intent.session_id,
+        intent.caller,
+        intent.route,
+        float(intent.opened_at),
+        intent.request,
+        worker,
+    )
+
+
+def closed(closing: Closing, corrects: str | None = None) -> Values:
+    """Return the columns that are known when it has ended."""
+    return (
+        closing.outcome,
+        closing.code,
+        closing.provider,
+        closing.model,
+        closing.degraded_by,
+        closing.status,
+        closing.reply,
+        closing.attempts,
+        float(closing.duration),
+        closing.input_tokens,
+        closing.output_tokens,
+        float(closing.closed_at),
+        corrects,
+    )
+
+
+def interrupted(now: float) -> Values:
+    """Return the ending of a chat whose worker died; `now` is Unix time."""
+    outcome: Values = ("interrupted", "worker_died", None, None, None, None)
+    return (*outcome, None, "[]", None, None, None, now, None)
+
+
+def open_draft(opening: Values) -> Draft:
+    """Make the row of an intent."""
+    opening = _storable(opening)
+    return Draft(opening + _UNCLOSED, open_content(opening), is_open=True)
+
+
+def closed_draft(opening: Values, ending: Values) -> Draft:
+    """Make the row of a chat that has ended, ready to be sealed."""
+    values = opening + ending
+    try:
+        if _types_fit(tuple(map(type, values))) and all(map(_fits, _numbers(values))):
+            return Draft(values, content(values))
+    except UnicodeEncodeError:
+        pass
+    values = _storable(values)
+    return Draft(values, content(values))
+
+
+def content(values: Values) -> bytes:
+    """Return what the chain signs: the columns as one JSON array in UTF-8."""
+    return _to_json(values).encode()
+
+
+def open_content(opening: Sequence[Any]) -> bytes:
+    """Return what is signed of an intent: the lengths of its columns, and these.
+
+    Raises TypeError or ValueError for what we never write. JSON would cost twice as
+    much.
+    """
+    texts = list(opening)
+    texts[_OPENED_AT] = float.hex(opening[_OPENED_AT])
+    return f"{[*map(len, texts)]}{''.join(texts)}".encode()
+
+
+def shown_id(value: object) -> str:
+    """Return an id from a database that anybody may have written to, fit to print."""
+    return ascii(value)[:80].strip("'")
+
+
+@lru_cache
+def _types_fit(types: tuple[type, ...]) -> bool:
+    """Whether values of these types can be told from what columns give back."""
+    return all(map(_type_fits, types, _TYPES, _MAY_BE_NULL))
+
+
+def _type_fits(found: type, column: type, may_be_null: bool) -> bool:
+    return found is column or (may_be_null and found is type(None))
+
+
+def _fits(number: Any) -> bool:
+    return number is None or -_NUMBER_MAX <= number <= _NUMBER_MAX  # NaN is not
+
+
+def _storable(values: Values) -> Values:
+    return tuple(map(_replaced, values, _TYPES, _MAY_BE_NULL))
+
+
+def _replaced(value: object, column: type, may_be_null: bool) -> object:
+    if column is str and isinstance(value, str):
+        # A lone surrogate has no UTF-8; it must not take the whole batch down.
+        return value.encode("utf-8", "backslashreplace").decode()
+    if type(value) is column and _fits(value):
+        return value
+    return None if may_be_null else column()

@@ -1,0 +1,1 @@
+"""Shared: the small values that all workers of a host read and change together."""

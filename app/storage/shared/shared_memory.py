@@ -1,0 +1,172 @@
+"""Shared memory: the state that all workers of a host share, without any server.
+
+A value is a slot of a mapped file (see `region` and `slots`). Reading it takes no
+lock and no system call; changing it takes two, and no disk is ever waited for.
+"""
+
+import hashlib
+import logging
+import os
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
+from threading import Lock
+from time import monotonic
+
+from app.gateway.budget import Clock
+from app.gateway.shared import (
+    Change,
+    InProcessState,
+    SharedState,
+    T,
+    check_size,
+)
+from app.storage.shared.region import STRIPES, Region, open_region
+from app.storage.shared.slots import Place, place_of
+
+log = logging.getLogger(__name__)
+
+MEMORY = Path("/dev/shm")  # noqa: S108  # a file there is private, see `region`
+
+WAIT = 0.05  # seconds that a change may wait for the others (matrix row 81)
+# Seconds for which a stripe that could not be had is hardly waited for: most likely
+# whoever holds it was frozen in these 10 microseconds, and stays so until it is killed.
+SHUN = 1.0
+SHUNNED_WAIT = 0.002
+ALONE_TTL = 5.0  # seconds that what was changed alone is believed, at most
+LOOK_INTERVAL = 2.0  # seconds between two looks whether the file is still in place
+
+
+class SharedMemory:
+    """See SharedState. Threads may share it; a forked child goes on alone.
+
+    `path` is the file; the last of its users removes it. Raises OSError if it can't
+    be had.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock = monotonic,
+        *,
+        look_interval: float = LOOK_INTERVAL,
+    ) -> None:
+        self.alone = 0
+        self._clock = clock
+        self._region: Region | None = open_region(path)
+        self._look_interval = look_interval
+        self._look_at = monotonic() + look_interval
+        self._own = InProcessState(clock)
+        self._own_until = 0.0  # when the last of what was changed alone is forgotten
+        self._shunned: dict[int, float] = {}
+        self._lock = Lock()  # guards what this process counts; never held in a wait
+        _after_fork(self)
+
+    def now(self) -> float:
+        """Seconds on CLOCK_MONOTONIC, which is the same in all processes."""
+        return self._clock()
+
+    def read(self, key: str) -> bytes | None:
+        """See SharedState."""
+        region, now = self._region, self._clock()
+        if self._own_until > now and (own := self._own.read(key)) is not None:
+            return own
+        return region.table.load(place_of(key), now) if region else None
+
+    def update(self, key: str, change: Change[T], ttl: float | None = None) -> T:
+        """See SharedState."""
+        region, place = self._current(), place_of(key)
+        if region is None or not self._locked(region, place):
+            return self._change_alone(key, change, ttl)
+        try:
+            now = self._clock()
+            before = region.table.load(place, now)
+            after, result = change(before)
+            check_size(after)
+            is_kept = region.table.store(place, after, now, ttl)
+        finally:
+            region.unlock(place.bucket)
+        if not is_kept:
+            return self._change_alone(key, change, ttl)
+        if self._own_until > now:
+            self._own.update(key, lambda _: (None, None))  # the others' counts again
+        return result
+
+    def close(self) -> None:
+        """Part with the others; calls that are still made go on alone."""
+        region, self._region = self._region, None
+        if region is not None:
+            region.leave()
+
+    def _locked(self, region: Region, place: Place) -> bool:
+        stripe = place.bucket % STRIPES
+        is_shunned = self._shunned.get(stripe, 0.0) > monotonic()
+        if region.lock(place.bucket, SHUNNED_WAIT if is_shunned else WAIT):
+            if is_shunned:
+                self._shunned.pop(stripe, None)  # it was only slow
+            return True
+        if not is_shunned:
+            self._shunned[stripe] = monotonic() + SHUN
+            log.warning("The memory shared by workers is held by one that is stuck")
+        return False
+
+    def _change_alone(self, key: str, change: Change[T], ttl: float | None) -> T:
+        """Change this process's copy only; it is forgotten soon."""
+        known = self.read(key)
+        with self._lock:
+            self.alone += 1
+            self._own_until = self._clock() + ALONE_TTL
+        return self._own.update(
+            key,
+            lambda own: change(known if own is None else own),
+            min(ALONE_TTL, ttl or ALONE_TTL),
+        )
+
+    def _current(self) -> Region | None:
+        """The region, opened anew where somebody has removed or replaced the file."""
+        region = self._region
+        if region is None or monotonic() < self._look_at:
+            return region
+        self._look_at = monotonic() + self._look_interval
+        if not region.is_in_place():
+            log.warning("The memory shared by workers was removed; making it anew")
+            try:
+                self._region = region = open_region(region.path)
+            except OSError:
+                log.exception("The memory shared by workers can't be made anew")
+        return region
+
+    def _leave_to_parent(self) -> None:
+        self._region = None  # its descriptors in this process are closed with it
+        self._lock = Lock()  # whoever held the old one did not survive the fork
+        self._own = InProcessState(self._clock)
+
+
+def open_shared(
+    identity: str, folders: Iterable[Path] = (), clock: Clock = monotonic
+) -> SharedState:
+    """Open the state that everybody with this identity shares on this host.
+
+    The first of the folders that will have the file is used. Where none will, each
+    process goes on by itself, which is logged: that costs the dead upstream a few
+    more calls, and no caller his answer.
+    """
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    for folder in folders:
+        try:
+            return SharedMemory(folder / f"vx11-{os.geteuid()}-{digest}", clock)
+        except OSError as error:
+            log.warning("No shared memory in %s: %s", folder, error)
+    log.error("The workers share nothing: breakers, verdicts and limits are for each")
+    return InProcessState(clock)
+
+
+def _after_fork(state: SharedMemory) -> None:
+    """In a child process, part with the parent's memory, for as long as it lives."""
+    alive = weakref.WeakMethod(state._leave_to_parent)
+
+    def leave_to_parent() -> None:
+        if (leave := alive()) is not None:
+            leave()
+
+    os.register_at_fork(after_in_child=leave_to_parent)

@@ -1,0 +1,1 @@
+"""SQLite: the database of the trail on one host, and its files."""

@@ -1,0 +1,15 @@
+"""What Alembic runs: the migrations, on the connection that it is handed.
+
+Loaded by Alembic only; it is no module of the program.
+"""
+
+from alembic import context
+
+from app.storage.audit.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    transactional_ddl=True,
+)
+context.run_migrations()

@@ -1,0 +1,62 @@
+"""Witness: what was seen of the chain must stay a part of it.
+
+A copy of the whole database that is put back fits key and chain. So each worker
+remembers the newest head that it has seen and notes it for the others; where one of
+these heads is no more, records that were delivered are lost. The memory ends with
+the workers: who restores a copy does so while none runs.
+"""
+
+import sqlite3
+
+from app.storage.audit.chain import GENESIS, Head
+from app.storage.audit.errors import StoreFailed
+from app.storage.sqlite.live_workers import Roster
+from app.storage.sqlite.statements import digest_at
+
+_Place = tuple[int, bytes]  # a record's number in the chain, and its digest
+
+
+class Witness:
+    """Remember the newest head. Call every method under the writers' lock."""
+
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
+        self._seen: _Place = GENESIS.seq, GENESIS.digest
+
+    def check(self, connection: sqlite3.Connection, head: Head) -> None:
+        """Raise StoreFailed if what this worker has seen does not lead to `head`."""
+        if not _leads_to(connection, self._seen, head):
+            raise StoreFailed(
+                "replaced",
+                f"the trail ends at record {head.seq}, and record {self._seen[0]} "
+                "that it had is gone. Stop all workers and restore the newest copy.",
+            )
+
+    def check_with_others(self, connection: sqlite3.Connection, head: Head) -> None:
+        """The same for what the other workers that live have seen."""
+        self.check(connection, head)
+        for note in self._roster.notes():
+            place = _parsed(note)
+            if place and not _leads_to(connection, place, head):
+                self._seen = place  # missed from now on, though its worker may end
+                self.check(connection, head)
+
+    def saw(self, head: Head) -> None:
+        """Remember a head that was checked, or that our own commit has made."""
+        self._seen = head.seq, head.digest
+        self._roster.note(b"%020d %s\n" % (head.seq, head.digest.hex().encode()))
+
+
+def _leads_to(connection: sqlite3.Connection, place: _Place, head: Head) -> bool:
+    seq, digest = place
+    if seq == head.seq:
+        return digest == head.digest
+    return seq < head.seq and (seq == 0 or digest_at(connection, seq) == digest)
+
+
+def _parsed(note: bytes) -> _Place | None:
+    try:
+        seq, digest = note.decode().split()
+        return int(seq), bytes.fromhex(digest)
+    except ValueError:  # a worker that has only just come has noted nothing yet
+        return None

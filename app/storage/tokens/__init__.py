@@ -1,0 +1,1 @@
+"""Tokens: the TOML file of tokens, read, watched and edited."""

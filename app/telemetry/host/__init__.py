@@ -1,0 +1,1 @@
+"""Host: the memory and the cores that the container may use."""

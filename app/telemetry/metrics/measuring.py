@@ -1,0 +1,148 @@
+"""Measuring: what one process keeps an eye on, and how it is put together."""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.gateway.chain.admission_queue import Gate
+from app.gateway.errors import AuditUnavailable
+from app.gateway.guard.breaker import NAMES, CircuitBreaker, Transition
+from app.gateway.guard.circuit import Phase
+from app.gateway.guard.health import HealthBoard
+from app.gateway.records.audit import Trail
+from app.gateway.shared import SharedState
+from app.telemetry.logs import BackgroundHandler
+from app.telemetry.metrics import instruments as its
+from app.telemetry.metrics.chats import Metrics
+from app.telemetry.metrics.directory import Folder, Slot
+from app.telemetry.metrics.recorder import Tally
+from app.telemetry.metrics.sampling import Found, Looks, Sampler, Totals, alone
+
+log = logging.getLogger(__name__)
+
+GAUGES = tuple(i for i in its.INSTRUMENTS if isinstance(i, its.Gauge))
+STATES = {Phase.CLOSED: 0.0, Phase.HALF_OPEN: 1.0, Phase.OPEN: 2.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What gauges tell of. `audit` are the database and its write-ahead log."""
+
+    gate: Gate
+    health: HealthBoard
+    trail: Trail
+    breakers: Mapping[str, CircuitBreaker]
+    shared: SharedState
+    audit: tuple[Path, Path]
+    workers: int
+    version: str
+
+
+class Measuring:
+    """The metrics of one process, and the thread that keeps the gauges.
+
+    `folder` is that of the instance. Where it can't be used nothing is counted for
+    anybody, `page` and what `load` returns are None, and chats go on (matrix row
+    78). Threads may share it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        used = _open(folder)
+        self._folder = used[0] if used else None
+        self._tally = Tally(used[1] if used else None)
+        self._sampler: Sampler | None = None
+        source = self._folder.read_slots if self._folder else list
+        self.metrics = Metrics(self._tally, source)
+        self.page = self.metrics.page if self._folder else None
+        self.load = self.metrics.load
+
+    def watch(self, watched: Watched) -> None:
+        """Keep the gauges from now on; call it after the fork."""
+        self._tally.reset(GAUGES)
+        self.metrics.begin(watched.breakers)
+        totals: Totals = {
+            its.SERIES_LOST: lambda: self._tally.lost,
+            its.SHARED_ALONE: lambda: watched.shared.alone,
+            its.LOG_LINES_LOST: _lines_lost,
+        }
+        self._sampler = Sampler(self._tally, looks_at(watched), totals)
+        self._sampler.start()
+
+    def breaker_moved(self, transition: Transition) -> None:
+        """Count a transition of a circuit breaker."""
+        self.metrics.breaker_moved(transition.upstream, NAMES[transition.after])
+
+    def close(self) -> None:
+        """Watch no more. What was counted stays, as long as the instance lives."""
+        if self._sampler:
+            self._sampler.stop()
+        if self._folder:
+            self._folder.leave()
+
+
+def _open(path: Path) -> tuple[Folder, Slot] | None:
+    try:
+        folder = Folder(path)
+    except OSError as error:
+        log.error("Nothing is measured: VX11_METRICS_DIR: %s", error)
+        return None
+    try:
+        return folder, folder.take_slot()
+    except OSError as error:
+        log.error("Nothing is measured: VX11_METRICS_DIR: %s", error)
+        folder.leave()
+        return None
+
+
+def looks_at(watched: Watched) -> Looks:
+    """How to ask for each gauge."""
+    gate, (database, wal) = watched.gate, watched.audit
+    return {
+        its.BREAKER_STATE: lambda: {
+            (name,): STATES[one.phase] for name, one in watched.breakers.items()
+        },
+        its.HEALTHY: lambda: _health(watched.health, watched.breakers),
+        its.SLOTS_IN_USE: alone(lambda: gate.load().busy),
+        its.QUEUE_LENGTH: alone(lambda: gate.load().waiting),
+        its.STREAMS_ACTIVE: alone(lambda: gate.load().streams),
+        its.SLOTS: alone(lambda: gate.limits.slots),
+        its.AUDIT_UNAVAILABLE: alone(lambda: _is_down(watched.trail)),
+        its.AUDIT_UNSIGNED: alone(lambda: watched.trail.unsigned),
+        its.AUDIT_WAL: alone(lambda: _size(wal)),
+        its.AUDIT_FREE: alone(lambda: _free(database.parent)),
+        its.WORKERS: alone(lambda: 1),
+        its.WORKERS_EXPECTED: alone(lambda: watched.workers),
+        its.BUILD: lambda: {(watched.version,): 1},
+    }
+
+
+def _health(board: HealthBoard, upstreams: Iterable[str]) -> Found:
+    verdicts = {name: board.verdict(name) for name in upstreams}
+    return {(name,): v.is_healthy if v else None for name, v in verdicts.items()}
+
+
+def _is_down(trail: Trail) -> bool:
+    try:
+        trail.check()
+    except AuditUnavailable:
+        return True
+    return False
+
+
+def _size(file: Path) -> float:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _free(folder: Path) -> float:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+def _lines_lost() -> float:
+    handlers = logging.getLogger().handlers
+    return sum(h.dropped for h in handlers if isinstance(h, BackgroundHandler))

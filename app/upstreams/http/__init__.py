@@ -1,0 +1,1 @@
+"""HTTP: one exchange with a server, under a deadline."""

@@ -1,0 +1,302 @@
+"""Connections: requests' adapter and urllib3's pools, on sockets that obey a watch.
+
+Each class fills in the places that its library keeps for subclasses. What is left
+out is what a gateway must not do (proxies, cookies, redirects, retries, sleeping) or
+need not do for every call. The watch travels to the socket inside the `timeout`
+argument that both libraries pass on. This leans on their insides, so both are
+pinned, and the fault tests guard an upgrade.
+"""
+
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from functools import partial
+from http.client import IncompleteRead
+from time import monotonic
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import urllib3.connection
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
+
+from app.upstreams.http.deadline import Phase, Watch
+from app.upstreams.http.heads import HeadedResponse, write_head
+from app.upstreams.http.sockets import DeadlineSocket
+
+CONNECT_LIMIT = 2.0  # seconds for name, TCP and TLS together (matrix rows 2 to 5)
+
+# Seconds. FastAPI's server closes an idle connection after 5: one that is younger is
+# rarely closed in the moment in which we use it (pitfalls, 2.2).
+IDLE_LIMIT = 4.0
+
+# Seconds within which a connection that was closed before we sent shows that it was.
+STALE_SHOWS = 0.2
+
+PIECE = 65_536  # bytes; the most that is read in one go
+
+# What must have come in of a chunk, so that reading some of it does not wait.
+_CHUNK = re.compile(rb"(?:\r\n)?[1-9A-Fa-f][0-9A-Fa-f]*[^\r\n]*\r\n.", re.DOTALL)
+
+Dial = Callable[[str, int, Watch], DeadlineSocket]
+
+
+class WatchTimeout(Timeout):
+    """A timeout argument that carries the watch to the connection."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+
+
+class PooledResponse(HeadedResponse):
+    """An answer on a connection that goes back to its pool after the last byte.
+
+    One that is abandoned, or that ends early, takes its connection with it. It
+    belongs to one thread.
+    """
+
+    connection: "_Connection"
+    pool: "_Pool"
+    is_reusable = is_released = False
+
+    def read_piece(self) -> bytes:
+        """Return the next bytes; none, or a closed response, means the end.
+
+        Raises IncompleteRead if the end comes too early.
+        """
+        piece = self.read1(PIECE)
+        if self.length == 0:
+            self._close_conn()  # which `read1` forgets: python/cpython#113199
+        if self.isclosed():
+            if self.length:
+                raise IncompleteRead(b"", self.length)
+            if self.is_reusable:
+                self.is_released = True
+                self.pool.release(self.connection)
+        return piece
+
+    def holds_more(self) -> bool:
+        """Whether some of the body has come in already and can be read at once."""
+        if self.isclosed():
+            return False
+        watch = self.connection.watch
+        phase, watch.phase = watch.phase, Phase.OVER  # the socket is asked for nothing
+        try:
+            here = self.fp.peek()
+        finally:
+            watch.phase = phase
+        if self.chunked and not self.chunk_left:
+            return _CHUNK.match(here) is not None
+        return bool(here)
+
+    def _close_conn(self) -> None:
+        """Part with the socket; the library calls this where the body is over."""
+        self.is_reusable = not self.will_close and not self._has_left_over()
+        super()._close_conn()  # type: ignore[misc]  # not in the stub
+
+    def _has_left_over(self) -> bool:
+        """Whether bytes came in behind the answer, where nothing was asked for.
+
+        They would be lost here, or taken for the answer to the next question.
+        """
+        self.connection.watch.phase = Phase.OVER  # only what has come in already
+        return bool(self.fp.peek()) or self.connection.sock.pending() > 0
+
+    def abandon(self) -> None:
+        """Close the socket, unless the connection was given back."""
+        if not self.is_released:
+            self.will_close = True
+            self.close()
+            self.connection.close()
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    """A connection whose every wait obeys `watch`. One exchange at a time."""
+
+    watch: Watch
+    dial: Dial
+    idle_since = 0.0
+    sock: Any  # a DeadlineSocket or DeadlineTLSSocket; None while not connected
+
+    def _new_conn(self) -> DeadlineSocket:
+        return self.dial(self._dns_host, self.port, self.watch)
+
+    def exchange(
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> PooledResponse:
+        """Send a request and read the answer's head; connect first if need be."""
+        length = None if body is None else len(body)
+        message = write_head(method, target, headers, length) + (body or b"")
+        if self.sock is None:
+            with self.watch.narrowed(CONNECT_LIMIT):
+                self.connect()
+        self.sock.watch = self.watch
+        self._send(message)
+        return self._receive(method)
+
+    def _send(self, message: bytes) -> None:
+        self.watch.phase = Phase.SEND
+        try:
+            self.sock.sendall(message)
+        except ConnectionError:
+            # It may have answered before it hung up: with a 413, for example.
+            if self.watch.ended_by is not None:
+                raise
+        self.watch.phase = Phase.RECEIVE
+
+    def _receive(self, method: str) -> PooledResponse:
+        response = PooledResponse(self.sock, method=method)
+        response.connection = self
+        try:
+            response.begin()
+        except BaseException:
+            response.close()
+            raise
+        if response.will_close:
+            self.close()  # the response keeps the socket until it is read
+        return response
+
+
+class _TLSConnection(_Connection, urllib3.connection.HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Pool(HTTPConnectionPool):
+    """Connections to one origin, the last used first. Threads may share it."""
+
+    ConnectionCls = _Connection
+
+    def __init__(
+        self, *args: Any, dial: Dial, idle_limit: float, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._dial = dial
+        self._idle_limit = idle_limit
+
+    def _new_conn(self) -> Any:
+        connection: Any = super()._new_conn()
+        connection.dial = self._dial
+        return connection
+
+    def release(self, connection: _Connection) -> None:
+        """Take back a connection whose exchange is over."""
+        connection.idle_since = monotonic()
+        self._put_conn(connection)
+
+    def urlopen(  # type: ignore[override]
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        *,
+        timeout: WatchTimeout,
+        **_: object,
+    ) -> PooledResponse:
+        """Make one exchange, without a redirect, a retry or a sleep.
+
+        The one thing that is sent again is a request whose pooled connection turned
+        out to be closed before one byte of answer came; once, on a new connection.
+        Whoever hangs up later may have been at work on it: that one is not asked twice.
+        """
+        watch = timeout.watch
+        message = (method, url, body, headers)
+        connection = self._take()
+        if connection.sock is None:
+            return self._exchange(connection, message, watch)
+        began = monotonic()
+        try:
+            return self._exchange(connection, message, watch)
+        except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            is_late = monotonic() - began > STALE_SHOWS
+            if watch.received or watch.ended_by is not None or is_late:
+                raise
+        watch.stale_retry = True
+        return self._exchange(self._new_conn(), message, watch)
+
+    def _take(self) -> _Connection:
+        connection = cast(_Connection, self._get_conn())
+        if monotonic() - connection.idle_since > self._idle_limit:
+            connection.close()
+        return connection
+
+    def _exchange(
+        self, connection: _Connection, message: Any, watch: Watch
+    ) -> PooledResponse:
+        method, url, body, headers = message
+        connection.watch = watch
+        try:
+            response = connection.exchange(method, url, body, headers)
+        except BaseException:
+            connection.close()
+            raise
+        response.pool = self
+        return response
+
+
+class _TLSPool(_Pool, HTTPSConnectionPool):
+    """The same over TLS."""
+
+    ConnectionCls = _TLSConnection
+
+
+class _WrappedResponse(Response):
+    """What requests hands back, without a cookie jar of its own (6 of 160 µs)."""
+
+    def __init__(self, request: PreparedRequest, raw: PooledResponse) -> None:
+        self.request = request
+        self.status_code = raw.status
+        self.raw = raw
+
+
+class WatchedAdapter(HTTPAdapter):
+    """requests' adapter for upstreams. Threads may share it.
+
+    `send` wants a WatchTimeout as its timeout. Certificates are verified by the
+    TLS context that is given here; nothing that is passed to `send` changes that.
+    """
+
+    def __init__(
+        self, dial: Dial, context: ssl.SSLContext, pool_size: int, idle_limit: float
+    ) -> None:
+        super().__init__(max_retries=0, pool_block=False)
+        self._new_pool = partial(
+            _Pool, dial=dial, maxsize=pool_size, idle_limit=idle_limit
+        )
+        self._new_tls_pool = partial(
+            _TLSPool,
+            dial=dial,
+            maxsize=pool_size,
+            idle_limit=idle_limit,
+            ssl_context=context,
+        )
+        self._pools: dict[tuple[str, str], _Pool] = {}
+
+    def get_connection_with_tls_context(
+        self, request: PreparedRequest, *_: object, **__: object
+    ) -> _Pool:
+        """Return the pool of the request's origin. No proxy is ever looked for."""
+        url = urlsplit(str(request.url))
+        origin = (url.scheme, url.netloc)
+        if origin not in self._pools:
+            new = self._new_tls_pool if url.scheme == "https" else self._new_pool
+            self._pools.setdefault(origin, new(url.hostname, url.port))
+        return self._pools[origin]
+
+    def cert_verify(self, *_: object) -> None:
+        """Do nothing: the TLS context verifies."""
+
+    def request_url(self, request: PreparedRequest, *_: object) -> str:
+        """Return the path and query; a proxy would want the whole URL."""
+        return request.path_url
+
+    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
+        """Wrap the answer. Its cookies are not even looked at."""
+        return _WrappedResponse(req, resp)
+
+    def close(self) -> None:
+        """Close the connections that nobody is using; the others when released."""
+        for pool in self._pools.values():
+            pool.close()
+        super().close()

@@ -1,0 +1,89 @@
+"""Faults: the one place where other people's exceptions become ours.
+
+What is made here holds a fault class and nothing else of the exception it came
+from: those texts carry host names and what an upstream sent.
+"""
+
+import errno
+import ssl
+from http.client import HTTPException, IncompleteRead
+
+import urllib3.exceptions
+from requests import RequestException
+
+from app.gateway.errors import (
+    BadReply,
+    ConnectFailed,
+    GatewayError,
+    NeverSent,
+    NoAnswer,
+    UpstreamError,
+)
+from app.upstreams.http.deadline import Phase, Watch
+from app.upstreams.http.heads import CutHead
+
+# The gateway's own limits, not the upstream's fault: no file, port or memory left.
+OUR_LIMITS = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+)
+CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+
+
+def translate(error: BaseException, watch: Watch) -> BaseException:
+    """Return what to raise for an error that ended an exchange.
+
+    What a check of the budget raised, and errors that are ours already, come back
+    as they are; so does what no rule knows, which is a defect and should look it.
+    """
+    if watch.ended_by is not None:
+        return watch.ended_by
+    cause = _cause(error)
+    if isinstance(cause, GatewayError):
+        return cause
+    if watch.phase in (Phase.RESOLVE, Phase.CONNECT):
+        return _while_connecting(cause)
+    if watch.phase is Phase.HANDSHAKE:
+        return _while_shaking_hands(cause)
+    return _while_talking(cause, watch)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The exception that the libraries' wrappers were put around."""
+    while isinstance(error, RequestException | urllib3.exceptions.HTTPError):
+        inner = error.__cause__ or error.__context__
+        if inner is None:
+            break
+        error = inner
+    return error
+
+
+def _while_connecting(error: BaseException) -> BaseException:
+    if not isinstance(error, OSError):
+        return error
+    if error.errno in OUR_LIMITS:
+        return NeverSent("no_socket")
+    return ConnectFailed("connect_refused")
+
+
+def _while_shaking_hands(error: BaseException) -> BaseException:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ConnectFailed("tls_verify")
+    if isinstance(error, CLOSED):
+        return ConnectFailed("reset")
+    return ConnectFailed("protocol") if isinstance(error, OSError) else error
+
+
+def _while_talking(error: BaseException, watch: Watch) -> BaseException:
+    if isinstance(error, CutHead):
+        return BadReply("empty_body")
+    if isinstance(error, IncompleteRead):
+        return BadReply("truncated")
+    if isinstance(error, CLOSED):
+        return _closed(watch)
+    if isinstance(error, HTTPException | ssl.SSLError | urllib3.exceptions.HTTPError):
+        return BadReply("protocol")
+    return _closed(watch) if isinstance(error, OSError) else error
+
+
+def _closed(watch: Watch) -> UpstreamError:
+    return BadReply("truncated") if watch.received else NoAnswer("reset")

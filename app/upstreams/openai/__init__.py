@@ -1,0 +1,1 @@
+"""OpenAI: the dialect of servers that speak chat completions."""

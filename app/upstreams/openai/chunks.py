@@ -1,0 +1,323 @@
+"""What the answers of an OpenAI-speaking upstream say, whole and in chunks.
+
+Shapes are checked where something follows from them; what is for the caller alone
+goes through untouched.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from pydantic_core import from_json
+
+from app.gateway.chat import NOTHING, THOUGHTS, ChatReply, Delta, Usage, is_blank
+from app.gateway.errors import BadReply, ContentFiltered
+from app.gateway.strict_json import holds_more_values
+from app.upstreams.openai.finish_reasons import is_end, reason_of
+from app.upstreams.openai.tool_calls import ToolCalls
+from app.upstreams.openai_told import NO_ECHO, Echo
+from app.upstreams.replies import model_name
+
+Choice = Mapping[str, Any]
+
+MOST_VALUES = 30_000  # in one event; a token with its probabilities has 200
+
+# A choice's members, beside its content, that bring the answer forward; and those
+# that only lead to it.
+CALLS = ("tool_calls", "function_call")
+ANSWER = (*CALLS, "refusal", "audio", "images")
+USUAL = {"index", "delta", "finish_reason", "logprobs"}
+
+# What is there for any tool call, whatever it says.
+LABELS = frozenset({"index", "type", "format"})
+# What a message without a finish reason may hold and still be taken for whole.
+PROSE = frozenset({"role", "content", "refusal", *THOUGHTS})
+
+MOST_CHOICES = 128  # as many as `n` may ask for
+MOST_CALLS = 1024  # tool calls of one choice; models make a dozen
+MOST_TOKENS = 2**63  # what a record can hold
+
+DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a caller can be told of an answer, and what he asked for.
+
+    With `as_text` he is told text alone. `choices` is how many he wants. `may_be_empty`
+    are the finish reasons with which an answer is as he wished without a word. `echo`
+    is what an error may repeat of his request.
+    """
+
+    as_text: bool = False
+    choices: int = 1
+    may_be_empty: frozenset[str] = frozenset()
+    echo: Echo = NO_ECHO
+
+
+ANYTHING = Wanted()
+
+
+def parsed(data: bytes) -> object:
+    """The JSON value of an event's data; None if it is none.
+
+    Raises BadReply for one of more than MOST_VALUES.
+    """
+    if holds_more_values(data, MOST_VALUES):
+        raise BadReply("too_large")
+    try:
+        return from_json(data)
+    except ValueError:
+        return None
+
+
+def is_chunk(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether an event is a part of a streamed answer, by its outer shape."""
+    return isinstance(value, dict) and (
+        "choices" in value or isinstance(value.get("usage"), Mapping)
+    )
+
+
+def choices_of(value: Mapping[str, Any]) -> tuple[Choice, ...]:
+    """The choices of an answer or a chunk; none is fine. Raises BadReply.
+
+    Their number is bounded as that of those that can be asked for, and so is that of
+    tool calls: more of them are no answer to anything.
+    """
+    choices = value.get("choices") or ()
+    if not isinstance(choices, Sequence) or not all(
+        isinstance(choice, Mapping) and isinstance(choice.get("index", 0), int)
+        for choice in choices
+    ):
+        raise BadReply("schema")
+    if len(choices) > MOST_CHOICES or any(map(_is_beyond, choices)):
+        raise BadReply("too_large")
+    return tuple(choices)
+
+
+def _is_beyond(choice: Choice) -> bool:
+    """Whether its own number, or that of one of its tool calls, is too large."""
+    if not 0 <= choice.get("index", 0) < MOST_CHOICES:
+        return True
+    part = choice.get("delta") or choice.get("message")
+    calls = part.get("tool_calls") if isinstance(part, Mapping) else None
+    if not (calls and isinstance(calls, list)):
+        return False
+    numbers = (c.get("index") for c in calls if isinstance(c, Mapping))
+    return len(calls) > MOST_CALLS or any(
+        isinstance(number, int) and number >= MOST_CALLS for number in numbers
+    )
+
+
+def part_of(choice: Choice, key: str) -> Mapping[str, Any]:
+    """A choice's `message` or `delta`; empty if it has none. Raises BadReply."""
+    part = choice.get(key) or {}
+    if not isinstance(part, Mapping):
+        raise BadReply("schema")
+    if not isinstance(part.get("content"), str | None):
+        raise BadReply("schema")
+    return part
+
+
+def finish_of(choice: Choice) -> str | None:
+    """Why a choice ended, None if it has not. Raises BadReply for a failure."""
+    if choice.get("error"):
+        raise BadReply("upstream_error")
+    reason = choice.get("finish_reason")
+    if not isinstance(reason, str | None):
+        raise BadReply("schema")
+    return reason_of(reason)
+
+
+def has_any(part: Mapping[str, Any], keys: Sequence[str]) -> bool:
+    """Whether one of the members is there and says anything."""
+    return any(_says(part[key]) for key in keys if key in part)
+
+
+def _says(value: object) -> bool:
+    """Whether there is a word in it: an id, a name, arguments or plain text."""
+    if isinstance(value, str):
+        return not is_blank(value)
+    if isinstance(value, Mapping):
+        return any(_says(member) for k, member in value.items() if k not in LABELS)
+    return isinstance(value, list) and any(map(_says, value))
+
+
+def is_answer(part: Mapping[str, Any]) -> bool:
+    """Whether a message or delta says anything; blank text is not anything."""
+    return not is_blank(part.get("content") or "") or has_any(part, ANSWER)
+
+
+def is_prose(part: Mapping[str, Any]) -> bool:
+    """Whether a message or delta holds nothing but text and thoughts."""
+    return not any(value for key, value in part.items() if key not in PROSE)
+
+
+def is_plain(choices: Sequence[Choice], key: str) -> bool:
+    """Whether a role and text are all that there is, of one choice."""
+    if len(choices) != 1:
+        return not choices
+    (choice,) = choices
+    part = part_of(choice, key)
+    more = any(v for k, v in choice.items() if k not in (key, "finish_reason", "index"))
+    return (
+        not more
+        and not choice.get("index")
+        and not any(v for k, v in part.items() if k not in ("role", "content"))
+    )
+
+
+def words_of(choices: Sequence[Choice]) -> str:
+    """The text of a chunk that holds nothing but text, as nearly all do; else ""."""
+    if len(choices) != 1:
+        return ""
+    (choice,) = choices
+    told = choice.get("index") or choice.get("finish_reason") or choice.get("logprobs")
+    delta = choice.get("delta")
+    if told or not (choice.keys() <= USUAL and isinstance(delta, dict)):
+        return ""
+    text = delta.get("content") if len(delta) == 1 else ""
+    return text if isinstance(text, str) else ""
+
+
+def text_of(choices: Sequence[Choice], key: str, *, as_text: bool = False) -> str:
+    """The text of the first choice.
+
+    With `as_text` it is that of its refusal, where the model itself will not answer.
+    """
+    parts = (part_of(choice, key) for choice in choices if not choice.get("index"))
+    part = next(parts, NOTHING)
+    text = part.get("content") or ""
+    refusal = part.get("refusal") if as_text and is_blank(text) else None
+    return refusal if isinstance(refusal, str) else text
+
+
+def delta_of(choices: Sequence[Choice], *, as_text: bool = False) -> Delta:
+    """What a chunk's choices add to the answer. Raises BadReply."""
+    if any(_is_elsewhere(choice) for choice in choices):
+        raise BadReply("schema")
+    text = text_of(choices, "delta", as_text=as_text)
+    if is_plain(choices, "delta"):
+        return Delta(text)
+    return Delta(text, tuple({**c, "finish_reason": None} for c in choices))
+
+
+def _is_elsewhere(choice: Choice) -> bool:
+    """Whether a chunk's words are where only other kinds of answers have them."""
+    return "delta" not in choice and bool(choice.get("message") or choice.get("text"))
+
+
+def usage_of(value: Mapping[str, Any]) -> Usage | None:
+    """The tokens that were counted; None if nothing usable is said."""
+    usage = value.get("usage")
+    if not isinstance(usage, Mapping):
+        return None
+    return Usage(
+        _count(usage.get("prompt_tokens")),
+        _count(usage.get("completion_tokens")),
+        _details(usage),
+    )
+
+
+def _details(usage: Mapping[str, Any]) -> Mapping[str, Mapping[str, int]]:
+    """The counts of kinds of tokens, such as cached ones and those of thoughts."""
+    told = {key: usage[key] for key in DETAILS if isinstance(usage.get(key), Mapping)}
+    return {
+        key: {name: n for name, n in counts.items() if _count(n) is not None}
+        for key, counts in told.items()
+    } or NOTHING
+
+
+def _count(value: object) -> int | None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value < MOST_TOKENS else None
+
+
+def is_whole(reasons: Collection[str | None], *, is_ended: bool) -> bool:
+    """Whether all choices of an answer that is over came to their end.
+
+    A finish reason ends a choice. Where the server only says that it is done, after
+    nothing but prose (`is_ended`), that ends the one choice; never a tool call, nor a
+    choice beside others. Words that we do not know are no finish reasons.
+    """
+    return (is_ended and len(reasons) <= 1) or bool(
+        reasons and all(map(is_end, reasons))
+    )
+
+
+def require_whole_calls(
+    calls: Mapping[int, ToolCalls], reasons: Mapping[int, str | None]
+) -> None:
+    """Return if no choice ended in the midst of a tool call; raises BadReply."""
+    if not all(made.are_whole(reasons.get(index)) for index, made in calls.items()):
+        raise BadReply("bad_tool_call")
+
+
+def require_answer(
+    reasons: Iterable[str | None], wanted: Wanted, *, answered: bool, thought: bool
+) -> None:
+    """Return if what came is an answer, given how its choices finished.
+
+    One without any words is none, unless a filter took them or the request made it
+    so. Thoughts alone are an answer if they ended properly. Where text alone is
+    wanted there is nothing else to give: raises ContentFiltered for a filter and
+    BadReply for all else.
+    """
+    if answered:
+        return
+    ends = set(filter(is_end, reasons))
+    if wanted.as_text and "content_filter" in ends:
+        raise ContentFiltered("content_filter")
+    fine = ends if thought else ends & {"content_filter", *wanted.may_be_empty}
+    if wanted.as_text or not fine:
+        raise BadReply("empty")
+
+
+def model_of(value: Mapping[str, Any]) -> str:
+    """The model that answered; "" if it is not told, or not in a usable way."""
+    model = value.get("model")
+    return model_name(model) if isinstance(model, str) else ""
+
+
+def whole_reply(
+    value: Mapping[str, Any], upstream: str, model: str, wanted: Wanted
+) -> ChatReply:
+    """The reply in a whole answer. Raises BadReply if there is none in it."""
+    choices = choices_of(value)
+    reasons = [finish_of(choice) for choice in choices]
+    text = text_of(choices, "message", as_text=wanted.as_text)
+    parts = [part_of(choice, "message") for choice in choices]
+    answered = not is_blank(text) if wanted.as_text else any(map(is_answer, parts))
+    thought = any(has_any(part, THOUGHTS) for part in parts)
+    require_answer(reasons, wanted, answered=answered, thought=thought)
+    if not is_whole(reasons, is_ended=all(map(is_prose, parts))):
+        raise BadReply("truncated")
+    reasons = _with_calls(parts, reasons)
+    return ChatReply(
+        text,
+        upstream,
+        model_of(value) or model,
+        usage=usage_of(value) or Usage(),
+        finish_reason=reasons[0] or "stop",
+        choices=() if is_plain(choices, "message") else _told(choices, reasons),
+    )
+
+
+def _with_calls(
+    parts: Sequence[Mapping[str, Any]], reasons: Sequence[str | None]
+) -> list[str | None]:
+    """How the choices ended, given their tool calls; raises BadReply for half a one."""
+    calls = {place: ToolCalls() for place in range(len(parts))}
+    for place, part in enumerate(parts):
+        calls[place].add(part)
+    require_whole_calls(calls, dict(enumerate(reasons)))
+    return [calls[place].ending(reason) for place, reason in enumerate(reasons)]
+
+
+def _told(
+    choices: Sequence[Choice], reasons: Sequence[str | None]
+) -> tuple[Choice, ...]:
+    """The choices as they came, but ending in OpenAI's words."""
+    pairs = zip(choices, reasons, strict=True)
+    return tuple({**choice, "finish_reason": reason} for choice, reason in pairs)

@@ -1,0 +1,296 @@
+"""A streamed answer of an OpenAI-speaking upstream, as it comes in.
+
+What keeps it alive are words: heartbeats, roles and empty deltas do not count, and only
+time spent waiting for the upstream does, not what its reader takes. While they flow it
+may outlast the deadline by which it had to begin.
+
+What makes it complete is a finish reason for each choice, and then `[DONE]`, the end of
+the body, a chunk of usage, or silence (docs/decisions/0012). Where `[DONE]` alone ends
+it, callers are told `stop`: clients take an answer without a reason for a broken one.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from time import monotonic
+
+from app.gateway.budget import Budget, Clock
+from app.gateway.chat import THOUGHTS, Delta, Usage, is_blank
+from app.gateway.errors import (
+    BadReply,
+    CallerFault,
+    Interrupted,
+    NoAnswer,
+    UpstreamError,
+)
+from app.gateway.handler import Outcome, ReplyStream
+from app.upstreams.http.transport import Exchange
+from app.upstreams.openai import chunks
+from app.upstreams.openai.ending import Ending, State
+from app.upstreams.openai.errors import failure, is_failure
+from app.upstreams.openai.skips import Skips
+from app.upstreams.openai.sse import ERROR, Event, EventParser
+from app.upstreams.openai.tool_calls import ToolCalls
+
+DONE = b"[DONE]"
+BARE_END = "stop"  # the reason that is told where `[DONE]` alone ended an answer
+SETTLE = 0.05  # seconds for the end of the body, so that the connection can be kept
+STREAM_LIMIT = 600.0  # seconds
+
+# Seconds of silence that make an answer complete. Filters flush words up to 3 s after
+# the finish reason; behind the usage there is `[DONE]` or nothing.
+QUIET = {State.FINISHED: 5.0, State.TOLD: 0.5}
+
+# The transport's words for being late; which limit it was, only we know.
+TIMEOUTS = frozenset({"read_timeout", "write_timeout", "deadline"})
+
+
+class StreamedReply(Iterator[Delta]):
+    """The deltas of a streamed answer. It belongs to one thread.
+
+    `budget` bounds its beginning; from there it flows for at most `stream_limit`
+    seconds. `words_by` is the time by which the first words must have come, as a
+    budget; `idle_limit` is in seconds. Where text alone is wanted, thoughts do not
+    begin the reply, and a refusal's words are its text.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        budget: Budget,
+        words_by: Budget,
+        idle_limit: float,
+        wanted: chunks.Wanted = chunks.ANYTHING,
+        *,
+        stream_limit: float = STREAM_LIMIT,
+        clock: Clock = monotonic,
+    ) -> None:
+        self._exchange = exchange
+        self._pieces = exchange.pieces()
+        self._parser = EventParser()
+        self._budget = budget
+        self._idle_limit = idle_limit
+        self._stream_limit = stream_limit
+        self._wanted = wanted
+        self._clock = clock
+        self._patience = words_by.remaining()  # seconds of waiting for the upstream
+        self._left_at = clock()  # when that waiting was last over
+        self._unread = 0.0
+        self._ready: deque[Delta] = deque()
+        self._ending = Ending(wanted.choices)
+        self._calls: dict[int, ToolCalls] = {}  # by the index of the choice
+        self._usage = Usage()
+        self._has_begun = False
+        self._answered = self._thought = False
+        self._is_done = self._is_over = False
+        self._broken_by: UpstreamError | None = None
+        self._is_plain = True
+        self._is_prose = True  # nothing came but text and thoughts
+        self._skips = Skips()
+        self.model = ""
+
+    def begin(self) -> None:
+        """Return once words are in hand, or all of an answer that needs none.
+
+        Raises an UpstreamError if it never came to that.
+        """
+        while not (self._answered or self._is_over):
+            if self._thought and not self._wanted.as_text:
+                break
+            self._advance()
+        if self._is_over:
+            self._require_whole()
+        self._has_begun = True
+        self._budget = self._budget.flowing(self._stream_limit)
+
+    def __next__(self) -> Delta:
+        while not self._ready:
+            if self._is_over:
+                self._require_whole()
+                self._settle()
+                raise StopIteration
+            self._advance()
+        return self._ready.popleft()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next delta has come in already; see ReplyStream."""
+        while not (self._ready or self._is_over) and self._exchange.holds_more():
+            self._advance()
+        return bool(self._ready)
+
+    def report(self, stream: ReplyStream) -> None:
+        """Tell at the reply's ending what is known only then."""
+        stream.received, stream.unread = self._exchange.received, self._unread
+        reasons = {i: self._reason(i) for i in sorted(self._ending.reasons)}
+        stream.annotate(usage=self._usage, finish_reason=reasons.get(0) or BARE_END)
+        if not self._is_plain:
+            bare = BARE_END if stream.outcome is Outcome.COMPLETED else None
+            told = [
+                {"index": index, "finish_reason": reason or bare}
+                for index, reason in reasons.items()
+            ]
+            stream.annotate(choices=tuple(told))
+
+    def _reason(self, index: int) -> str | None:
+        reason, calls = self._ending.reasons[index], self._calls.get(index)
+        return calls.ending(reason) if calls else reason
+
+    def _require_whole(self) -> None:
+        """Raise why this is not a whole answer, unless it is one."""
+        reasons = self._ending.reasons
+        try:
+            if self._broken_by is not None:
+                raise self._broken_by
+            is_ended = self._is_done and self._is_prose and not self._skips.are_any
+            if not chunks.is_whole(reasons.values(), is_ended=is_ended):
+                raise BadReply("truncated")
+            chunks.require_whole_calls(self._calls, reasons)
+            chunks.require_answer(
+                reasons.values(),
+                self._wanted,
+                answered=self._answered,
+                thought=self._thought,
+            )
+        except UpstreamError as error:
+            raise self._meaning(error) from None
+
+    def _advance(self) -> None:
+        """Take in the next piece. If it breaks, what came before it still counts."""
+        try:
+            piece = self._next_piece()
+        except UpstreamError as error:
+            self._is_over = True
+            if not self._is_complete_despite(error):
+                self._broken_by = error
+            return
+        self._is_over = piece is None
+        try:
+            self._take_events(piece)
+        except UpstreamError as error:
+            self._is_over, self._broken_by = True, error
+
+    def _is_complete_despite(self, error: UpstreamError) -> bool:
+        """Whether the end of the waiting, for more than has come, is no loss.
+
+        A reset behind a finish reason is one: the reason may have been none.
+        """
+        state, is_quiet = self._ending.state, _is_late(error, self._budget)
+        return state is State.TOLD or (state is State.FINISHED and is_quiet)
+
+    def _next_piece(self) -> bytes | None:
+        """Wait for the upstream; the time since the last wait was the reader's."""
+        entered = self._clock()
+        self._unread += entered - self._left_at
+        self._exchange.rearm(self._budget.within(self._patience))
+        try:
+            return next(self._pieces, None)
+        finally:
+            self._left_at = self._clock()
+            self._patience -= self._left_at - entered
+
+    def _take_events(self, piece: bytes | None) -> None:
+        events = self._parser.end() if piece is None else self._parser.feed(piece)
+        for event in events:
+            if self._parser.strays:
+                self._skip_strays()
+            if event.data.strip() == DONE:
+                self._is_done = self._is_over = True
+                return
+            self._take(event)
+        self._skip_strays()
+
+    def _take(self, event: Event) -> None:
+        chunk = chunks.parsed(event.data)
+        if event.kind == ERROR or is_failure(chunk):
+            told = chunk or event.data.decode("utf-8", "replace")
+            raise failure(told, self._exchange.status, self._wanted.echo)
+        if not chunks.is_chunk(chunk):
+            self._skips.skip(event.data, may_be_alien=isinstance(chunk, dict))
+            return
+        self._skips.learn(event.data)
+        self.model = self.model or chunks.model_of(chunk)
+        self._usage = chunks.usage_of(chunk) or self._usage
+        choices = chunks.choices_of(chunk)
+        if text := chunks.words_of(choices):
+            self._take_words(text)
+        elif choices:
+            self._take_choices(choices)
+        else:
+            before = self._ending.state
+            self._ending.take_usage()
+            self._wait_on(before, says=False)
+
+    def _skip_strays(self) -> None:
+        while self._parser.strays:
+            self._skips.skip_line(self._parser.strays.pop())
+
+    def _take_words(self, text: str) -> None:
+        self._ready.append(Delta(text))
+        says = not is_blank(text)
+        self._answered |= says
+        if says and self._ending.goes_on(0):
+            self._patience = self._idle_limit
+        else:
+            before = self._ending.state
+            self._ending.take(0, None, says=says)
+            self._wait_on(before, says=says)
+
+    def _take_choices(self, choices: tuple[chunks.Choice, ...]) -> None:
+        delta = chunks.delta_of(choices, as_text=self._wanted.as_text)
+        if delta.text or delta.choices:
+            self._ready.append(delta)
+        self._is_plain = self._is_plain and not delta.choices
+        if self._wanted.as_text:
+            self._answered |= not is_blank(delta.text)
+        before = self._ending.state
+        says = [self._take_choice(choice) for choice in choices]
+        self._wait_on(before, says=any(says))
+
+    def _take_choice(self, choice: chunks.Choice) -> bool:
+        """Take in what one choice says; return whether there are words in it."""
+        part, index = chunks.part_of(choice, "delta"), choice.get("index", 0)
+        answers, thinks = chunks.is_answer(part), chunks.has_any(part, THOUGHTS)
+        self._answered |= answers and not self._wanted.as_text
+        self._thought |= thinks
+        self._is_prose = self._is_prose and chunks.is_prose(part)
+        if any(part.get(name) for name in chunks.CALLS):
+            self._calls.setdefault(index, ToolCalls()).add(part)
+        reason = chunks.finish_of(choice)
+        self._ending.take(index, reason, says=answers or thinks)
+        return answers or thinks
+
+    def _wait_on(self, before: State, *, says: bool) -> None:
+        """Words came: those that follow have the whole time again. Or an end came."""
+        state = self._ending.state
+        if state is not before or (says and state is State.OPEN):
+            self._patience = QUIET.get(state, self._idle_limit)
+
+    def _settle(self) -> None:
+        """Read to the end of the body, if it is as good as there."""
+        if not self._is_done:
+            return
+        self._exchange.rearm(self._budget.within(SETTLE))
+        with suppress(UpstreamError):
+            for _ in self._pieces:
+                pass
+
+    def _meaning(self, error: UpstreamError) -> UpstreamError:
+        """What an error is to whoever reads: one of the beginning, or a break."""
+        limit = "stream_idle" if self._has_begun else "first_token"
+        error = named(error, limit, self._budget)
+        if self._has_begun and not isinstance(error, CallerFault):
+            error = Interrupted(error.fault)
+        error.status, error.received = self._exchange.status, self._exchange.received
+        return error
+
+
+def named(error: UpstreamError, limit: str, budget: Budget) -> UpstreamError:
+    """An error under the name of the limit that it met before the budget's end."""
+    return NoAnswer(limit) if _is_late(error, budget) else error
+
+
+def _is_late(error: UpstreamError, budget: Budget) -> bool:
+    """Whether a wait took too long that the budget would still have had time for."""
+    is_late = isinstance(error, NoAnswer) and error.fault in TIMEOUTS
+    return is_late and budget.remaining() > 0

@@ -1,0 +1,1 @@
+"""Chat: the doors that answer chats, whole and streamed."""

@@ -1,0 +1,108 @@
+"""What all doors to the chat share: facts about answers, records of refusals."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flask import Response, g
+
+from app.gateway import chat, correlation
+from app.gateway.budget import Budget
+from app.gateway.chain.admission import Place
+from app.gateway.chat import Priority, StreamMode
+from app.web.request.caller import waited
+from app.web.request.context import services, this_request
+from app.web.request.errors import InvalidBody
+
+log = logging.getLogger(__name__)
+
+STREAM_MODE = "X-Gateway-Stream-Mode"
+
+
+def stream_mode() -> StreamMode:
+    """How this request's stream is to be handled: its header, else the setting."""
+    shown = this_request().headers.get(STREAM_MODE)
+    if shown is None:
+        return services().stream_mode
+    try:
+        return StreamMode(shown.strip().lower())
+    except ValueError:
+        raise InvalidBody({STREAM_MODE: "must be live or verified"}) from None
+
+
+def log_answer(reply: chat.ChatReply, seconds: float) -> None:
+    """The line that the seed promises for each answer; `seconds` in all."""
+    log.info(
+        "Chat response sent [provider=%s, degraded=%s, latency_ms=%.1f]",
+        reply.upstream,
+        reply.is_degraded,
+        seconds * 1000,
+    )
+
+
+def who_answers(reply: chat.ChatReply) -> dict[str, str]:
+    """Headers that say who answers, why them, and where the time went so far."""
+    headers = {
+        "X-Gateway-Provider": reply.upstream,
+        "X-Gateway-Degraded": "true" if reply.is_degraded else "false",
+        "X-Gateway-Attempts": str(_attempts_so_far(reply)),
+        "X-Gateway-Audit-Id": reply.audit_id,
+        "Server-Timing": server_timing(reply),
+    }
+    if reply.degraded_by:
+        headers["X-Gateway-Fallback-Reason"] = reply.degraded_by
+    return headers
+
+
+def _attempts_so_far(reply: chat.ChatReply) -> int:
+    """Attempts made, with the one that is still going on if there is one."""
+    is_over = any(attempt.fault is None for attempt in reply.attempts)
+    return len(reply.attempts) + (not is_over)
+
+
+def server_timing(reply: chat.ChatReply) -> str:
+    """https://www.w3.org/TR/server-timing/; durations in milliseconds."""
+    queued = waited(this_request()) + reply.queue_seconds
+    parts = [f"queue;dur={queued * 1000:.1f}"]
+    for attempt in reply.attempts:
+        fault = f';desc="{attempt.fault}"' if attempt.fault else ""
+        parts.append(f"{attempt.upstream};dur={attempt.duration * 1000:.1f}{fault}")
+    if reply.audit_seconds:
+        parts.append(f"audit;dur={reply.audit_seconds * 1000:.1f}")
+    return ", ".join(parts)
+
+
+@contextmanager
+def seat(budget: Budget, priority: Priority) -> Iterator[Place]:
+    """A slot in which a door parses its request; raises Overloaded if there is none.
+
+    What admission itself refuses is on record by it. What the door finds wrong with
+    the request is not, until the door says that the core has it.
+    """
+    g.is_on_record = True
+    with services().chat.enter(_known(priority), budget) as place:
+        g.is_on_record = False
+        yield place
+
+
+def _known(priority: Priority = Priority.NORMAL) -> chat.ChatRequest:
+    """What is known of a request without its body."""
+    return chat.ChatRequest(
+        messages=(),
+        session_id="",
+        correlation_id=correlation.current.get(),
+        caller=g.caller.name,
+        priority=priority,
+        route=this_request().blueprint or "chat",
+    )
+
+
+def record_refusal(response: Response) -> Response:
+    """Leave a record of a known caller's request that never reached the core.
+
+    Each door registers it, after its own requests; the route is the door's name.
+    """
+    is_known = "caller" in g and not g.get("is_on_record")
+    if response.status_code >= 400 and is_known:
+        services().chat.refuse(_known(), g.error_code, response.status_code)
+    return response

@@ -1,0 +1,194 @@
+"""The native chat endpoint: one body in, one reply out, whole or streamed."""
+
+from time import monotonic
+from typing import Any
+
+from flask import Blueprint, Request, Response, g
+from flask.typing import ResponseReturnValue
+
+from app.gateway import correlation
+from app.gateway.access.tokens import Caller
+from app.gateway.chat import Attempt, ChatReply, ChatRequest, Delta
+from app.web.chat.chat_headers import (
+    log_answer,
+    record_refusal,
+    seat,
+    stream_mode,
+    who_answers,
+)
+from app.web.chat.sse import TextEvents, event, stream_answer
+from app.web.openapi.documented import CHAT_FAILURES, Note, documented
+from app.web.openapi.headers import OF_CHATS, OF_REPLIES
+from app.web.request.auth import token_required
+from app.web.request.body import read_plain
+from app.web.request.caller import budget_of, priority_of, waited
+from app.web.request.caller_error import Report
+from app.web.request.context import is_usable_id, services, this_request
+from app.web.request.values import parsed
+from app.web.schemas import chat as schemas
+from app.web.schemas.events import StreamDelta, StreamDone, StreamError, StreamMeta
+
+bp = Blueprint("chat", __name__, url_prefix="/operator/api")
+bp.after_request(record_refusal)
+
+
+@bp.post("/chat")
+@token_required("chat")
+@documented(
+    Note(
+        schemas.ChatResponse,
+        body=schemas.ChatRequest,
+        example={"message": "Hello"},
+        headers=OF_CHATS,
+        answer_headers=OF_REPLIES,
+        events=(
+            ("meta", StreamMeta),
+            ("delta", StreamDelta),
+            ("done", StreamDone),
+            ("error", StreamError),
+        ),
+        failures=CHAT_FAILURES,
+    )
+)
+def post_chat() -> ResponseReturnValue:
+    """Answer one chat request by its deadline, on record."""
+    started, request, ours, caller = monotonic(), this_request(), services(), g.caller
+    budget = budget_of(request, ours.deadline, ours.drain)
+    data = read_plain(request, ours.max_body)
+    with seat(budget, priority_of(request, caller)) as place:
+        with place.reading(len(data), budget):
+            value = parsed(data, schemas.CONTROLS)
+            asked = _asked(value, request, caller, len(data))
+        del data, value  # nobody needs it while an upstream works
+        g.is_on_record = True
+        if asked.stream:
+            return stream_answer(place, asked, budget, NativeEvents(asked, started))
+        stream = place.open(asked, budget)
+    reply = stream.collect()
+    took = monotonic() - started + waited(request)
+    log_answer(reply, took)
+    answer = schemas.ChatResponse.of(reply, asked, took)
+    return Response(
+        answer.model_dump_json(),
+        headers=who_answers(reply),
+        content_type="application/json",
+    )
+
+
+def _asked(value: Any, request: Request, caller: Caller, size: int) -> ChatRequest:
+    """What a body asks, with what the headers say of it."""
+    body = schemas.ChatRequest.parse(value)
+    return body.to_request(
+        caller.name,
+        session_id=_session_id(body),
+        correlation_id=_correlation_id(body),
+        stream=_wants_events(request) if body.stream is None else body.stream,
+        mode=stream_mode(),
+        priority=priority_of(request, caller),
+        size=size,
+    )
+
+
+def _correlation_id(body: schemas.ChatRequest) -> str:
+    """The body's id if it may be echoed; else the one that is already current."""
+    if body.correlation_id and is_usable_id(body.correlation_id, services()):
+        correlation.current.set(body.correlation_id)
+    return correlation.current.get()
+
+
+def _session_id(body: schemas.ChatRequest) -> str:
+    """The body's id if no secret is in it; else a new UUID4."""
+    if body.session_id and not services().holds_secret(body.session_id):
+        return body.session_id
+    return correlation.new_id()
+
+
+def _wants_events(request: Request) -> bool:
+    """Whether Accept names event streams, and JSON less or not at all."""
+    if "event-stream" not in request.headers.get("Accept", "").lower():
+        return False
+    shown = request.accept_mimetypes
+    if "text/event-stream" not in shown.values():
+        return False
+    return shown["text/event-stream"] > shown["application/json"]
+
+
+_delta = TextEvents({"text": TextEvents.HERE}, "delta")
+
+
+class NativeEvents:
+    """The events of the native stream: meta, delta, then done or error.
+
+    `started` is when the request was taken up, on the monotonic clock.
+    """
+
+    def __init__(self, asked: ChatRequest, started: float) -> None:
+        self._asked = asked
+        self._started = started - waited(this_request())
+        self._first = 0.0
+
+    def opening(self, reply: ChatReply) -> bytes:
+        """Who answers, and under which ids all of it is found."""
+        self._first = monotonic()
+        meta = {
+            "correlation_id": self._asked.correlation_id,
+            "session_id": self._asked.session_id,
+            "audit_id": reply.audit_id,
+            "provider": reply.upstream,
+            "model": reply.model,
+            "degraded": reply.is_degraded,
+            "fallback_reason": reply.degraded_by,
+        }
+        return event(meta, "meta")
+
+    def delta(self, delta: Delta, reply: ChatReply) -> bytes:  # noqa: ARG002  # a port
+        """Some more text."""
+        return _delta(delta.text) if delta.text else b""
+
+    def done(self, reply: ChatReply) -> bytes:
+        """All that a whole answer says besides its text, and how it went."""
+        took = monotonic() - self._started
+        log_answer(reply, took)
+        answer = schemas.ChatResponse.of(reply, self._asked, took)
+        facts = {
+            "finish_reason": reply.finish_reason,
+            "fallback_reason": reply.degraded_by,
+            "usage": {
+                "input_tokens": reply.usage.input_tokens,
+                "output_tokens": reply.usage.output_tokens,
+            },
+            "timings": self._timings(reply, took),
+            "attempts": [_drawn(attempt) for attempt in reply.attempts],
+            "audit_id": reply.audit_id,
+        }
+        return event(answer.model_dump(exclude={"response"}) | facts, "done")
+
+    def error(self, report: Report) -> bytes:
+        """Why there is no more; what came so far is not an answer."""
+        body = {
+            "code": report.code,
+            "detail": report.detail,
+            "correlation_id": self._asked.correlation_id,
+            "retry_after": report.retry_after,
+        }
+        return event(body, "error")
+
+    def _timings(self, reply: ChatReply, took: float) -> dict[str, float]:
+        return {
+            "queue_ms": _milliseconds(waited(this_request())),
+            "first_delta_ms": _milliseconds(self._first - self._started),
+            "audit_ms": _milliseconds(reply.audit_seconds),
+            "total_ms": _milliseconds(took),
+        }
+
+
+def _drawn(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "upstream": attempt.upstream,
+        "fault": attempt.fault,
+        "duration_ms": _milliseconds(attempt.duration),
+    }
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 1)

@@ -1,0 +1,1 @@
+"""OpenAPI: the document of the API, and the page that shows it."""

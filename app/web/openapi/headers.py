@@ -1,0 +1,84 @@
+"""The headers of requests and answers, as the document of the API tells them."""
+
+from typing import Any
+
+from app.web.chat.chat_headers import STREAM_MODE
+from app.web.request.caller import DEADLINE, MILLISECONDS, PRIORITY
+
+TEXT = {"type": "string"}
+COUNT = {"type": "integer", "minimum": 0}
+
+# Every request may bring these.
+ON_ALL_REQUESTS = ("X-Correlation-ID", "traceparent")
+OF_CHATS = (DEADLINE, PRIORITY, STREAM_MODE)
+
+REQUEST: dict[str, tuple[str, dict[str, Any]]] = {
+    "X-Correlation-ID": (
+        "The name under which the request is found everywhere. Taken if it is 1 to"
+        " 128 harmless ASCII characters, else replaced.",
+        TEXT,
+    ),
+    "traceparent": (
+        "The caller's W3C trace, which goes on here. Ignored if it is malformed.",
+        TEXT,
+    ),
+    DEADLINE: (
+        "Milliseconds that the caller waits, if that is less than the setting: 100 to"
+        " 9999999. They bound all of a stream, too.",
+        {"type": "string", "pattern": f"^{MILLISECONDS.pattern}$"},
+    ),
+    PRIORITY: (
+        "A lower class than the token's, for when not all can be served at once.",
+        {"type": "string", "enum": ["high", "normal", "low"]},
+    ),
+    STREAM_MODE: (
+        "What a stream does when its upstream breaks: `live` goes on with the next"
+        " one where that says the same; `verified` holds the text back until it is"
+        " whole.",
+        {"type": "string", "enum": ["live", "verified"]},
+    ),
+    "X-Session-Id": ("The session; else metadata, `user` or a new id name it.", TEXT),
+}
+
+ON_ALL_ANSWERS = ("X-Correlation-ID", "traceparent")
+OF_RATED = ("RateLimit", "RateLimit-Policy")
+OF_REPLIES = (
+    "X-Gateway-Provider",
+    "X-Gateway-Degraded",
+    "X-Gateway-Fallback-Reason",
+    "X-Gateway-Attempts",
+    "X-Gateway-Audit-Id",
+    "Server-Timing",
+)
+# Those that are there under a condition that their words tell.
+SOMETIMES = frozenset(
+    {
+        *OF_RATED,
+        "X-Gateway-Fallback-Reason",
+        "X-Gateway-Attempts",
+        "x-should-retry",
+    }
+)
+
+ANSWER: dict[str, tuple[str, dict[str, Any]]] = {
+    "X-Correlation-ID": ("The name under which the request is found.", TEXT),
+    "X-Request-Id": ("The same, where OpenAI's clients look for it.", TEXT),
+    "traceparent": ("The W3C trace that the request belongs to.", TEXT),
+    "WWW-Authenticate": ("How to show a token.", TEXT),
+    "Retry-After": ("Seconds to wait.", {"type": "integer", "minimum": 1}),
+    "x-should-retry": (
+        "`false` if the same request would fail the same way.",
+        {"type": "string", "enum": ["false"]},
+    ),
+    "RateLimit": ("What is left, of a token that has a rate.", TEXT),
+    "RateLimit-Policy": ("The rate of the token, if it has one.", TEXT),
+    "X-Gateway-Provider": ("The upstream that answered.", TEXT),
+    "X-Gateway-Degraded": (
+        "Whether it was not the first choice.",
+        {"type": "string", "enum": ["true", "false"]},
+    ),
+    "X-Gateway-Fallback-Reason": ("Why not, if it was not.", TEXT),
+    "X-Gateway-Attempts": ("Upstreams asked, or passed over, for a chat.", COUNT),
+    "X-Gateway-Audit-Id": ("The record of this very answer.", TEXT),
+    "Server-Timing": ("Where the time went, in milliseconds.", TEXT),
+}

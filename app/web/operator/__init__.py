@@ -1,0 +1,1 @@
+"""Operator: the doors for operators: records, status, metrics and the console."""

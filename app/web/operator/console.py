@@ -1,0 +1,111 @@
+"""The console: pages for people. They are public shells and hold no datum.
+
+Whatever they show is fetched by their scripts, with the token that the reader
+signed in with. There is no cookie, so there is nothing that a foreign page could
+make a browser send.
+"""
+
+from functools import cache
+from pathlib import Path
+
+from flask import Blueprint, Response, redirect, render_template
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import NotFound
+
+from app.version import VERSION
+from app.web.request.auth import public
+from app.web.request.context import services
+
+bp = Blueprint("console", __name__)
+
+STATIC = Path(__file__).parents[1] / "static"
+TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+# Trusted types make the browser itself refuse to turn any text into markup.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "img-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+
+
+@bp.get("/")
+@public
+def get_root() -> ResponseReturnValue:
+    """To the console: whoever opens the bare address is a person."""
+    return redirect("/operator/")
+
+
+@bp.get("/operator/")
+@public
+def get_chat_page() -> ResponseReturnValue:
+    """Talk to the gateway."""
+    return _page("chat")
+
+
+@bp.get("/operator/health")
+@public
+def get_health_page() -> ResponseReturnValue:
+    """How the gateway and its upstreams are."""
+    return _page("health")
+
+
+@bp.get("/operator/records")
+@public
+def get_records_page() -> ResponseReturnValue:
+    """Find what was asked and answered."""
+    return _page("records")
+
+
+@bp.get("/operator/break")
+@public
+def get_break_page() -> ResponseReturnValue:
+    """Break the sandbox and watch."""
+    return _page("break")
+
+
+@bp.get("/operator/static/<name>")
+@public
+def get_static(name: str) -> ResponseReturnValue:
+    """A style sheet, script or picture of the console."""
+    body = _files().get(name)
+    if body is None:
+        raise NotFound
+    return Response(body, content_type=TYPES[Path(name).suffix])
+
+
+@bp.after_request
+def add_policy(response: Response) -> Response:
+    """Let the pages load nothing from elsewhere, run nothing inline, be in no frame."""
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    return response
+
+
+def _page(name: str) -> str:
+    is_open = services().keyring is None  # then there is nothing to sign in with
+    return render_template(f"{name}.html", page=name, version=VERSION, is_open=is_open)
+
+
+@cache
+def _files() -> dict[str, bytes]:
+    """Every file that may be asked for; nothing else can be reached by any name."""
+    return {
+        path.name: path.read_bytes()
+        for path in STATIC.iterdir()
+        if path.suffix in TYPES
+    }

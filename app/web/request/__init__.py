@@ -1,0 +1,1 @@
+"""Request: what every door does with a request: guard, body, caller, errors."""

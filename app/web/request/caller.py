@@ -1,0 +1,121 @@
+"""What the request tells about its caller: his class, how long he waits, if he left."""
+
+import re
+import select
+import socket
+from time import time
+
+from flask import Request
+
+from app.gateway.access.tokens import Caller
+from app.gateway.budget import Budget
+from app.gateway.chain.drain import Drain
+from app.gateway.chat import Priority
+from app.gateway.errors import CallerGone
+from app.web.request.errors import InvalidBody
+
+DEADLINE = "X-Gateway-Deadline-Ms"
+PRIORITY = "X-Gateway-Priority"
+MILLISECONDS = re.compile("[1-9][0-9]{2,6}")  # in fewer there can be no answer
+WAITED = "gateway.waited"  # in the WSGI environment, so that it is looked at once
+
+# Nobody waits this long: the front door gives up after 40 s. What says so comes
+# from a clock that differs from ours, or counts in another unit.
+IMPLAUSIBLE = 60.0
+_UNIX_SECONDS = re.compile(r"(?:t=)?(\d{1,12}(?:\.\d{1,9})?)")
+
+
+def budget_of(request: Request, deadline: float, drain: Drain | None = None) -> Budget:
+    """Return the budget of a request; `deadline` is the setting, in seconds.
+
+    A caller may ask for less by a header. Time that the request has waited
+    between the front door and us has already been used up.
+    """
+    spent = waited(request)
+    seconds = min(deadline, _asked_for(request) or deadline) - spent
+    checks = [drain.check] if drain else []
+    if (leaver := request.environ.get("gunicorn.socket")) is not None:
+
+        def check() -> None:
+            if has_left(leaver):
+                raise CallerGone
+
+        checks.append(check)
+    return Budget(seconds, *checks, waited=spent)
+
+
+def stream_seconds(request: Request, limit: float) -> float:
+    """Seconds that a live stream may last; `limit` is the setting.
+
+    A caller may ask for less, by the same header.
+    """
+    return min(limit, _asked_for(request) or limit)
+
+
+def priority_of(request: Request, caller: Caller) -> Priority:
+    """The class of a request: that of its token, or a lower one that it asks for."""
+    shown = request.headers.get(PRIORITY)
+    if shown is None:
+        return caller.priority
+    try:
+        return max(caller.priority, Priority[shown.strip().upper()])
+    except KeyError:
+        raise InvalidBody({PRIORITY: "must be high, normal or low"}) from None
+
+
+def _asked_for(request: Request) -> float | None:
+    text = request.headers.get(DEADLINE)
+    if text is None:
+        return None
+    if not MILLISECONDS.fullmatch(text):
+        wanted = "must be a whole number of milliseconds, 100 to 9999999"
+        raise InvalidBody({DEADLINE: wanted})
+    return int(text) / 1000
+
+
+def waited(request: Request) -> float:
+    """Seconds from the front door to our first look; 0 without a front door.
+
+    nginx sets `X-Request-Start: t=<unix seconds>`. A clock step, or a caller who
+    invents the header, gives at worst a shorter deadline to that very request.
+    """
+    if WAITED not in request.environ:
+        shown = request.headers.get("X-Request-Start", "")
+        request.environ[WAITED] = _seconds_since(shown)
+    return float(request.environ[WAITED])
+
+
+def _seconds_since(shown: str) -> float:
+    found = _UNIX_SECONDS.fullmatch(shown)
+    spent = time() - float(found[1]) if found else 0.0
+    return spent if 0.0 < spent < IMPLAUSIBLE else 0.0
+
+
+def may_send(connection: socket.socket) -> bool:
+    """Whether a few bytes could be sent without waiting, or would fail at once."""
+    poll = select.poll()
+    try:
+        poll.register(connection, select.POLLOUT)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):
+        return True
+
+
+def has_left(connection: socket.socket) -> bool:
+    """Whether the peer has closed; waits for nothing and consumes nothing.
+
+    Bytes in waiting are a pipelined request, so the caller is still there, unless
+    the connection is dead in both directions.
+    """
+    poll = select.poll()
+    try:
+        poll.register(connection, select.POLLIN | select.POLLRDHUP)
+        if not (events := poll.poll(0)):
+            return False
+        if events[0][1] & (select.POLLERR | select.POLLHUP):
+            return True
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except (OSError, ValueError):
+        return True

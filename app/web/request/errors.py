@@ -1,0 +1,176 @@
+"""Errors as callers see them: JSON always, and never a word of what broke inside.
+
+`/v1/*` answers in OpenAI's shape, everything else in ours:
+`{"detail", "code", "correlation_id"}`. The codes are the same in both.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask, Response, g, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from app.gateway import correlation
+from app.gateway.errors import (
+    AuditUnavailable,
+    CallerFault,
+    CallerGone,
+    ContentFiltered,
+    ContextTooLong,
+    GatewayError,
+    Interrupted,
+    NobodyAnswered,
+    Overloaded,
+    Rejected,
+    SearchTookTooLong,
+    ShuttingDown,
+    StreamLimit,
+    Unfit,
+    UnknownModel,
+    Unsupported,
+    consequence,
+)
+from app.web.request.caller_error import Report, is_openai_path
+
+log = logging.getLogger(__name__)
+
+DETAILS: dict[type[GatewayError], str] = {
+    NobodyAnswered: "no upstream could answer",
+    AuditUnavailable: "the audit record cannot be written, so nothing is answered",
+    SearchTookTooLong: "the search took too long; ask for a smaller time range",
+    CallerFault: "the upstream rejected the request",
+    Rejected: "the upstream rejected the request",
+    ContentFiltered: "the upstream's content policy forbids the request",
+    # The words by which LangChain and LiteLLM know it.
+    ContextTooLong: "context_length_exceeded: this model's maximum context length is "
+    "exceeded; the conversation is too long",
+    UnknownModel: "no upstream serves that model",
+    Unfit: "no upstream can do what the request needs",
+    Unsupported: "no upstream can do what the request needs",
+    Interrupted: "the reply broke off",
+    Overloaded: "too many requests at once",
+    ShuttingDown: "the gateway is shutting down",
+    StreamLimit: "the reply took longer than a stream may last",
+    CallerGone: "the caller hung up",
+}
+
+# What follows from a request, or from a closed tab, is no reason to wake anybody.
+OF_CALLERS = (CallerFault, CallerGone, Unfit, Unsupported)
+
+RETRY_AFTER = 1  # seconds; least that a caller is told to wait after a 503
+
+# Clients of OpenAI try a 503 again at once, unless this says `false`.
+SHOULD_RETRY = "x-should-retry"
+
+# What OpenAI calls them. Its clients try anything from 500 on again, so a request
+# that an upstream rejected must not look like an outage there.
+OPENAI_STATUS = {(422, "invalid_request"): 400, (502, CallerFault.code): 400}
+
+
+class InvalidBody(Exception):
+    """A body or header breaks its schema. `fields` maps field to reason."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        super().__init__("invalid body")
+        self.fields = dict(fields)
+
+
+def report(error: Exception) -> Report:
+    """Say what a caller is told of this error, and log it."""
+    if not isinstance(error, GatewayError):
+        log.error("Chat error: internal_error", exc_info=error)
+        return Report(500, GatewayError.code, "the gateway made a mistake")
+    level = logging.INFO if isinstance(error, OF_CALLERS) else logging.ERROR
+    log.log(level, "Chat error: %s", error.code)
+    detail = next(
+        (DETAILS[kind] for kind in type(error).__mro__ if kind in DETAILS),
+        "the gateway could not answer",
+    )
+    status = consequence(error).status
+    return Report(status, error.code, detail, _wait(status, error.retry_after))
+
+
+def _wait(status: int, seconds: float | None) -> int | None:
+    """Whole seconds to wait: always for 503, else where the error names them."""
+    if seconds is None and status != 503:
+        return None
+    return max(RETRY_AFTER, math.ceil(seconds or 0))
+
+
+def error_response(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    retry_after: float | None = None,
+    **more: Any,
+) -> Response:
+    """Make the one shape of error that the asked door answers."""
+    g.error_code = code
+    wait = _wait(status, retry_after)
+    if is_openai():
+        status = OPENAI_STATUS.get((status, code), status)
+        param = next((e["field"] for e in more.get("errors", ())), None)
+        body = Report(status, code, detail).openai(param)
+    else:
+        found = {"detail": detail, "code": code}
+        body = found | {"correlation_id": correlation.current.get()} | more
+    response = jsonify(body)
+    response.status_code = status
+    if wait is not None:
+        response.headers["Retry-After"] = str(wait)
+    return response
+
+
+def is_openai() -> bool:
+    """Whether the caller of this request expects OpenAI's shapes."""
+    return is_openai_path(request.path)
+
+
+def register_errors(app: Flask) -> None:
+    """Answer every exception that leaves a door as JSON."""
+    app.register_error_handler(InvalidBody, invalid_body)
+    app.register_error_handler(GatewayError, gateway_error)
+    app.register_error_handler(HTTPException, http_error)
+    app.register_error_handler(Exception, unexpected)
+
+
+def invalid_body(error: InvalidBody) -> Response:
+    """422, naming each field and never repeating its value."""
+    detail = "; ".join(f"{field}: {why}" for field, why in error.fields.items())
+    fields = [{"field": field, "reason": why} for field, why in error.fields.items()]
+    return error_response(422, "invalid_request", detail, errors=fields)
+
+
+def gateway_error(error: GatewayError) -> Response:
+    """The status that the table of consequences gives, and our own words."""
+    told = report(error)
+    response = error_response(
+        told.status, told.code, told.detail, retry_after=told.retry_after
+    )
+    response.headers["X-Gateway-Attempts"] = str(len(error.attempts))
+    if told.status == 503 and not error.may_repeat:
+        response.headers[SHOULD_RETRY] = "false"
+    return response
+
+
+def http_error(error: HTTPException) -> Response:
+    """What Werkzeug raises: 400, 404, 405, 413, 415 and the like."""
+    status = error.code or 500
+    name = error.name.lower()
+    code = name.replace(" ", "_").replace("-", "_")
+    response = error_response(status, code, name)
+    for header, value in error.get_headers():
+        if header in {"Allow", "WWW-Authenticate", "Retry-After"}:
+            response.headers[header] = value
+    if status in {400, 408, 413}:
+        response.headers["Connection"] = "close"  # unread bytes may follow
+    return response
+
+
+def unexpected(error: Exception) -> Response:
+    """A bug of ours: logged with its trace, answered without it."""
+    told = report(error)
+    return error_response(told.status, told.code, told.detail)

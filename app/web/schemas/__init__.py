@@ -1,0 +1,1 @@
+"""Schemas: the shapes of what goes over the wire, in and out."""

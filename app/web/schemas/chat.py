@@ -1,0 +1,132 @@
+"""The wire models of the native chat: what clients of the operator backend rely on."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from app.gateway import chat
+from app.web.request.errors import InvalidBody
+from app.web.request.values import Forbidden
+from app.web.schemas.text import PLAIN, SAYS_SOMETHING, PlainObject, ShownAs
+
+# PostgreSQL refuses NUL and terminals obey the rest; tab and line ends are text.
+CONTROLS = Forbidden(
+    "control characters",
+    re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]"),
+    re.compile(rb"\\(?:[bf]|u00[01])"),
+    frozenset({"message", "session_id", "context", "metadata"}),
+)
+
+MOST_ERRORS = 10  # that one answer tells
+
+
+def _whole(number: Any) -> Any:
+    is_whole = isinstance(number, float) and number.is_integer()
+    return int(number) if is_whole else number
+
+
+WHOLE = BeforeValidator(_whole)  # JSON has 2.0 for 2, too
+Id = Annotated[str, Field(max_length=200, json_schema_extra={"pattern": PLAIN})]
+FreeForm = Annotated[dict[str, Any], ShownAs(PlainObject)]
+
+
+class ChatRequest(BaseModel):
+    """Body of `POST /operator/api/chat`. Unknown fields are ignored."""
+
+    model_config = ConfigDict(strict=True)
+
+    message: str = Field(
+        description="What the user says. Not only white space.",
+        json_schema_extra={"pattern": SAYS_SOMETHING},
+    )
+    session_id: Id | None = Field(default=None, description="Echoed; else a new UUID4.")
+    correlation_id: str | None = Field(
+        default=None,
+        description="Echoed if 1 to 128 harmless ASCII characters, else replaced.",
+    )
+    context: FreeForm | None = Field(
+        default=None, description="Free-form; given to the fallback."
+    )
+    metadata: FreeForm | None = Field(
+        default=None, description="Free-form; allow-listed keys go to the primary."
+    )
+    stream: bool | None = Field(
+        default=None,
+        description="Answer as server-sent events; default: as Accept says.",
+    )
+
+    @classmethod
+    def parse(cls, body: Any) -> Self:
+        """Validate a JSON value; raise InvalidBody naming every bad field."""
+        if not isinstance(body, dict):
+            raise InvalidBody({"body": "must be a JSON object"})
+        try:
+            parsed = cls.model_validate(body)
+        except ValidationError as error:
+            raise InvalidBody(reasons(error)) from None
+        if not parsed.message.strip():
+            raise InvalidBody({"message": "must not be empty"})
+        return parsed
+
+    def to_request(
+        self,
+        caller: str,
+        *,
+        session_id: str,
+        correlation_id: str,
+        stream: bool,
+        mode: chat.StreamMode,
+        priority: chat.Priority,
+        size: int = 0,
+    ) -> chat.ChatRequest:
+        """Make the core's value of it; the ids are already chosen."""
+        return chat.ChatRequest(
+            messages=(chat.Message("user", self.message),),
+            session_id=session_id,
+            correlation_id=correlation_id,
+            caller=caller,
+            context=self.context or chat.NOTHING,
+            metadata=self.metadata or chat.NOTHING,
+            priority=priority,
+            stream=stream,
+            stream_mode=mode,
+            size=size,
+        )
+
+
+class ChatResponse(BaseModel):
+    """Answer of `POST /operator/api/chat`: eight fields, always all of them."""
+
+    response: str = Field(description="What is said in answer.")
+    model_used: str = Field(description="The model that answered.")
+    latency_ms: float = Field(description="Milliseconds in all.")
+    correlation_id: str
+    session_id: str
+    provider: str = Field(description="The upstream that answered.")
+    status: Literal["ok", "degraded"]
+    degraded: bool = Field(description="Whether it was not the first choice.")
+
+    @classmethod
+    def of(
+        cls, reply: chat.ChatReply, request: chat.ChatRequest, seconds: float
+    ) -> "ChatResponse":
+        """Make the wire form of a reply that took this many seconds in all."""
+        return cls(
+            response=reply.text,
+            model_used=reply.model,
+            latency_ms=round(seconds * 1000, 1),
+            correlation_id=request.correlation_id,
+            session_id=request.session_id,
+            provider=reply.upstream,
+            status="degraded" if reply.is_degraded else "ok",
+            degraded=reply.is_degraded,
+        )
+
+
+def reasons(error: ValidationError) -> Mapping[str, str]:
+    """What is wrong with which field, without its value; the first few of them."""
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    told = found[:MOST_ERRORS]
+    return {".".join(map(str, e["loc"])): e["msg"].lower() for e in told}

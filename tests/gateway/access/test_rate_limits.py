@@ -1,0 +1,108 @@
+"""Failed authentications: what is counted, what is told, what is refused."""
+
+import logging
+
+import pytest
+
+from app.gateway.access.rate_limits import FailedAuth, Unlimited
+from app.gateway.shared import InProcessState
+from app.storage.shared.rate_limits import SlidingRateLimits
+
+
+@pytest.fixture
+def limits(clock):
+    return SlidingRateLimits(InProcessState(clock), clock=clock)
+
+
+@pytest.fixture
+def failed(limits):
+    return FailedAuth(limits)
+
+
+def refused(failed, source, times, reason="wrong"):
+    return sum(not failed.note(source, reason).is_within for _ in range(times))
+
+
+def test_the_eleventh_of_a_source_in_a_minute_is_refused(failed):
+    assert refused(failed, "10.0.0.1", 10) == 0
+
+    standing = failed.note("10.0.0.1", "wrong")
+
+    assert not standing.is_within
+    assert 0 < standing.reset <= 60
+
+
+def test_other_sources_are_not_refused_with_it(failed):
+    refused(failed, "10.0.0.1", 50)
+
+    assert failed.note("10.0.0.2", "wrong").is_within
+
+
+def test_the_hundred_and_first_of_all_sources_is_refused(failed):
+    assert sum(refused(failed, f"10.0.0.{n}", 10) for n in range(10)) == 0
+
+    assert not failed.note("10.0.1.1", "wrong").is_within
+
+
+def test_a_source_alone_cannot_use_up_what_is_everybodys(failed):
+    refused(failed, "10.0.0.1", 500)
+
+    assert sum(refused(failed, f"10.0.1.{n}", 10) for n in range(9)) == 0
+
+
+def test_two_minutes_later_all_is_forgotten(failed, clock):
+    refused(failed, "10.0.0.1", 20)
+
+    clock.advance(120)
+
+    assert refused(failed, "10.0.0.1", 10) == 0
+
+
+def test_a_token_that_is_missing_does_not_use_up_those_that_are_wrong(failed):
+    refused(failed, "10.0.0.1", 20, "missing")
+
+    assert failed.note("10.0.0.1", "wrong").is_within
+
+
+def test_all_are_counted_by_reason_the_refused_ones_too(failed):
+    heard = []
+    failed.on_failure(heard.append)
+
+    refused(failed, "10.0.0.1", 12)
+    failed.note("10.0.0.1", "missing")
+
+    assert failed.totals == {"wrong": 12, "missing": 1}
+    assert heard == ["wrong"] * 12 + ["missing"]
+
+
+def test_a_listener_that_breaks_changes_no_answer(failed, caplog):
+    def broken(_):
+        raise RuntimeError("gauge")
+
+    failed.on_failure(broken)
+
+    assert failed.note("10.0.0.1", "wrong").is_within
+    assert "listener" in caplog.text
+
+
+def test_each_is_logged_with_its_source_until_it_is_refused(failed, caplog):
+    """A flood of them must not become a flood of lines."""
+    with caplog.at_level(logging.WARNING):
+        refused(failed, "10.0.0.1", 1000)
+
+    assert len(caplog.messages) == 10
+    assert all("source=10.0.0.1" in message for message in caplog.messages)
+
+
+def test_a_flood_from_many_sources_leaves_few_entries(clock):
+    state = InProcessState(clock)
+    failed = FailedAuth(SlidingRateLimits(state, clock=clock))
+
+    for n in range(3000):
+        failed.note(f"10.{n >> 8}.{n & 255}.1", "wrong")
+
+    assert len(state._expiring) <= 101
+
+
+def test_without_limits_nobody_is_refused():
+    assert refused(FailedAuth(Unlimited()), "10.0.0.1", 1000) == 0

@@ -1,0 +1,102 @@
+"""The recent past as the console draws it."""
+
+import contextlib
+import sqlite3
+
+import pytest
+from sqlalchemy.dialects import sqlite
+
+from app.gateway.errors import AuditUnavailable
+from app.gateway.records.activity import GAP
+from app.storage.audit.activity import _parts
+from app.storage.trail import open_activity
+from tests.storage.making import a_closing, an_intent
+
+
+@pytest.fixture
+def activity(url, trail):
+    return open_activity(url)
+
+
+@pytest.fixture
+def chat(trail):
+    """Put a chat on record that was answered at that time."""
+
+    def put(at, degraded_by=None, **changes):
+        facts = {"degraded_by": degraded_by, "closed_at": at + 0.5} | changes
+        trail.finish(an_intent(opened_at=at), a_closing(**facts), 10.0)
+
+    return put
+
+
+def test_an_outage_is_one_window_with_its_causes_in_the_order_they_appeared(
+    chat, activity
+):
+    chat(1000.0)
+    chat(1010.0, "read_timeout", provider="madre")
+    chat(1015.0, "unhealthy", provider="madre")
+    chat(1020.0, "unhealthy", provider="madre", closed_at=1024.0)
+    chat(1030.0)
+
+    (window,) = activity.windows(since=0, limit=10)
+
+    assert (window.began, window.ended, window.chats) == (1010.0, 1024.0, 3)
+    assert window.causes == (("read_timeout", 1), ("unhealthy", 2))
+
+
+def test_windows_are_apart_when_the_pause_is_longer_than_the_gap(chat, activity):
+    for at in (1000.0, 1000.0 + GAP, 1000.0 + 2 * GAP + 1):
+        chat(at, "connect_refused")
+
+    later, earlier = activity.windows(since=0, limit=10)
+
+    assert (earlier.chats, later.chats) == (2, 1)
+    assert activity.windows(since=0, limit=1) == (later,)
+    assert activity.windows(since=1000.0 + GAP + 1, limit=10) == (later,)
+
+
+def test_without_degraded_answers_there_is_no_window(chat, activity):
+    chat(1000.0)
+
+    assert activity.windows(since=0, limit=10) == ()
+
+
+def test_the_recent_chats_come_newest_first(chat, activity):
+    for at in (1000.0, 1001.0, 1002.0):
+        chat(at)
+    chat(1003.0, "schema", outcome="failed", code="upstream_unavailable")
+
+    newest, *others = activity.recent(since=1001.0, limit=10)
+
+    assert (newest.outcome, newest.code) == ("failed", "upstream_unavailable")
+    assert [moment.opened_at for moment in others] == [1002.0, 1001.0]
+    assert (others[0].duration, others[0].provider) == (0.25, "switch")
+    assert activity.recent(since=0, limit=1) == (newest,)
+
+
+def test_chats_under_way_are_among_them(trail, activity):
+    trail.begin(an_intent(opened_at=1000.0))
+    trail.finish(an_intent(opened_at=999.0), a_closing(), 10.0)
+    trail.close()  # writes what is queued
+
+    assert len(activity.recent(since=0, limit=10)) == 2
+
+
+def test_a_database_that_is_gone_is_said_to_be_unavailable(activity, trail, path):
+    trail.close()
+    path.unlink()
+
+    with pytest.raises(AuditUnavailable):
+        activity.recent(since=0, limit=10)
+
+
+def test_outages_are_found_without_reading_the_other_records(trail, path):
+    query = _parts(since=0).compile(
+        dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}
+    )
+
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        plan = str(connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall())
+
+    assert "USING COVERING INDEX ix_records_degraded" in plan
+    assert "SCAN records" not in plan

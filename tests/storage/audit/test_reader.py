@@ -1,0 +1,184 @@
+"""The read side: one record, or a search, while workers write."""
+
+import threading
+from time import monotonic
+
+import pytest
+import sqlalchemy as sa
+
+from app.gateway.errors import AuditUnavailable, SearchTookTooLong
+from app.storage.audit.reader import LIMIT_MAX, Query, fetch
+from app.storage.audit.scan import WINDOWS, scan
+from app.storage.audit.verification import ignore
+from app.storage.trail import open_reader, open_trail
+from tests.storage.making import a_closing, an_intent, record_one, until
+
+
+@pytest.fixture
+def ten_records(trail):
+    intents = [
+        an_intent(
+            opened_at=1000.0 + number,
+            session_id="even" if number % 2 == 0 else "odd",
+            correlation_id=f"c{number}",
+            request=f'{{"messages":[["user","question {number} 100%"]]}}',
+        )
+        for number in range(10)
+    ]
+    for number, intent in enumerate(intents):
+        provider = "madre" if number > 6 else "switch"
+        trail.finish(intent, a_closing(provider=provider), 10.0)
+    return intents
+
+
+def found(reader, **query):
+    return [r.correlation_id for r in reader.search(Query(**query))]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"limit": 3}, ["c9", "c8", "c7"]),
+        ({"session_id": "odd", "limit": 2}, ["c9", "c7"]),
+        ({"correlation_id": "c4"}, ["c4"]),
+        ({"provider": "madre"}, ["c9", "c8", "c7"]),
+        ({"since": 1003.0, "until": 1005.0}, ["c4", "c3"]),
+        ({"text": "question 5"}, ["c5"]),
+        ({"text": "100%", "limit": 1}, ["c9"]),
+        ({"text": "10_%"}, []),
+        ({"text": "Paris", "provider": "switch", "limit": 1}, ["c6"]),
+        ({"outcome": "completed", "limit": 1}, ["c9"]),
+        ({"outcome": "failed"}, []),
+        ({"outcome": "open"}, []),
+    ],
+)
+def test_a_search_finds_what_it_says_newest_first(query, expected, ten_records, reader):
+    assert found(reader, **query) == expected
+
+
+def test_pages_follow_one_another_without_gap_or_repetition(ten_records, reader):
+    seen, before = [], None
+    while page := reader.search(Query(limit=3, before=before)):
+        seen += [record.correlation_id for record in page]
+        before = page[-1].key
+
+    assert seen == [f"c{n}" for n in reversed(range(10))]
+
+
+def test_a_record_is_found_by_either_id(ten_records, reader):
+    assert reader.get(ten_records[2].id).correlation_id == "c2"
+    assert reader.get("c2").id == ten_records[2].id
+    assert reader.get("c99") is None
+
+
+def test_chats_that_are_under_way_can_be_searched_for(trail, reader):
+    intent = an_intent()
+    trail.begin(intent)
+
+    assert until(lambda: found(reader, outcome="open")) == [intent.correlation_id]
+
+
+def test_records_are_followed_in_the_order_in_which_they_ended(trail, reader):
+    first, second = an_intent(opened_at=1000.0), an_intent(opened_at=2000.0)
+    trail.begin(first)
+    trail.begin(second)
+    before = reader.last_seq()
+
+    trail.finish(second, a_closing(), 10.0)
+    trail.finish(first, a_closing(), 10.0)
+
+    followed = reader.sealed_after(before)
+    assert [record.id for record in followed] == [second.id, first.id]
+    assert reader.last_seq() == followed[-1].seq
+    assert reader.sealed_after(followed[0].seq) == followed[1:]
+    assert reader.sealed_after(reader.last_seq()) == ()
+
+
+def test_of_an_empty_trail_nothing_was_sealed(trail, reader):
+    assert (reader.last_seq(), reader.sealed_after(0)) == (0, ())
+    assert list(scan(reader, Query(), ignore)) == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"limit": 3},
+        {"since": 1003.0, "until": 1005.0},
+        {"since": 1003.0},
+        {"until": 1003.0},
+        {"since": 5000.0},
+        {"session_id": "odd", "limit": 2},
+        {"text": "question 5"},
+    ],
+)
+def test_a_scan_finds_what_a_search_does(query, ten_records, reader):
+    asked = Query(**query)
+
+    assert tuple(scan(reader, asked, ignore)) == reader.search(asked)
+
+
+def test_a_scan_tells_how_far_it_is(ten_records, reader):
+    told = []
+
+    assert not list(scan(reader, Query(text="unicorn"), lambda *at: told.append(at)))
+    assert told == [(n, WINDOWS) for n in range(1, WINDOWS + 1)]
+
+
+def test_a_scan_finds_more_than_one_page(trail, reader):
+    for number in range(LIMIT_MAX + 10):
+        trail.note(an_intent(opened_at=1000.0 + number % 3), a_closing())
+    trail.finish(an_intent(opened_at=999.0), a_closing(), 10.0)
+
+    found = list(scan(reader, Query(limit=LIMIT_MAX + 5), ignore))
+
+    assert len({record.id for record in found}) == LIMIT_MAX + 5
+    assert [r.key for r in found] == sorted((r.key for r in found), reverse=True)
+
+
+def test_reading_works_while_the_writer_is_busy_and_after_it_is_gone(url):
+    trail, reader = open_trail(url), open_reader(url)
+    record_one(trail)
+    over = threading.Event()
+
+    def write():
+        while not over.is_set():
+            record_one(trail)
+
+    writers = [threading.Thread(target=write) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    counts = [len(reader.search(Query(limit=500))) for _ in range(50)]
+    over.set()
+    for writer in writers:
+        writer.join()
+    trail.close()
+
+    assert counts == sorted(counts)
+    assert reader.search(Query(limit=1))
+
+
+ENDLESS = sa.text(
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+    " SELECT count(*) FROM n"
+)
+
+
+def test_a_search_that_takes_too_long_is_given_up(trail, path):
+    record_one(trail)
+    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
+    began = monotonic()
+
+    with pytest.raises(SearchTookTooLong):
+        fetch(engine, ENDLESS, 0.2)
+
+    assert 0.2 <= monotonic() - began < 2
+
+
+def test_what_can_not_be_read_at_all_did_not_take_too_long(tmp_path):
+    reader = open_reader(f"sqlite:///{tmp_path}/none.db")
+
+    with pytest.raises(AuditUnavailable) as refusal:
+        reader.get("any")
+
+    assert refusal.value.code == "audit_unavailable"

@@ -1,0 +1,319 @@
+"""What is understood of an upstream's errors, in every shape and wording."""
+
+import json
+
+import pytest
+
+from app.gateway.errors import (
+    BadReply,
+    CallerFault,
+    ContentFiltered,
+    ContextTooLong,
+    Refused,
+    Rejected,
+    Unfit,
+    UnknownModel,
+)
+from app.gateway.guard.blame import Blame, blame
+from app.upstreams.http.statuses import LONGEST_REST
+from app.upstreams.openai.errors import failure, is_failure, refusal
+from app.upstreams.openai_told import Echo
+from tests.support.fakes import a_request
+
+TOO_LONG = [
+    "This model's maximum context length is 4096 tokens. However, you requested 5000.",
+    "Your input exceeds the context window of this model.",
+    "Input tokens exceed the configured limit of 272000 tokens.",
+    "request (5000 tokens) exceeds the available context size (4096 tokens)",
+    "Context size has been exceeded.",
+    "prompt too long; exceeded max context length by 5 tokens",
+    "prompt is too long: 213462 tokens > 200000 maximum",
+    "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000",
+    "Prompt contains 40000 tokens, too large for model with 32768 maximum",
+    "Please reduce the length of the messages or completion.",
+    "The input token count (119) exceeds the maximum number of tokens allowed (104).",
+    "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
+    "`inputs` must have less than 1024 tokens. Given: 2000",
+    "Input length (700001 tokens) exceeds the maximum allowed length (536826 tokens).",
+    "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
+    "Requested tokens (5000) exceed context window of 2048",
+    "The number of tokens to keep is greater than the context length",
+    "This model's maximum prompt length is 131072 but the request contains 537812.",
+    "Your request exceeded model token limit: 262144",
+    "Range of input length should be [1, 30720]",
+    "Input is too long for requested model.",
+    "prompt token count of 130000 exceeds the limit of 128000",
+    "The decoder prompt (length 5000) is longer than the maximum model length of 4096",
+    "max_tokens must be at least 1, got -100.",
+]
+UNKNOWN = [
+    'model "m" not found, try pulling it first',
+    "The model `m` does not exist.",
+    "m is not a valid model ID",
+    "Invalid model name passed in model=m. Call `/v1/models` to view models.",
+    "Invalid model: m",
+    "could not find real modelID for m",
+    "Model Not Exist",
+    "could not load model - all backends returned error",
+    "Project `p` does not have access to model `m`",
+    "No models loaded. Please load a model in the developer page.",
+    "No endpoints found for foo/bar.",
+    "no available channel for model m under group default",
+    "The API deployment for this resource does not exist.",
+    "models/m is not found for API version v1, or is not supported for generateContent",
+    "Not found the model m or Permission denied",
+]
+UNABLE = [
+    "image input is not supported - hint: you may need to provide the mmproj",
+    "audio input is not supported",
+    "Failed to parse tool call arguments as JSON: [json.exception.parse_error.101]",
+    "No endpoints found that support tool use.",
+    "registry.ollama.ai/library/m does not support tools",
+    '"auto" tool choice requires --enable-auto-tool-choice to be set',
+    "tools param requires --jinja flag",
+    "Unsupported parameter: 'logprobs' is not supported with this model.",
+    "Unrecognized request argument supplied: stream_options",
+    'Unknown name "stream_options": Cannot find field.',
+    "Only one completion choice is allowed",
+    "m is not a multimodal model",
+    "At most 0 image(s) may be provided in one request.",
+    "Conversation roles must alternate user/assistant/user/assistant/...",
+    "Failed to parse grammar",
+    "JSON schema conversion failed: Unrecognized schema",
+    "Unable to generate parser for this template.",
+    "Jinja Exception: System message must be at the beginning",
+    "Extra inputs are not permitted",
+    "Failed to load image or audio file",
+    "Unsupported value: 'temperature' does not support 0.2 with this model.",
+    "property 'reasoning' is unsupported",
+]
+TOO_FAST = [
+    "Rate limit reached for requests",
+    "ThrottlingException: Too many tokens, please wait before trying again.",
+    "Request too large for model `x` on tokens per minute (TPM): Limit 6, Requested 9.",
+    "Rate limit exceeded: free-models-per-day",
+    "Resource exhausted. Please try again later.",
+    "Quota exceeded for quota metric 'requests per minute'",
+]
+QUOTA = [
+    "You exceeded your current quota, please check your plan and billing details.",
+    "user quota is not enough",
+    "Your credit balance is too low to access the API.",
+    "Insufficient Balance",
+    "This request requires more credits. You can only afford 100",
+]
+FILTERED = [
+    "The response was filtered: it triggered Azure OpenAI's content management policy",
+    "Your input was flagged by moderation",
+]
+KINDS = [
+    (TOO_LONG, ContextTooLong, "context_length"),
+    (UNKNOWN, UnknownModel, "unknown_model"),
+    (UNABLE, Unfit, "unsupported"),
+    (TOO_FAST, Refused, "rate_limited"),
+    (QUOTA, Refused, "quota"),
+    (FILTERED, ContentFiltered, "content_filter"),
+]
+WORDINGS = [(w, kind, fault) for words, kind, fault in KINDS for w in words]
+
+SHAPES = {
+    "object": lambda words: {"error": {"message": words, "type": "x", "code": None}},
+    "text": lambda words: {"error": words},
+    "top": lambda words: {"object": "error", "message": words, "param": None},
+    "detail": lambda words: {"detail": words},
+    "problems": lambda words: {"detail": [{"loc": ["body"], "msg": words, "input": 1}]},
+    "list": lambda words: [{"error": {"message": words, "details": [{}]}}],
+    "errors": lambda words: {"errors": [{"message": words}]},
+    "inner": lambda words: {"message": {"detail": [{"msg": words}]}},
+    "raw": lambda words: {
+        "error": {
+            "message": "Provider returned error",
+            "metadata": {"raw": json.dumps({"error": {"message": words}})},
+        }
+    },
+    "cited": lambda words: {
+        "error": {"message": f"OpenAIException - {json.dumps({'message': words})}"}
+    },
+    "printed": lambda words: {
+        "error": {"message": f"Error code: 500 - { {'error': {'message': words}} }"}
+    },
+}
+
+
+def refused(status, value, echo=None, **headers):
+    told = {name.replace("_", "-"): text for name, text in headers.items()}
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return refusal(status, told, body, *([echo] if echo else []))
+
+
+def is_a(error, kind, fault):
+    assert (type(error), error.fault) == (kind, fault)
+    assert blame(error) in {Blame.REQUEST, Blame.NOBODY}
+
+
+@pytest.mark.parametrize(("words", "kind", "fault"), WORDINGS)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_each_wording_is_known_in_each_shape_and_with_each_status(
+    words, kind, fault, shape
+):
+    for status in (400, 404, 413, 422, 500, 503):
+        is_a(refused(status, shape(words)), kind, fault)
+
+
+@pytest.mark.parametrize(("words", "kind", "fault"), WORDINGS)
+def test_and_as_text_as_a_page_and_in_place_of_an_answer(words, kind, fault):
+    is_a(refused(500, words.encode()), kind, fault)
+    if "<" not in words:
+        page = f"<html><body><h1>Error</h1><p>{words}</p></body></html>"
+        is_a(refused(500, page.encode()), kind, fault)
+    for value in (SHAPES["object"](words), SHAPES["list"](words)):
+        assert is_failure(value)
+        is_a(failure(value, 200), kind, fault)
+    is_a(failure({"choices": [{"error": {"message": words}}]}, 200), kind, fault)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind", "fault"),
+    [
+        (400, {"code": "context_length_exceeded"}, ContextTooLong, "context_length"),
+        (500, {"type": "exceed_context_size_error"}, ContextTooLong, "context_length"),
+        (400, {"code": "string_above_max_length"}, ContextTooLong, "context_length"),
+        (400, {"type": "invalid_model", "code": "1500"}, UnknownModel, "unknown_model"),
+        (403, {"code": "model_not_found"}, UnknownModel, "unknown_model"),
+        (404, {"code": "DeploymentNotFound"}, UnknownModel, "unknown_model"),
+        (400, {"param": "model", "message": "m?"}, UnknownModel, "unknown_model"),
+        (429, {"code": "insufficient_quota"}, Refused, "quota"),
+        (403, {"code": "insufficient_user_quota"}, Refused, "quota"),
+        (402, {"message": "no"}, Refused, "quota"),
+        (413, {"code": "rate_limit_exceeded"}, Refused, "rate_limited"),
+        (400, {"status": "RESOURCE_EXHAUSTED"}, Refused, "rate_limited"),
+        (500, {"code": 429, "message": "no"}, Refused, "rate_limited"),
+        (500, {"code": "401", "message": "no"}, Refused, "upstream_auth"),
+        (500, {"code": 400, "message": "no"}, Rejected, "upstream_rejected"),
+        (500, {"type": "BadRequestError"}, Rejected, "upstream_rejected"),
+        (400, {"code": "ResponsibleAIPolicyViolation"}, ContentFiltered, None),
+        (403, {"code": "content_filter"}, ContentFiltered, None),
+        (501, {"message": "no"}, Unfit, "unsupported"),
+        (401, {"message": "model m not found"}, Refused, "upstream_auth"),
+        (403, {"message": "not permitted"}, Refused, "upstream_auth"),
+        (429, {"message": "maximum context length"}, Refused, "rate_limited"),
+        (400, {"message": "There was an error parsing the body"}, CallerFault, None),
+        (
+            400,
+            {"message": "Invalid type for 'temperature': expected a decimal"},
+            CallerFault,
+            None,
+        ),
+        (422, {"message": "Field required"}, Rejected, "upstream_rejected"),
+        (404, {"message": "404 page not found"}, BadReply, "bad_status"),
+        (500, {"message": "CUDA out of memory", "code": 500}, Refused, "http_5xx"),
+        (529, {"message": "no"}, Refused, "http_5xx"),
+        *((s, {"message": "no"}, BadReply, "bad_status") for s in (408, 409, 424, 499)),
+    ],
+    ids=str,
+)
+def test_codes_and_types_go_before_words_and_both_before_the_status(
+    status, error, kind, fault
+):
+    found = refused(status, {"error": error})
+
+    assert (type(found), found.status) == (kind, status)
+    assert fault is None or found.fault == fault
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "llama runner process has terminated: signal: killed",
+        "KV cache full",
+        "Loading model",
+        "The model is currently overloaded. Please try again later.",
+        "timed out waiting for input",
+        "list index out of range",
+        "no healthy upstream",
+    ],
+)
+def test_an_outage_stays_one(words):
+    found = refused(500, {"error": {"message": words, "code": 500}})
+
+    assert (found.fault, blame(found)) == ("http_5xx", Blame.SERVER)
+    assert failure({"error": {"message": words, "code": 500}}, 200).fault == (
+        "upstream_error"
+    )
+
+
+THEIRS = "What is a content filter, a rate limit or a maximum context length?"
+
+
+@pytest.mark.parametrize(
+    "quotes", ['"{}"', "'{}'", "`{}`", "“{}”", "«{}»", "'I can't: {}'"]
+)
+def test_what_is_quoted_is_never_searched(quotes):
+    words = f"Invalid value for messages[0]: {quotes.format(THEIRS)}"
+
+    assert type(refused(400, {"error": {"message": words}})) is CallerFault
+
+
+@pytest.mark.parametrize("told", [THEIRS, THEIRS[:45] + "..."], ids=["whole", "cut"])
+def test_nor_are_the_callers_words_and_models_where_nobody_quotes_them(told):
+    asked = a_request(THEIRS, model="content-filter-large")
+    echo = Echo(asked, "moderation-7b")
+    words = f"content-filter-large, moderation-7b: bad value {told}"
+
+    assert type(refused(400, {"error": {"message": words}}, echo)) is CallerFault
+    missing = "The model content-filter-large does not exist"
+    is_a(refused(400, {"error": missing}, echo), UnknownModel, "unknown_model")
+
+
+def test_what_a_server_repeats_as_input_is_never_searched():
+    problem = {"type": "string_type", "msg": "a string", "input": THEIRS, "ctx": THEIRS}
+
+    assert type(refused(400, {"detail": [problem]})) is CallerFault
+
+
+@pytest.mark.parametrize(
+    ("headers", "error", "seconds"),
+    [
+        ({"retry_after": "7"}, {}, 7),
+        ({"retry_after": "1.5"}, {}, 1.5),
+        ({"retry_after_ms": "250", "retry_after": "9"}, {}, 0.25),
+        ({"retry_after_ms": "soon", "retry_after": "9"}, {}, 9),
+        ({"retry_after": "Fri, 31 Dec 2060 23:59:59 GMT"}, {}, LONGEST_REST),
+        ({}, {"retry_after": 3}, 3),
+        ({}, {"details": [{"retryDelay": "37s"}]}, 37),
+        ({}, {"metadata": {"headers": {"Retry-After": "4"}}}, 4),
+        ({}, {"metadata": {"retry_after_seconds": 1e300}}, None),
+        ({}, {"retry_after": "soon"}, None),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_rest_is_found_in_headers_and_body(status, headers, error, seconds):
+    assert refused(status, {"error": error}, **headers).retry_after == seconds
+
+
+def test_who_cannot_do_this_request_needs_no_rest():
+    found = refused(500, {"error": TOO_LONG[0]}, retry_after="7")
+
+    assert found.retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("told", "may"), [("false", False), ("true", True), ("", True)]
+)
+def test_an_upstream_may_forbid_to_be_asked_again(told, may):
+    assert refused(500, {"error": "no"}, x_should_retry=told).may_repeat is may
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff\xfe", b"null", b"7", b'{"error":', b"[]", b"[" * 5000]
+)
+def test_a_body_of_no_shape_leaves_the_status(body):
+    assert refused(500, body).fault == "http_5xx"
+    assert type(refused(400, body)) is CallerFault
+
+
+def test_a_body_that_is_cut_tells_what_came():
+    body = json.dumps({"error": {"message": TOO_LONG[0] + " and so on" * 50}}).encode()
+
+    is_a(refused(400, body[:200]), ContextTooLong, "context_length")

@@ -1,0 +1,157 @@
+from dataclasses import replace
+
+import pytest
+
+from app.gateway.access.tokens import ALL_SCOPES, Caller, Keyring, Token
+from app.gateway.budget import Budget
+from app.gateway.chain.admission_queue import Gate, HostLoad, Limits, Load
+from app.gateway.chat import Priority
+from app.gateway.errors import Refused
+from app.gateway.guard.health import HealthBoard
+from app.gateway.shared import InProcessState
+from app.services import PerProcess
+from app.web import make_app
+from tests.support.fakes import a_guard, a_request
+from tests.web.conftest import TOKEN
+
+
+def test_health_needs_no_token(client):
+    body = client.get("/health").json
+
+    assert (body["ok"], body["status"], body["module"]) == (True, "ok", "operator")
+    assert {"version", "timestamp"} <= set(body)
+
+
+def test_operator_health_speaks_the_words_of_the_backend(client):
+    body = client.get("/operator/api/health").json
+
+    assert (body["status"], body["service"]) == ("ok", "operator_backend")
+
+
+def test_readiness_follows_the_audit(client, trail):
+    assert client.get("/readyz").status_code == 200
+
+    trail.is_down = True
+    answer = client.get("/readyz")
+
+    assert (answer.status_code, answer.json["code"]) == (503, "audit_unavailable")
+
+
+def test_status_needs_a_token(client):
+    assert client.get("/operator/api/status").status_code == 401
+
+
+def test_status_has_both_shapes_in_one_object(client, token, health):
+    health.note("switch", "read_timeout")
+
+    body = client.get("/operator/api/status", headers=token).json
+
+    assert body["ok"] is True
+    assert set(body["data"]) == {"policy", "core_services", "timestamp"}
+    assert {k: body[k] for k in body["data"]} == body["data"]
+    assert body["core_services"]["switch"] == {
+        "status": "down",
+        "reason": "read_timeout",
+    }
+    assert body["core_services"]["madre"]["status"] == "unknown"
+
+
+def test_one_that_is_never_probed_is_neither_up_nor_down(services, token):
+    board = HealthBoard(InProcessState(), unprobed=("switch",))
+    client = make_app(PerProcess(lambda: replace(services, health=board))).test_client()
+
+    known = client.get("/operator/api/status", headers=token).json["core_services"]
+
+    assert known["switch"] == {"status": "unprobed", "reason": "not probed"}
+    assert known["madre"]["status"] == "unknown"
+
+
+class TestObstacles:
+    """What would keep a chat from being asked, and for how long."""
+
+    @pytest.fixture
+    def shown(self, services, token, health):
+        """The status of an upstream that has done something."""
+
+        def shown(upstream, **options):
+            guard = a_guard(upstream, health, **options)
+            ours = replace(services, guards={upstream.name: guard})
+            client = make_app(PerProcess(lambda: ours)).test_client()
+
+            def state():
+                status = client.get("/operator/api/status", headers=token).json
+                return status["core_services"][upstream.name]
+
+            return guard, state
+
+        return shown
+
+    def test_one_that_rests_says_so_although_it_is_up(self, shown, switch, clock):
+        guard, state = shown(switch, clock=clock)
+        switch.fail(Refused("rate_limited", retry_after=40))
+        with pytest.raises(Refused):
+            guard.open(a_request(), Budget(36, clock=clock))
+
+        assert state()["breaker"] == "closed"
+        assert state()["obstacle"] == {"reason": "resting", "for_s": 40.0}
+
+    def test_one_that_is_full_tells_its_calls(self, shown, madre):
+        guard, state = shown(madre, cap=1)
+        assert "obstacle" not in state()
+
+        with guard.open(a_request(), Budget(36)):
+            assert state()["obstacle"] == {"reason": "no_slot"}
+            assert state()["calls"] == {"running": 1, "limit": 1}
+
+    def test_one_that_is_out_is_passed_over(self, shown, switch, health):
+        _, state = shown(switch)
+        health.note("switch", "read_timeout")
+
+        assert state()["obstacle"] == {"reason": "unhealthy"}
+
+
+class TestAdmission:
+    LIMITS = Limits(slots=4, queue=2, wait=3, streams=3)
+
+    def admission(self, services, token, **known):
+        gate = Gate(self.LIMITS)
+        gate.enter(Priority.HIGH)
+        ours = replace(services, gate=gate, **known)
+        client = make_app(PerProcess(lambda: ours)).test_client()
+        return client.get("/operator/api/status", headers=token).json["admission"]
+
+    def test_it_is_that_of_all_workers_together(self, services, token):
+        host = HostLoad(workers=2, slots=8, load=Load(busy=5, waiting=1, streams=2))
+
+        assert self.admission(services, token, host_load=lambda: host) == {
+            "scope": "host",
+            "workers": 2,
+            "busy": 5,
+            "slots": 8,
+            "waiting": 1,
+            "queue": 4,
+            "streams": 2,
+            "stream_slots": 6,
+        }
+
+    def test_without_metrics_it_is_this_workers_and_says_so(self, services, token):
+        told = self.admission(services, token)
+
+        assert (told["scope"], told["workers"]) == ("worker", 1)
+        assert (told["busy"], told["slots"]) == (1, 4)
+
+
+@pytest.mark.parametrize("scope", sorted(ALL_SCOPES))
+def test_every_valid_token_may_ask_who_it_is(services, scope):
+    holder = Caller("night-audit", frozenset({scope}), Priority.LOW)
+    keyring = Keyring([Token.of(holder, TOKEN)])
+    client = make_app(
+        PerProcess(lambda: replace(services, keyring=keyring))
+    ).test_client()
+
+    told = client.get("/operator/api/whoami", headers={"X-VX11-Token": TOKEN})
+
+    assert told.json == {"name": "night-audit", "scopes": [scope], "class": "low"}
+    assert client.get("/operator/api/whoami").status_code == 401
+    wrong = {"X-VX11-Token": "a-wrong-token"}
+    assert client.get("/operator/api/whoami", headers=wrong).status_code == 403
