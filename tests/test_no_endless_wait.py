@@ -35,15 +35,15 @@ ALLOWED = {
     ("cli/children.py", "wait"): "of what was killed a moment ago",
     ("cli/run.py", "poll"): "of a process; it never waits",
     ("cli/run.py", "wait"): "the launcher waits for the gateway, until Ctrl-C",
-    ("gateway/guarded.py", "acquire"): "of a cap on calls, which never waits",
-    ("gateway/patience.py", "result"): "of a future that is done",
-    ("storage/entry.py", "acquire"): "the writer has decided and is about to release",
-    ("storage/sqlite_store.py", "join"): "joins the roster of workers; no wait",
-    ("storage/workers.py", "join"): "the same",
-    ("web/caller.py", "poll"): "makes the object; its poll is told 0",
-    ("web/crew.py", "get"): "an idle thread waits for work; no request is its own",
+    ("gateway/guard/guarded.py", "acquire"): "of a cap on calls, which never waits",
+    ("gateway/guard/hang_detection.py", "result"): "of a future that is done",
+    ("storage/audit/entry.py", "acquire"): "the writer has decided and is about to release",
+    ("storage/sqlite/store.py", "join"): "joins the roster of workers; no wait",
+    ("storage/sqlite/live_workers.py", "join"): "the same",
+    ("web/request/caller.py", "poll"): "makes the object; its poll is told 0",
+    ("server/thread_pool.py", "get"): "an idle thread waits for work; no request is its own",
 }
-ROOMS = sorted(p for p in APP.rglob("*.py") if "sandbox" not in p.parts)
+ROOMS = sorted(APP.rglob("*.py"))
 
 
 def calls(path):

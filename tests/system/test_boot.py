@@ -217,7 +217,7 @@ class TestSighup:
             (b"a = " + b"[" * 9000, "VX11_CONFIG"),
             (b'tls_ca = "/nonexistent"', "VX11_TLS_CA"),
             (b'shared_dir = "/proc"', "VX11_SHARED_DIR"),
-            (b"breaker_open = 90", "VX11_BREAKER_OPEN"),
+            (b"breaker_open_max = 0.5", "VX11_BREAKER_OPEN_MAX"),
             (b'[[upstreams]]\nname="a"\nkind="switch"\nurl="http://h:99999"', "url"),
             (b'[[upstreams]]\nname="a"\nkind="switch"\nurl="http://[::1"', "url"),
         ],

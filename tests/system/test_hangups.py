@@ -93,7 +93,7 @@ def test_row_40_one_who_waits_in_the_queue(gateway, switch, port):
     worked_on = send_chat(port, f"slot-{port}")
     assert switch.wait_for_chats(before + 1, 20)
     queued = send_chat(port, f"queued-{port}")
-    wait_until(lambda: gateway.records("correlation_id = ?", f"queued-{port}"))
+    wait_until(lambda: gateway.status()["admission"]["waiting"] == 1)
     assert gateway.chat().status_code == 503, "slot and queue are full"
 
     queued.close()
