@@ -37,11 +37,11 @@ ALLOWED = {
     ("cli/run.py", "wait"): "the launcher waits for the gateway, until Ctrl-C",
     ("gateway/guard/guarded.py", "acquire"): "of a cap on calls, which never waits",
     ("gateway/guard/hang_detection.py", "result"): "of a future that is done",
-    ("storage/audit/entry.py", "acquire"): "the writer has decided and is about to release",
+    ("storage/audit/entry.py", "acquire"): "the writer is about to release it",
     ("storage/sqlite/store.py", "join"): "joins the roster of workers; no wait",
     ("storage/sqlite/live_workers.py", "join"): "the same",
     ("web/request/caller.py", "poll"): "makes the object; its poll is told 0",
-    ("server/thread_pool.py", "get"): "an idle thread waits for work; no request is its own",
+    ("server/thread_pool.py", "get"): "an idle thread waits for work of its own",
 }
 ROOMS = sorted(APP.rglob("*.py"))
 
