@@ -5,9 +5,9 @@ import shlex
 from html import unescape
 
 import pytest
-from tests.web.operator.test_console import policy
 
 from app.web.openapi.page import curl, kind_of
+from tests.web.operator.test_console import policy
 
 PAGE = "/operator/api-docs"
 
