@@ -12,7 +12,7 @@ from typing import Any
 
 from app.settings import SettingsError, load, warnings_about
 from app.settings.file import config_text
-from app.settings.handed import Handed
+from app.settings.handed import Handover
 from app.telemetry.logs import server_logging
 from app.wiring import (
     check_addresses,
@@ -82,13 +82,13 @@ def on_starting(server: Any) -> None:
 
 def _open_counts(server: Any) -> Any:
     """Begin all counts anew, and keep them while there is no worker for a moment."""
-    from app.telemetry.metrics.directory import Folder, remove_left_behind
+    from app.telemetry.metrics.directory import MetricDirectory, remove_left_behind
     from app.wiring import metrics_folder
 
     path = metrics_folder(_settings)
     try:
         remove_left_behind(path.parent)
-        return Folder(path)
+        return MetricDirectory(path)
     except OSError as error:
         server.log.error("VX11_METRICS_DIR: %s", error)
         return None
@@ -102,9 +102,9 @@ def on_exit(server: Any) -> None:
 
 def when_ready(server: Any) -> None:
     """Let workers know when all of us stops, and survive files that go bad."""
-    from app.server.scoreboard import Board
+    from app.server.scoreboard import Scoreboard
 
-    server.board = Board(places=3 * workers)  # a reload doubles them for a moment
+    server.board = Scoreboard(places=3 * workers)  # a reload doubles them for a moment
     server.settings = _settings
     stop, reload, manage_workers = server.stop, server.reload, server.manage_workers
 
@@ -167,7 +167,7 @@ def post_fork(server: Any, worker: Any) -> None:
     """
     for name in [name for name in sys.modules if name.partition(".")[0] == "app"]:
         del sys.modules[name]
-    Handed(_config, server.tokens.text if server.tokens else None).hand_over()
+    Handover(_config, server.tokens.text if server.tokens else None).hand_over()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from app.gateway.access.rate_limits import FailedAuth, RateLimits, Unlimited
 from app.gateway.access.tokens import Keyring
 from app.gateway.chain.admission import Admission
-from app.gateway.chain.admission_queue import Gate, HostLoad
+from app.gateway.chain.admission_queue import AdmissionQueue, HostLoad
 from app.gateway.chain.drain import Drain
 from app.gateway.chat import StreamMode
 from app.gateway.fault_panel import FaultPanel
@@ -57,7 +57,7 @@ class Services:
     failed_auth: FailedAuth = field(default_factory=lambda: FailedAuth(Unlimited()))
     trusted_proxies: tuple[str, ...] = ()
     fault_panel: FaultPanel | None = None
-    gate: Gate | None = None
+    gate: AdmissionQueue | None = None
     guards: Mapping[str, Guarded] = field(default_factory=dict)
     host_load: Callable[[], HostLoad | None] = lambda: None
     metrics_page: Callable[[], bytes] | None = None

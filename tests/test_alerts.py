@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.telemetry.metrics.chats import Metrics
 from app.telemetry.metrics.instruments import INSTRUMENTS, Counter, Histogram
-from app.telemetry.metrics.recorder import Tally
+from app.telemetry.metrics.recorder import MetricRecorder
 
 HOUSE = Path(__file__).parents[1]
 PROMETHEUS = HOUSE / "deploy" / "prometheus"
@@ -44,7 +44,7 @@ def samples_of(instrument):
 @pytest.fixture(scope="module")
 def begun():
     """The series of a gateway that has just started, before its first chat."""
-    tally = Tally()
+    tally = MetricRecorder()
     metrics = Metrics(tally, lambda: [(tally.copy(), True)])
     metrics.begin(["switch", "madre"])
     families = text_string_to_metric_families(metrics.page().decode())

@@ -15,7 +15,7 @@ import pytest
 from app.gateway.chat import ChatReply, Priority, StreamMode
 from app.gateway.errors import BadReply
 from app.gateway.records.content import Content, ContentPolicy
-from app.gateway.records.merge_choices import Assembly
+from app.gateway.records.merge_choices import ChoiceMerger
 from app.gateway.records.redaction import Redactor
 from app.upstreams.http.transport import Answer
 from app.upstreams.openai import chunks
@@ -231,7 +231,7 @@ def choice(index=0, **delta):
 
 
 def assemble(pieces):
-    assembly = Assembly()
+    assembly = ChoiceMerger()
     for piece in pieces:
         assembly.add((piece,))
     POLICY.reply(ChatReply("", "u", "m"), assembly)

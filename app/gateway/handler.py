@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 from app.gateway.budget import Budget
 from app.gateway.chat import ChatReply, ChatRequest, Delta
 from app.gateway.errors import BadReply, CallerGone, GatewayError
-from app.gateway.records.merge_choices import Assembly
+from app.gateway.records.merge_choices import ChoiceMerger
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class ReplyStream(Iterator[Delta]):
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
         self.veto: Exception | None = None
-        self.said = Assembly()  # what came in deltas that were not just text
+        self.said = ChoiceMerger()  # what came in deltas that were not just text
         self.received = 0  # body bytes that came from the upstream
         self.status: int | None = None  # the upstream's HTTP status
         self.unread = 0.0  # seconds for which the reader did not ask for more

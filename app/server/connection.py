@@ -13,7 +13,7 @@ from gunicorn.http import errors
 from gunicorn.workers.gthread import TConn
 
 from app.gateway import correlation
-from app.web.request.caller_error import Report, is_openai_path
+from app.web.request.caller_error import CallerError, is_openai_path
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -157,7 +157,7 @@ def refusal(status: HTTPStatus, begins: bytes = b"") -> bytes:
     correlation_id = correlation.new_id()
     phrase = status.phrase.lower()
     code = re.sub("[^a-z]", "_", phrase)
-    told = Report(status, code, phrase)
+    told = CallerError(status, code, phrase)
     body = {"detail": phrase, "code": code, "correlation_id": correlation_id}
     path = begins[:100].partition(b" ")[2].decode("latin-1")
     text = json.dumps(told.openai() if is_openai_path(path.split(" ")[0]) else body)

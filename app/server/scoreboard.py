@@ -7,7 +7,7 @@ FIRST_PLACE = 2
 MOST = 0xFFFF
 
 
-class Board:
+class Scoreboard:
     """Who is how busy, and whether all of us stop. Made by the master, before forks.
 
     A place belongs to one worker; its cell holds what it has under way, and one more,

@@ -1,4 +1,4 @@
-"""Crew: the request threads of a worker, of which the one that worked last goes first.
+"""LifoThreadPool: the request threads of a worker, of which the one that worked last goes first.
 
 The library's pool wakes the thread that has slept longest. So all of 64 take turns,
 and each finds its part of the processor's caches gone.
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 Work = Callable[[], None]
 
 
-class Crew:
+class LifoThreadPool:
     """Up to `size` threads, each started when it is needed. Threads may share it."""
 
     def __init__(self, size: int) -> None:

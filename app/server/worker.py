@@ -31,8 +31,8 @@ from app.server.connection import (
     refusal,
     status_of,
 )
-from app.server.scoreboard import MOST, Board
-from app.server.thread_pool import Crew
+from app.server.scoreboard import MOST, Scoreboard
+from app.server.thread_pool import LifoThreadPool
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Worker(ThreadWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.drain = Drain()
-        self.board = Board(places=0)
+        self.board = Scoreboard(places=0)
         self.place: int | None = None
         self._lingering: deque[Connection] = deque()  # those that end first, first
         self._accepts_from = 0.0
@@ -78,9 +78,9 @@ class Worker(ThreadWorker):
         self.slots = self.cfg.threads
         self._yielded = 0  # times in a row
 
-    def get_thread_pool(self) -> Crew:  # type: ignore[override]
+    def get_thread_pool(self) -> LifoThreadPool:  # type: ignore[override]
         """Make the request threads."""
-        return Crew(self.cfg.threads)
+        return LifoThreadPool(self.cfg.threads)
 
     def load_wsgi(self) -> None:
         """Load the application."""

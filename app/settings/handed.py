@@ -1,4 +1,4 @@
-"""Handed: what gunicorn's master found good, for the workers that it makes later.
+"""Handover: what gunicorn's master found good, for the workers that it makes later.
 
 A worker in the place of one that died begins whenever that happens. What the files
 hold at that moment may be half edited or gone, and is none of its business: they are
@@ -13,7 +13,7 @@ from app.settings.names import HANDED
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class Handover:
     """Texts: `config` of the file VX11_CONFIG, `tokens` of that of the tokens.
 
     None where there is no such file.
@@ -27,7 +27,7 @@ class Handed:
         os.environ[HANDED] = json.dumps(asdict(self))
 
 
-def handed() -> Handed | None:
+def handed() -> Handover | None:
     """Return what this process was handed; None for one that nobody made."""
     text = os.environ.get(HANDED)
-    return Handed(**json.loads(text)) if text else None
+    return Handover(**json.loads(text)) if text else None

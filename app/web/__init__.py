@@ -21,7 +21,7 @@ from app.web.request.errors import register_errors
 from app.web.request.traces import register_traces
 
 
-class Doors(Flask):
+class GatewayFlask(Flask):
     """Flask without its test, at every call, of whether a function is a coroutine."""
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,7 +31,7 @@ class Doors(Flask):
 
 def make_app(services: PerProcess[Services]) -> Flask:
     """Put all doors into one WSGI app; the services are asked for when needed."""
-    app = Doors(__name__, static_folder=None)
+    app = GatewayFlask(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False  # a redirect would be HTML, and lose the body
     app.extensions[EXTENSION] = services

@@ -8,12 +8,12 @@ from app.gateway.chain.metered import Metered
 from app.gateway.chat import StreamMode
 from app.gateway.guard.breaker import CircuitBreaker, Transition
 from app.gateway.guard.breaker_records import RecordedTransitions
-from app.gateway.guard.concurrency import CallCap, Caps
+from app.gateway.guard.concurrency import ConcurrencyLimit, ConcurrencyLimits
 from app.gateway.guard.guarded import EXTRA_CALLS, Guarded
 from app.gateway.guard.hang_detection import HangCheck
 from app.gateway.guard.health import HealthBoard
 from app.gateway.guard.prober import Prober
-from app.gateway.routing.retries import Repeating, RetryAllowance
+from app.gateway.routing.retries import Retried, RetryBudget
 from app.gateway.routing.routes import is_glob
 from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
@@ -21,7 +21,7 @@ from app.settings import Settings, UpstreamSettings, load
 from app.settings.handed import handed
 from app.storage.shared.rate_limits import SlidingRateLimits
 from app.storage.trail import audit_files, open_activity, open_reader, open_trail
-from app.telemetry.metrics.measuring import Measuring, Watched
+from app.telemetry.metrics.measuring import GaugeSources, Measuring
 from app.telemetry.traces.export import open_exporter
 from app.upstreams.openai import upstream as openai_wire
 from app.version import VERSION
@@ -63,7 +63,7 @@ class Assembly:
         self.trail.start()
         self.prober.start()
         self.measuring.watch(
-            Watched(
+            GaugeSources(
                 self.gate,
                 self.health,
                 self.trail,
@@ -139,9 +139,9 @@ class Assembly:
             self._repeating(one),
             self.health,
             self.breakers[one.name],
-            Caps(
-                CallCap(one.name, self.shared, one.concurrency or None),
-                CallCap(f"extra:{one.name}", self.shared, EXTRA_CALLS),
+            ConcurrencyLimits(
+                ConcurrencyLimit(one.name, self.shared, one.concurrency or None),
+                ConcurrencyLimit(f"extra:{one.name}", self.shared, EXTRA_CALLS),
             ),
             hang_check=self._hang_check(one.name),
             queue_wait=self.settings.queue_wait,
@@ -156,7 +156,7 @@ class Assembly:
         """The upstream; one whose kind allows it is asked again where it helps."""
         upstream = self.upstreams[one.name]
         if isinstance(upstream, openai_wire.OpenAIUpstream):
-            return Repeating(upstream, one.retries, RetryAllowance())
+            return Retried(upstream, one.retries, RetryBudget())
         return upstream
 
     def _health_and_prober(self) -> tuple[HealthBoard, Prober]:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.gateway.access.tokens import LINK, Keyring, Token, TokensUnusable
-from app.gateway.chain.admission_queue import Gate, Limits
+from app.gateway.chain.admission_queue import AdmissionQueue, Limits
 from app.gateway.chain.big_work import BigWork
 from app.gateway.chain.memory_limit import Watermark
 from app.gateway.guard.circuit import Rules
@@ -105,9 +105,9 @@ def router(settings: Settings, upstreams: list[Candidate]) -> ChatRouter:
     )
 
 
-def gate(settings: Settings) -> Gate:
+def gate(settings: Settings) -> AdmissionQueue:
     """Make the gate of one process."""
-    return Gate(
+    return AdmissionQueue(
         Limits(
             slots=settings.slots,
             queue=settings.queue,

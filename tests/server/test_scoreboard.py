@@ -1,10 +1,10 @@
 import os
 
-from app.server.scoreboard import MOST, Board
+from app.server.scoreboard import MOST, Scoreboard
 
 
 def test_the_least_busy_is_found_among_those_who_are_there():
-    board = Board(places=4)
+    board = Scoreboard(places=4)
     first, second = board.take_place(), board.take_place()
 
     board.tell(first, 7)
@@ -16,7 +16,7 @@ def test_the_least_busy_is_found_among_those_who_are_there():
 
 
 def test_who_does_nothing_is_there_all_the_same():
-    board = Board(places=2)
+    board = Scoreboard(places=2)
 
     board.tell(board.take_place(), 5)
     board.take_place()
@@ -25,7 +25,7 @@ def test_who_does_nothing_is_there_all_the_same():
 
 
 def test_places_run_out_and_are_used_again():
-    board = Board(places=1)
+    board = Scoreboard(places=1)
     place = board.take_place()
 
     assert board.take_place() is None
@@ -34,7 +34,7 @@ def test_places_run_out_and_are_used_again():
 
 
 def test_nobody_is_busier_than_can_be_told():
-    board = Board(places=1)
+    board = Scoreboard(places=1)
 
     board.tell(board.take_place(), MOST + 5)
 
@@ -42,7 +42,7 @@ def test_nobody_is_busier_than_can_be_told():
 
 
 def test_what_a_worker_tells_is_known_to_its_siblings():
-    board = Board(places=1)
+    board = Scoreboard(places=1)
     place = board.take_place()
 
     if (child := os.fork()) == 0:
@@ -55,7 +55,7 @@ def test_what_a_worker_tells_is_known_to_its_siblings():
 
 
 def test_that_somebody_ever_served_is_known_to_all():
-    board = Board(places=2)
+    board = Scoreboard(places=2)
     assert not board.has_booted
 
     board.booted()

@@ -5,12 +5,12 @@ from queue import Queue
 
 import pytest
 
-from app.server.thread_pool import Crew
+from app.server.thread_pool import LifoThreadPool
 
 
 @pytest.fixture
 def crew():
-    crew = Crew(2)
+    crew = LifoThreadPool(2)
     yield crew
     crew.shutdown()
 
@@ -85,7 +85,7 @@ def test_threads_are_started_only_when_needed(crew):
 
 
 def test_a_task_that_breaks_costs_nobody_his_thread(caplog):
-    crew = Crew(1)
+    crew = LifoThreadPool(1)
     crew.submit(lambda: 1 / 0)
 
     assert done(crew, Task()).is_alive()
@@ -94,7 +94,7 @@ def test_a_task_that_breaks_costs_nobody_his_thread(caplog):
 
 
 def test_where_no_thread_can_be_started_nothing_is_kept(monkeypatch):
-    crew, task = Crew(1), Task()
+    crew, task = LifoThreadPool(1), Task()
 
     def no_thread(_):
         raise RuntimeError("can't start new thread")
@@ -111,7 +111,7 @@ def test_where_no_thread_can_be_started_nothing_is_kept(monkeypatch):
 
 
 def test_after_the_end_threads_finish_what_there_is_and_go():
-    crew = Crew(1)
+    crew = LifoThreadPool(1)
     first, second = held(), Task()
     worker = done(crew, first)
     crew.submit(second)

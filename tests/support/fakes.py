@@ -7,7 +7,7 @@ from time import monotonic
 from app.gateway.chat import ChatReply, ChatRequest, Delta, Message
 from app.gateway.errors import AuditUnavailable
 from app.gateway.guard.breaker import CircuitBreaker
-from app.gateway.guard.concurrency import CallCap, Caps
+from app.gateway.guard.concurrency import ConcurrencyLimit, ConcurrencyLimits
 from app.gateway.guard.guarded import EXTRA_CALLS, Guarded
 from app.gateway.guard.hang_detection import HangCheck
 from app.gateway.guard.health import HealthBoard
@@ -182,9 +182,9 @@ def a_guard(upstream, health, clock=monotonic, *, cap=None, inquire=None, breake
     def pause(event, seconds):
         event.wait(seconds) if clock is monotonic else clock.advance(seconds)
 
-    caps = Caps(
-        CallCap(upstream.name, shared, cap, pause),
-        CallCap(f"extra:{upstream.name}", shared, EXTRA_CALLS, pause),
+    caps = ConcurrencyLimits(
+        ConcurrencyLimit(upstream.name, shared, cap, pause),
+        ConcurrencyLimit(f"extra:{upstream.name}", shared, EXTRA_CALLS, pause),
     )
     return Guarded(
         upstream, health, breaker, caps, hang_check=check, queue_wait=3.0, clock=clock

@@ -2,7 +2,7 @@ import pytest
 
 from app.gateway.access.tokens import Caller, Keyring, Token
 from app.gateway.chain.admission import Admission
-from app.gateway.chain.admission_queue import Gate, Limits
+from app.gateway.chain.admission_queue import AdmissionQueue, Limits
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.metered import Metered
 from app.gateway.chat import IMAGES, MULTIPLE, TOOLS
@@ -45,7 +45,7 @@ def health():
 
 @pytest.fixture
 def gate():
-    return Gate(Limits(slots=2, queue=0, wait=1.0, streams=1))
+    return AdmissionQueue(Limits(slots=2, queue=0, wait=1.0, streams=1))
 
 
 @pytest.fixture

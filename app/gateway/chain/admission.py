@@ -13,7 +13,12 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from app.gateway.budget import SLICE, Budget, Clock
-from app.gateway.chain.admission_queue import Gate, Shed, State, Ticket
+from app.gateway.chain.admission_queue import (
+    AdmissionQueue,
+    RefusalReason,
+    State,
+    Ticket,
+)
 from app.gateway.chain.big_work import BigWork, TooLate
 from app.gateway.chat import ChatRequest
 from app.gateway.handler import ChatHandler, ReplyStream
@@ -44,7 +49,7 @@ class Admission:
     def __init__(
         self,
         inner: RecordedChat,
-        gate: Gate,
+        gate: AdmissionQueue,
         *,
         is_short: Callable[[], bool] = lambda: False,
         big_work: BigWork | None = None,
@@ -64,9 +69,9 @@ class Admission:
         """
         with self._told(known, budget):
             if budget.remaining() <= 0:
-                raise self._gate.refusal(Shed.LATE)
+                raise self._gate.refusal(RefusalReason.LATE)
             if self._is_short():
-                raise self._gate.refusal(Shed.MEMORY)
+                raise self._gate.refusal(RefusalReason.MEMORY)
             ticket = self._gate.enter(known.priority)
             try:
                 queued = self._wait(ticket, budget)
@@ -96,7 +101,7 @@ class Admission:
             with self._big_work.take(size, budget.remaining()):
                 yield
         except TooLate:
-            raise self._gate.refusal(Shed.LATE) from None
+            raise self._gate.refusal(RefusalReason.LATE) from None
 
     def leave(self, ticket: Ticket) -> None:
         """Give a slot back. For a Place only."""
@@ -125,7 +130,9 @@ class Admission:
         # A call that came in the very last moment is taken all the same.
         if ticket.state is not State.SERVED:
             is_evicted = ticket.state is State.EVICTED
-            raise self._gate.refusal(Shed.EVICTED if is_evicted else Shed.WAITED)
+            raise self._gate.refusal(
+                RefusalReason.EVICTED if is_evicted else RefusalReason.WAITED
+            )
         return self._clock() - ticket.arrived
 
     def _slice(self, limit: float) -> float:

@@ -38,7 +38,7 @@ class State(Enum):
     LEFT = "left"
 
 
-class Shed(Enum):
+class RefusalReason(Enum):
     """Why somebody gets no place."""
 
     QUEUE_FULL = "queue_full"
@@ -80,7 +80,7 @@ class HostLoad:
     load: Load
 
 
-class Gate:
+class AdmissionQueue:
     """Slots and the queue before them; it waits for nobody. Threads may share it.
 
     The best waiter goes first: the class that he has grown into, one class up for
@@ -117,7 +117,7 @@ class Gate:
         """Let a served ticket be a stream's; raises Overloaded for one too many."""
         with self._lock:
             if not self._has_stream_place(ticket.priority):
-                raise self.refusal(Shed.STREAMS_FULL)
+                raise self.refusal(RefusalReason.STREAMS_FULL)
             ticket.is_stream = True
             self._streams += 1
 
@@ -135,7 +135,7 @@ class Gate:
         with self._lock:
             return Load(self._busy, self._waiting, self._streams)
 
-    def refusal(self, why: Shed) -> Overloaded:
+    def refusal(self, why: RefusalReason) -> Overloaded:
         """What to raise to whoever gets no place."""
         return Overloaded(why.value, retry_after=self.limits.wait)
 
@@ -169,7 +169,7 @@ class Gate:
         tails = [lane[-1] for lane in self._lanes.values() if lane]
         worst = max(tails, key=self._rank, default=newcomer)
         if self._rank(newcomer)[0] >= self._rank(worst)[0]:
-            raise self.refusal(Shed.QUEUE_FULL)
+            raise self.refusal(RefusalReason.QUEUE_FULL)
         self._remove(worst, State.EVICTED)
 
     def _rank(self, ticket: Ticket) -> tuple[int, float]:

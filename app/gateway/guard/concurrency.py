@@ -1,4 +1,4 @@
-"""CallCap: how many calls an upstream gets at the same time, from the whole host."""
+"""ConcurrencyLimit: how many calls an upstream gets at the same time, from the whole host."""
 
 import struct
 from collections import deque
@@ -19,7 +19,7 @@ LOOK_EVERY = 0.05  # seconds; another process tells nobody of a slot that became
 Leases = tuple[int, ...]
 
 
-class CallCap:
+class ConcurrencyLimit:
     """Counts the calls to one upstream and refuses those above the limit.
 
     Each call holds a lease that ends by itself, so what a killed or frozen worker
@@ -163,15 +163,15 @@ class CallCap:
 
 
 @dataclass(frozen=True, slots=True)
-class Caps:
+class ConcurrencyLimits:
     """The caps of an upstream: on all of its calls, and on the extra ones.
 
     Extra calls are made for want of another upstream, although a circuit or a verdict
     speaks against them.
     """
 
-    calls: CallCap
-    extra: CallCap
+    calls: ConcurrencyLimit
+    extra: ConcurrencyLimit
 
 
 def _decoded(raw: bytes | None) -> Leases:

@@ -20,8 +20,8 @@ from app.gateway.guard.blame import OWN_LIMITS, Blame, blame
 from app.gateway.guard.breaker import CircuitBreaker
 from app.gateway.guard.breaker_state import Permit
 from app.gateway.guard.circuit import SURE, UNSURE, Phase
-from app.gateway.guard.concurrency import CallCap, Caps
-from app.gateway.guard.hang_detection import HangCheck, Patience
+from app.gateway.guard.concurrency import ConcurrencyLimit, ConcurrencyLimits
+from app.gateway.guard.hang_detection import HangCheck, HangDetector
 from app.gateway.guard.health import HealthBoard
 from app.gateway.handler import Outcome, ReplyStream
 from app.gateway.turns import ONLY, RETRY_AFTER, Turn, Upstream
@@ -72,7 +72,7 @@ class Guarded:
         upstream: Upstream,
         health: HealthBoard,
         breaker: CircuitBreaker,
-        caps: Caps,
+        caps: ConcurrencyLimits,
         *,
         hang_check: HangCheck | None,
         queue_wait: float,
@@ -95,7 +95,7 @@ class Guarded:
         return self._breaker.phase
 
     @property
-    def cap(self) -> CallCap:
+    def cap(self) -> ConcurrencyLimit:
         """How many calls it gets at once, for looking at."""
         return self._cap
 
@@ -138,12 +138,14 @@ class Guarded:
             log.exception("The adapter of %s broke", self.name)
             raise BadReply("internal") from None
 
-    def _patience_of(self, turn: Turn) -> Patience:
+    def _patience_of(self, turn: Turn) -> HangDetector:
         """What gives up on an upstream that hangs, if there is somebody to ask then."""
         check = self._hang_check
         if check is None or turn.is_last:
-            return Patience(None)
-        return Patience(check.patience, lambda: check.inquire(self.name), self._clock)
+            return HangDetector(None)
+        return HangDetector(
+            check.patience, lambda: check.inquire(self.name), self._clock
+        )
 
     def _begun(self, caller: str, budget: Budget, turn: Turn) -> "_Call":
         if self._is_out() and not (turn.is_last or turn.is_extra):
@@ -294,7 +296,7 @@ class _Call:
 
     def __init__(
         self,
-        cap: CallCap,
+        cap: ConcurrencyLimit,
         permit: Permit,
         slot: int | None,
         limit: float,

@@ -1,4 +1,4 @@
-"""Patience: giving up early on an upstream that hangs, and on no other.
+"""HangDetector: giving up early on an upstream that hangs, and on no other.
 
 A model may think for as long as it is allowed to; one whose /health does not answer
 either is not thinking.
@@ -28,7 +28,7 @@ class HangCheck:
     patience: float
 
 
-class Patience:
+class HangDetector:
     """A check for the budget of one attempt. It belongs to one thread.
 
     Every `seconds` of silence the upstream's health is asked for, elsewhere; if that

@@ -25,7 +25,7 @@ Listener = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class HealthStatus:
     """What was last learned of an upstream.
 
     `since` is when it turned out so, `noted` when it was last confirmed, both on the
@@ -43,7 +43,7 @@ class Verdict:
         return head + self.reason.encode()[:100]
 
     @classmethod
-    def decode(cls, raw: bytes) -> "Verdict":
+    def decode(cls, raw: bytes) -> "HealthStatus":
         """What `encode` made."""
         is_healthy, since, noted = _VERDICT.unpack_from(raw)
         reason = raw[_VERDICT.size :].decode(errors="replace")
@@ -70,7 +70,7 @@ class HealthBoard:
         self._shared = shared
         self._ttl = ttl
         self._unprobed = frozenset(unprobed)
-        self._read: TTLCache[str, tuple[bytes, Verdict]] = TTLCache(
+        self._read: TTLCache[str, tuple[bytes, HealthStatus]] = TTLCache(
             4096, ttl, timer=shared.now
         )
         self._lock = Lock()  # guards what was read
@@ -89,7 +89,7 @@ class HealthBoard:
         """Whether the upstream is ever asked for its health."""
         return upstream not in self._unprobed
 
-    def verdict(self, upstream: str) -> Verdict | None:
+    def verdict(self, upstream: str) -> HealthStatus | None:
         """Return the verdict, or None if nothing is known or it has expired."""
         if upstream in self._unprobed:
             return None
@@ -99,7 +99,7 @@ class HealthBoard:
         with self._lock:
             known = self._read.get(upstream)
             if known is None or known[0] != raw:
-                known = self._read[upstream] = raw, Verdict.decode(raw)
+                known = self._read[upstream] = raw, HealthStatus.decode(raw)
         return known[1]
 
     def note(self, upstream: str, reason: str | None) -> None:
@@ -112,17 +112,21 @@ class HealthBoard:
         if not is_old and reason is None and known and known.is_healthy:
             return
 
-        def change(raw: bytes | None) -> tuple[bytes, Verdict | None]:
-            before = Verdict.decode(raw) if raw else None
+        def change(raw: bytes | None) -> tuple[bytes, HealthStatus | None]:
+            before = HealthStatus.decode(raw) if raw else None
             same = before is not None and before.is_healthy == (reason is None)
             since = before.since if before and same else now
-            return Verdict(reason is None, reason or "ok", since, now).encode(), before
+            return HealthStatus(
+                reason is None, reason or "ok", since, now
+            ).encode(), before
 
         self._tell(
             upstream, self._shared.update(_key(upstream), change, self._ttl), reason
         )
 
-    def _tell(self, upstream: str, before: Verdict | None, reason: str | None) -> None:
+    def _tell(
+        self, upstream: str, before: HealthStatus | None, reason: str | None
+    ) -> None:
         """Say so if the verdict has changed; that all is well at first is no news."""
         was_healthy = before is None or before.is_healthy
         if was_healthy == (reason is None):

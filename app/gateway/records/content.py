@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from app.gateway import strict_json
 from app.gateway.chain.big_work import BigWork, TooLate
 from app.gateway.chat import ChatReply, ChatRequest, Message
-from app.gateway.records.merge_choices import Assembly
+from app.gateway.records.merge_choices import ChoiceMerger
 from app.gateway.records.redaction import Redactor
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class ContentPolicy:
     def reply(
         self,
         reply: ChatReply,
-        deltas: Assembly | None = None,
+        deltas: ChoiceMerger | None = None,
         size: int = 0,
         within: float = ENOUGH,
     ) -> Stored:

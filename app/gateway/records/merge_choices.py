@@ -1,4 +1,4 @@
-"""Assembly: what the deltas of a streamed reply come to, put together as they come.
+"""ChoiceMerger: what the deltas of a streamed reply come to, put together as they come.
 
 An upstream chooses how many pieces there are and what numbers they bear, so each
 takes the same time, however many came before: members are found by their number, and
@@ -24,7 +24,7 @@ class _Members(list[Any]):
         self.by_index: dict[Hashable, dict[str, Any]] = {}
 
 
-class Assembly:
+class ChoiceMerger:
     """Takes pieces of choices, and gives one choice for each index. One thread's."""
 
     def __init__(self) -> None:

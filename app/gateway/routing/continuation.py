@@ -17,7 +17,7 @@ from app.gateway.errors import (
     UpstreamError,
 )
 from app.gateway.handler import ReplyStream
-from app.gateway.routing.failover import Pursuit
+from app.gateway.routing.failover import Failover
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +26,11 @@ log = logging.getLogger(__name__)
 PRELUDE = frozenset({"role", *THOUGHTS})
 
 
-def verified(pursuit: Pursuit) -> ReplyStream:
+def verified(pursuit: Failover) -> ReplyStream:
     """Return a reply once all of it is in hand; a broken one is begun anew.
 
     Nothing has reached the reader until then, so that any upstream may start over,
-    and a refusal still has its own status. Raises as `Pursuit.next` does.
+    and a refusal still has its own status. Raises as `Failover.next` does.
     """
     while True:
         stream = pursuit.next()
@@ -39,7 +39,7 @@ def verified(pursuit: Pursuit) -> ReplyStream:
             return _told(pursuit, stream, iter(deltas), text=stream.reply.text)
 
 
-def _drained(stream: ReplyStream, pursuit: Pursuit) -> list[Delta] | None:
+def _drained(stream: ReplyStream, pursuit: Failover) -> list[Delta] | None:
     """All deltas of a reply; None if it broke and another upstream may be asked."""
     try:
         deltas = list(stream)
@@ -53,23 +53,23 @@ def _drained(stream: ReplyStream, pursuit: Pursuit) -> list[Delta] | None:
     return deltas
 
 
-def live(pursuit: Pursuit) -> ReplyStream:
+def live(pursuit: Failover) -> ReplyStream:
     """Return a reply once it has begun; each delta is handed on as it comes.
 
     Where it breaks, the next upstream is asked; if its text begins with exactly what
     was already sent, the rest of it follows. Else the reader gets Interrupted. What
     was thought aloud before the text is nobody's answer and need not be the same.
-    Raises as `Pursuit.next` does.
+    Raises as `Failover.next` does.
     """
-    relay = _Relay(pursuit)
+    relay = _Continuation(pursuit)
     return _told(pursuit, relay.stream, relay, relay)
 
 
 def _told(
-    pursuit: Pursuit,
+    pursuit: Failover,
     stream: ReplyStream,
     deltas: Iterator[Delta],
-    relay: "_Relay | None" = None,
+    relay: "_Continuation | None" = None,
     text: str = "",
 ) -> ReplyStream:
     reply = ChatReply(text, **pursuit.facts(stream.reply))
@@ -80,10 +80,10 @@ def _told(
     return told
 
 
-class _Relay(Iterator[Delta]):
+class _Continuation(Iterator[Delta]):
     """The deltas of a live reply. It belongs to one thread."""
 
-    def __init__(self, pursuit: Pursuit) -> None:
+    def __init__(self, pursuit: Failover) -> None:
         self._pursuit = pursuit
         self.stream = pursuit.next()
         self._is_noted = False  # whether the pursuit knows how that one ended

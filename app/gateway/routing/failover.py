@@ -1,4 +1,4 @@
-"""Pursuit: one request on its way through its upstreams, in their order."""
+"""Failover: one request on its way through its upstreams, in their order."""
 
 import logging
 from collections import deque
@@ -59,12 +59,12 @@ def least_shares(timeouts: Sequence[float], deadline: float) -> list[float]:
     return shares
 
 
-class Pursuit:
+class Failover:
     """Asks one upstream after the other and keeps the list of attempts.
 
     Each attempt gets its own limit, or what remains less the share that is kept for
     the upstreams behind it, so that no upstream can starve the next. With
-    `lets_go`, an upstream whose reply has begun may use up that share as well:
+    `may_use_reserve`, an upstream whose reply has begun may use up that share as well:
     nobody behind it is likely to be needed.
 
     Nobody is refused while an upstream is left untried: circuits and verdicts choose
@@ -78,7 +78,7 @@ class Pursuit:
         request: ChatRequest,
         budget: Budget,
         *,
-        lets_go: bool = False,
+        may_use_reserve: bool = False,
         clock: Clock = monotonic,
     ) -> None:
         self._first = upstreams[0]
@@ -87,7 +87,7 @@ class Pursuit:
         self._is_extra = False  # whether those left were passed over before
         self._request = request
         self._budget = budget
-        self._lets_go = lets_go
+        self._lets_go = may_use_reserve
         self._clock = clock
         self._asked = upstreams[0]  # the last one
         self._started = 0.0

@@ -48,7 +48,7 @@ class Repeatable(ChatHandler, Protocol):
     def timeout(self) -> float: ...
 
 
-class RetryAllowance:
+class RetryBudget:
     """How many retries a process may make of an upstream. Threads may share it.
 
     Counts in ten parts of the window, so that a busy gateway keeps no long lists.
@@ -85,7 +85,7 @@ class RetryAllowance:
         return parts[-1]
 
 
-class Repeating:
+class Retried:
     """A handler around an upstream that asks it again. Threads may share it.
 
     `retries` is the most for one request. `wait` sleeps, `jitter` draws between two
@@ -96,7 +96,7 @@ class Repeating:
         self,
         upstream: Repeatable,
         retries: int,
-        allowance: RetryAllowance,
+        allowance: RetryBudget,
         *,
         clock: Clock = monotonic,
         wait: Wait = sleep,

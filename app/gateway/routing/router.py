@@ -8,7 +8,7 @@ from app.gateway.budget import Budget, Clock
 from app.gateway.chat import ChatRequest, StreamMode
 from app.gateway.handler import ReplyStream
 from app.gateway.routing.continuation import live, verified
-from app.gateway.routing.failover import Pursuit
+from app.gateway.routing.failover import Failover
 from app.gateway.routing.routes import UNDECLARED, Route, RouteTable
 from app.gateway.turns import Candidate
 
@@ -45,11 +45,11 @@ class ChatRouter:
         if request.model in self._table.names:
             request = replace(request, model=None)
         is_live = request.stream and request.stream_mode is StreamMode.LIVE
-        pursuit = Pursuit(
+        pursuit = Failover(
             upstreams,
             request,
             budget,
-            lets_go=is_live,
+            may_use_reserve=is_live,
             clock=self._clock,
         )
         return live(pursuit) if is_live else verified(pursuit)

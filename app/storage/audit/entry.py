@@ -26,7 +26,7 @@ from app.storage.audit.rows import (
 RETRY_AFTER = 5.0
 
 
-class Verdict:
+class CommitResult:
     """Committed, or not: told once by the writer, awaited by one thread.
 
     Whoever takes `_claim` first has decided. Raw locks, because an Event costs
@@ -104,7 +104,7 @@ class Entry:
         self.opening: Values = opened(intent, worker)
         self.closing: Closing | None = None
         self.corrects: str | None = None
-        self.verdict: Verdict | None = None
+        self.verdict: CommitResult | None = None
         self.is_undelivered = False
         self._draft: Draft | None = None
 

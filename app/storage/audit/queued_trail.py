@@ -11,7 +11,7 @@ from time import monotonic
 from app.gateway.errors import AuditUnavailable
 from app.gateway.records.audit import Closing, Intent
 from app.storage.audit.backlog import ROWS, Backlog
-from app.storage.audit.entry import RETRY_AFTER, Entry, Verdict
+from app.storage.audit.entry import RETRY_AFTER, CommitResult, Entry
 from app.storage.audit.store import Store
 from app.storage.audit.writer import Writer
 
@@ -88,7 +88,7 @@ class QueuedTrail:
         began = self._clock()
         writer = self._writer or self.start()
         entry = self._closed(intent, closing)
-        verdict = entry.verdict = Verdict()
+        verdict = entry.verdict = CommitResult()
         writer.put(entry)
         verdict.wait(timeout, pulse)
         return self._clock() - began

@@ -1,4 +1,4 @@
-"""Roster: which workers of this host are alive, told by locks that die with them.
+"""LiveWorkers: which workers of this host are alive, told by locks that die with them.
 
 Each may leave a note in its file, which others can read for as long as it lives.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from app.storage.sqlite.files import FileLock
 
 
-class Roster:
+class LiveWorkers:
     """One locked file per living worker.
 
     Call every method under the writers' lock, so that nobody looks between the

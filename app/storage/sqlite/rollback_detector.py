@@ -1,4 +1,4 @@
-"""Witness: what was seen of the chain must stay a part of it.
+"""RollbackDetector: what was seen of the chain must stay a part of it.
 
 A copy of the whole database that is put back fits key and chain. So each worker
 remembers the newest head that it has seen and notes it for the others; where one of
@@ -10,16 +10,16 @@ import sqlite3
 
 from app.storage.audit.chain import GENESIS, Head
 from app.storage.audit.errors import StoreFailed
-from app.storage.sqlite.live_workers import Roster
+from app.storage.sqlite.live_workers import LiveWorkers
 from app.storage.sqlite.statements import digest_at
 
 _Place = tuple[int, bytes]  # a record's number in the chain, and its digest
 
 
-class Witness:
+class RollbackDetector:
     """Remember the newest head. Call every method under the writers' lock."""
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, roster: LiveWorkers) -> None:
         self._roster = roster
         self._seen: _Place = GENESIS.seq, GENESIS.digest
 

@@ -20,9 +20,9 @@ from app.storage.audit.orphans import Orphans
 from app.storage.audit.rows import Draft, closed_draft, interrupted, opened
 from app.storage.audit.store import Compose
 from app.storage.sqlite.files import AuditFiles, FileLock, read_key
-from app.storage.sqlite.live_workers import Roster
+from app.storage.sqlite.live_workers import LiveWorkers
 from app.storage.sqlite.preparation import prepare_again, refuse_if_gone
-from app.storage.sqlite.rollback_detector import Witness
+from app.storage.sqlite.rollback_detector import RollbackDetector
 from app.storage.sqlite.statements import (
     WAL_LIMIT,
     check_guards,
@@ -61,8 +61,8 @@ class SqliteStore:
         self._files, self._given_key, self._reserve = files, key, reserve
         self._watch = watch or ClockWatch()
         self._lock = FileLock(files.lock)
-        self._roster = Roster(files.workers)
-        self._witness = Witness(self._roster)
+        self._roster = LiveWorkers(files.workers)
+        self._witness = RollbackDetector(self._roster)
         self._orphans = Orphans()
         self._connection: sqlite3.Connection | None = None
         self._key = b""

@@ -10,7 +10,7 @@ from app.gateway.chain.metered import REFUSED, Ending
 from app.gateway.chat import Attempt, ChatRequest
 from app.telemetry.metrics import instruments as its
 from app.telemetry.metrics.exposition import Source, merged, render
-from app.telemetry.metrics.recorder import Place, Tally
+from app.telemetry.metrics.recorder import MetricRecorder, Place
 
 CHAT = "chat"  # the name of what is done, in OpenTelemetry's words
 NOBODY = "none"  # as a provider's name: nobody answered
@@ -29,7 +29,7 @@ class Metrics:
     `source` reads the numbers of all workers.
     """
 
-    def __init__(self, tally: Tally, source: Source) -> None:
+    def __init__(self, tally: MetricRecorder, source: Source) -> None:
         self._tally = tally
         self._source = source
         self._shapes: dict[tuple[object, ...], _Shape] = {}

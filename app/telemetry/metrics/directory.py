@@ -38,7 +38,7 @@ class Slot:
         weakref.finalize(self, os.close, fd)
 
 
-class Folder:
+class MetricDirectory:
     """The folder of an instance, in use by this process.
 
     Whoever comes first begins it anew; who comes while others are there joins
@@ -91,7 +91,7 @@ def remove_left_behind(parent: Path) -> None:
     """Remove our folders that nobody uses, of instances that were killed."""
     for path in parent.glob(f"{_prefix()}*"):
         with suppress(OSError):
-            Folder(path).leave()
+            MetricDirectory(path).leave()
 
 
 def _prefix() -> str:

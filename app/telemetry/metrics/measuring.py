@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.gateway.chain.admission_queue import Gate
+from app.gateway.chain.admission_queue import AdmissionQueue
 from app.gateway.errors import AuditUnavailable
 from app.gateway.guard.breaker import NAMES, CircuitBreaker, Transition
 from app.gateway.guard.circuit import Phase
@@ -16,9 +16,15 @@ from app.gateway.shared import SharedState
 from app.telemetry.logs import BackgroundHandler
 from app.telemetry.metrics import instruments as its
 from app.telemetry.metrics.chats import Metrics
-from app.telemetry.metrics.directory import Folder, Slot
-from app.telemetry.metrics.recorder import Tally
-from app.telemetry.metrics.sampling import Found, Looks, Sampler, Totals, alone
+from app.telemetry.metrics.directory import MetricDirectory, Slot
+from app.telemetry.metrics.recorder import MetricRecorder
+from app.telemetry.metrics.sampling import (
+    GaugeReaders,
+    GaugeValues,
+    Sampler,
+    Totals,
+    alone,
+)
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +33,10 @@ STATES = {Phase.CLOSED: 0.0, Phase.HALF_OPEN: 1.0, Phase.OPEN: 2.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class GaugeSources:
     """What gauges tell of. `audit` are the database and its write-ahead log."""
 
-    gate: Gate
+    gate: AdmissionQueue
     health: HealthBoard
     trail: Trail
     breakers: Mapping[str, CircuitBreaker]
@@ -51,14 +57,14 @@ class Measuring:
     def __init__(self, folder: Path) -> None:
         used = _open(folder)
         self._folder = used[0] if used else None
-        self._tally = Tally(used[1] if used else None)
+        self._tally = MetricRecorder(used[1] if used else None)
         self._sampler: Sampler | None = None
         source = self._folder.read_slots if self._folder else list
         self.metrics = Metrics(self._tally, source)
         self.page = self.metrics.page if self._folder else None
         self.load = self.metrics.load
 
-    def watch(self, watched: Watched) -> None:
+    def watch(self, watched: GaugeSources) -> None:
         """Keep the gauges from now on; call it after the fork."""
         self._tally.reset(GAUGES)
         self.metrics.begin(watched.breakers)
@@ -82,9 +88,9 @@ class Measuring:
             self._folder.leave()
 
 
-def _open(path: Path) -> tuple[Folder, Slot] | None:
+def _open(path: Path) -> tuple[MetricDirectory, Slot] | None:
     try:
-        folder = Folder(path)
+        folder = MetricDirectory(path)
     except OSError as error:
         log.error("Nothing is measured: VX11_METRICS_DIR: %s", error)
         return None
@@ -96,7 +102,7 @@ def _open(path: Path) -> tuple[Folder, Slot] | None:
         return None
 
 
-def looks_at(watched: Watched) -> Looks:
+def looks_at(watched: GaugeSources) -> GaugeReaders:
     """How to ask for each gauge."""
     gate, (database, wal) = watched.gate, watched.audit
     return {
@@ -118,7 +124,7 @@ def looks_at(watched: Watched) -> Looks:
     }
 
 
-def _health(board: HealthBoard, upstreams: Iterable[str]) -> Found:
+def _health(board: HealthBoard, upstreams: Iterable[str]) -> GaugeValues:
     verdicts = {name: board.verdict(name) for name in upstreams}
     return {(name,): v.is_healthy if v else None for name, v in verdicts.items()}
 

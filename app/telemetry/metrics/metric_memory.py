@@ -1,4 +1,4 @@
-"""Cells: numbers in a piece of memory, and beside them the list of what they mean.
+"""MetricMemory: numbers in a piece of memory, and beside them the list of what they mean.
 
     bytes 0-7      how many bytes of the list are in use
     then           CELLS numbers of 8 bytes
@@ -29,7 +29,7 @@ class Series:
     width: int
 
 
-class Cells:
+class MetricMemory:
     """The writer's view of the memory. For one thread at a time.
 
     From SCRAP on are cells that belong to no series: to write where there is no

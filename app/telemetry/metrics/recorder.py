@@ -1,4 +1,4 @@
-"""Tally: counting into cells, cheaply enough to be done for every chat.
+"""MetricRecorder: counting into cells, cheaply enough to be done for every chat.
 
 The cells of a series are looked up once and kept as a Place; after that counting is
 an addition in shared memory, where it outlives this process.
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from app.telemetry.metrics.directory import Slot
 from app.telemetry.metrics.instruments import Counter, Gauge, Histogram, Instrument
-from app.telemetry.metrics.metric_memory import SIZE, Cells
+from app.telemetry.metrics.metric_memory import SIZE, MetricMemory
 
 
 class Place(NamedTuple):
@@ -23,7 +23,7 @@ class Place(NamedTuple):
     sum: int = 0
 
 
-class Tally:
+class MetricRecorder:
     """The numbers of one process; in a slot for others to read, or in plain memory.
 
     A series for which there is no room is not shown to anybody, and `lost` counts
@@ -33,7 +33,7 @@ class Tally:
     def __init__(self, slot: Slot | None = None) -> None:
         self._slot = slot  # its lock must live as long as we do
         self._memory = slot.memory if slot else bytearray(SIZE)
-        self._cells = Cells(self._memory)
+        self._cells = MetricMemory(self._memory)
         self._known = {(s.name, *s.labels): s for s in self._cells.series()}
         self._places: dict[tuple[str, ...], Place] = {}
         self._lock = Lock()  # guards all of it; an addition is not atomic

@@ -6,20 +6,20 @@ from math import nan
 from threading import Event, Thread
 
 from app.telemetry.metrics.instruments import Counter, Gauge
-from app.telemetry.metrics.recorder import Tally
+from app.telemetry.metrics.recorder import MetricRecorder
 
 log = logging.getLogger(__name__)
 
 EVERY = 1.0  # seconds; Prometheus comes every 15
 
 # What one look finds: by labels, None for what is not known at the moment.
-Found = Mapping[tuple[str, ...], float | None]
-Looks = Mapping[Gauge, Callable[[], Found]]
+GaugeValues = Mapping[tuple[str, ...], float | None]
+GaugeReaders = Mapping[Gauge, Callable[[], GaugeValues]]
 # What this process has counted elsewhere, since its start.
 Totals = Mapping[Counter, Callable[[], float]]
 
 
-def alone(value: Callable[[], float | None]) -> Callable[[], Found]:
+def alone(value: Callable[[], float | None]) -> Callable[[], GaugeValues]:
     """Make a look of a gauge without labels."""
     return lambda: {(): value()}
 
@@ -34,8 +34,8 @@ class Sampler:
 
     def __init__(
         self,
-        tally: Tally,
-        looks: Looks,
+        tally: MetricRecorder,
+        looks: GaugeReaders,
         totals: Totals | None = None,
         every: float = EVERY,
     ) -> None:
@@ -73,7 +73,7 @@ class Sampler:
             self._tally.raise_by(counter, now - self._seen[counter])
             self._seen[counter] = now
 
-    def _ask(self, gauge: Gauge, look: Callable[[], Found]) -> Found:
+    def _ask(self, gauge: Gauge, look: Callable[[], GaugeValues]) -> GaugeValues:
         try:
             found = look()
         except Exception:

@@ -21,7 +21,7 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
 
-from app.upstreams.http.deadline import Phase, Watch
+from app.upstreams.http.deadline import ExchangeDeadline, Phase
 from app.upstreams.http.heads import HeadedResponse, write_head
 from app.upstreams.http.sockets import DeadlineSocket
 
@@ -39,13 +39,13 @@ PIECE = 65_536  # bytes; the most that is read in one go
 # What must have come in of a chunk, so that reading some of it does not wait.
 _CHUNK = re.compile(rb"(?:\r\n)?[1-9A-Fa-f][0-9A-Fa-f]*[^\r\n]*\r\n.", re.DOTALL)
 
-Dial = Callable[[str, int, Watch], DeadlineSocket]
+Dial = Callable[[str, int, ExchangeDeadline], DeadlineSocket]
 
 
-class WatchTimeout(Timeout):
+class DeadlineAsTimeout(Timeout):
     """A timeout argument that carries the watch to the connection."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: ExchangeDeadline) -> None:
         self.watch = watch
 
 
@@ -114,7 +114,7 @@ class PooledResponse(HeadedResponse):
 class _Connection(urllib3.connection.HTTPConnection):
     """A connection whose every wait obeys `watch`. One exchange at a time."""
 
-    watch: Watch
+    watch: ExchangeDeadline
     dial: Dial
     idle_since = 0.0
     sock: Any  # a DeadlineSocket or DeadlineTLSSocket; None while not connected
@@ -191,7 +191,7 @@ class _Pool(HTTPConnectionPool):
         body: bytes | None,
         headers: Mapping[str, str],
         *,
-        timeout: WatchTimeout,
+        timeout: DeadlineAsTimeout,
         **_: object,
     ) -> PooledResponse:
         """Make one exchange, without a redirect, a retry or a sleep.
@@ -222,7 +222,7 @@ class _Pool(HTTPConnectionPool):
         return connection
 
     def _exchange(
-        self, connection: _Connection, message: Any, watch: Watch
+        self, connection: _Connection, message: Any, watch: ExchangeDeadline
     ) -> PooledResponse:
         method, url, body, headers = message
         connection.watch = watch
@@ -253,7 +253,7 @@ class _WrappedResponse(Response):
 class WatchedAdapter(HTTPAdapter):
     """requests' adapter for upstreams. Threads may share it.
 
-    `send` wants a WatchTimeout as its timeout. Certificates are verified by the
+    `send` wants a DeadlineAsTimeout as its timeout. Certificates are verified by the
     TLS context that is given here; nothing that is passed to `send` changes that.
     """
 

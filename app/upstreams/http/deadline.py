@@ -32,7 +32,7 @@ class Phase(Enum):
         return error
 
 
-class Watch:
+class ExchangeDeadline:
     """One exchange's budget, asked before every operation on a socket.
 
     `received` counts the bytes that came over the socket, head and framing

@@ -8,7 +8,7 @@ from time import monotonic
 
 from app.gateway.budget import Clock
 from app.gateway.errors import ConnectFailed
-from app.upstreams.http.deadline import Phase, Watch
+from app.upstreams.http.deadline import ExchangeDeadline, Phase
 from app.upstreams.http.sockets import Address
 
 Lookup = Callable[[str, int], Sequence[Address]]
@@ -53,7 +53,9 @@ class Resolver:
         self._names: dict[tuple[str, int], _Name] = {}
         self._lock = Lock()  # guards the names; never held during a lookup
 
-    def addresses(self, host: str, port: int, watch: Watch) -> Sequence[Address]:
+    def addresses(
+        self, host: str, port: int, watch: ExchangeDeadline
+    ) -> Sequence[Address]:
         """Return the addresses; raises ConnectFailed if none are known in time."""
         watch.phase = Phase.RESOLVE
         if literal := _literal(host, port):

@@ -17,7 +17,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.util.wait import wait_for_write
 
 from app.gateway.errors import ConnectFailed
-from app.upstreams.http.deadline import Phase, Watch
+from app.upstreams.http.deadline import ExchangeDeadline, Phase
 
 
 class Address(NamedTuple):
@@ -30,7 +30,7 @@ class Address(NamedTuple):
 class Armed(Protocol):
     """What both kinds of socket have: a watch, and a timeout that it sets."""
 
-    watch: Watch
+    watch: ExchangeDeadline
 
     def gettimeout(self) -> float | None: ...
     def settimeout(self, value: float | None, /) -> None: ...
@@ -45,7 +45,7 @@ def _arm(sock: Armed) -> None:
 class DeadlineSocket(socket.socket):
     """A TCP socket that obeys `watch`, which its connection sets. One thread."""
 
-    watch: Watch
+    watch: ExchangeDeadline
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Receive some bytes, or none at the end."""
@@ -85,7 +85,7 @@ class DeadlineTLSSocket(ssl.SSLSocket):
     call again: so each is repeated as it was, and no byte is lost or sent twice.
     """
 
-    watch: Watch
+    watch: ExchangeDeadline
 
     def do_handshake(self, block: bool = False) -> None:
         """Shake hands, in slices."""
@@ -136,7 +136,7 @@ class DeadlineContext(ssl.SSLContext):
         return tls
 
 
-def connect(addresses: Sequence[Address], watch: Watch) -> DeadlineSocket:
+def connect(addresses: Sequence[Address], watch: ExchangeDeadline) -> DeadlineSocket:
     """Connect to the first address that accepts.
 
     All of them together get the watch's time, each an equal share of what is left,
@@ -157,7 +157,7 @@ def connect(addresses: Sequence[Address], watch: Watch) -> DeadlineSocket:
     raise failure
 
 
-def _connect_to(address: Address, watch: Watch) -> DeadlineSocket:
+def _connect_to(address: Address, watch: ExchangeDeadline) -> DeadlineSocket:
     sock = DeadlineSocket(address.family, socket.SOCK_STREAM)
     try:
         sock.watch = watch

@@ -19,7 +19,7 @@ from app.gateway.errors import (
     NoAnswer,
     UpstreamError,
 )
-from app.upstreams.http.deadline import Phase, Watch
+from app.upstreams.http.deadline import ExchangeDeadline, Phase
 from app.upstreams.http.heads import CutHead
 
 # The gateway's own limits, not the upstream's fault: no file, port or memory left.
@@ -29,7 +29,7 @@ OUR_LIMITS = frozenset(
 CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
-def translate(error: BaseException, watch: Watch) -> BaseException:
+def translate(error: BaseException, watch: ExchangeDeadline) -> BaseException:
     """Return what to raise for an error that ended an exchange.
 
     What a check of the budget raised, and errors that are ours already, come back
@@ -73,7 +73,7 @@ def _while_shaking_hands(error: BaseException) -> BaseException:
     return ConnectFailed("protocol") if isinstance(error, OSError) else error
 
 
-def _while_talking(error: BaseException, watch: Watch) -> BaseException:
+def _while_talking(error: BaseException, watch: ExchangeDeadline) -> BaseException:
     if isinstance(error, CutHead):
         return BadReply("empty_body")
     if isinstance(error, IncompleteRead):
@@ -85,5 +85,5 @@ def _while_talking(error: BaseException, watch: Watch) -> BaseException:
     return _closed(watch) if isinstance(error, OSError) else error
 
 
-def _closed(watch: Watch) -> UpstreamError:
+def _closed(watch: ExchangeDeadline) -> UpstreamError:
     return BadReply("truncated") if watch.received else NoAnswer("reset")

@@ -17,11 +17,11 @@ from app.gateway.budget import Budget
 from app.gateway.errors import BadReply, ConnectFailed, NeverSent, UpstreamError
 from app.upstreams.http.connections import (
     IDLE_LIMIT,
+    DeadlineAsTimeout,
     PooledResponse,
     WatchedAdapter,
-    WatchTimeout,
 )
-from app.upstreams.http.deadline import Watch
+from app.upstreams.http.deadline import ExchangeDeadline
 from app.upstreams.http.resolver import Lookup, Resolver, system_lookup
 from app.upstreams.http.sockets import DeadlineSocket, connect, tls_context
 from app.upstreams.http.statuses import require_ok
@@ -53,7 +53,9 @@ class Exchange:
     the socket; read to its end it gives the connection back.
     """
 
-    def __init__(self, raw: PooledResponse, watch: Watch, max_body: int) -> None:
+    def __init__(
+        self, raw: PooledResponse, watch: ExchangeDeadline, max_body: int
+    ) -> None:
         self._raw = raw
         self._watch = watch
         self._max_body = max_body
@@ -218,13 +220,13 @@ class Transport:
         UpstreamError, or whatever the budget's checks raise.
         """
         _require_time(budget)
-        watch = Watch(budget)
+        watch = ExchangeDeadline(budget)
         request = _prepared(method, url, body, headers)
         try:
             response = self._adapter.send(
                 request,
                 stream=True,
-                timeout=WatchTimeout(watch),  # type: ignore[arg-type]  # not in the stub
+                timeout=DeadlineAsTimeout(watch),  # type: ignore[arg-type]  # not in the stub
             )
         except Exception as error:
             failure = translate(error, watch)
@@ -238,7 +240,7 @@ class Transport:
         """Close the pooled connections; exchanges under way may end first."""
         self._adapter.close()
 
-    def _dial(self, host: str, port: int, watch: Watch) -> DeadlineSocket:
+    def _dial(self, host: str, port: int, watch: ExchangeDeadline) -> DeadlineSocket:
         watch.dialled = host, port
         return connect(self._resolver.addresses(host, port, watch), watch)
 

@@ -22,7 +22,7 @@ from app.web.openapi.headers import OF_CHATS, OF_REPLIES
 from app.web.request.auth import token_required
 from app.web.request.body import read_plain
 from app.web.request.caller import budget_of, priority_of, waited
-from app.web.request.caller_error import Report
+from app.web.request.caller_error import CallerError
 from app.web.request.context import is_usable_id, services, this_request
 from app.web.request.values import parsed
 from app.web.schemas import chat as schemas
@@ -163,7 +163,7 @@ class NativeEvents:
         }
         return event(answer.model_dump(exclude={"response"}) | facts, "done")
 
-    def error(self, report: Report) -> bytes:
+    def error(self, report: CallerError) -> bytes:
         """Why there is no more; what came so far is not an answer."""
         body = {
             "code": report.code,

@@ -25,7 +25,7 @@ from app.web.openapi.headers import OF_CHATS, OF_REPLIES
 from app.web.request.auth import token_required
 from app.web.request.body import read_plain
 from app.web.request.caller import budget_of, priority_of, waited
-from app.web.request.caller_error import Report
+from app.web.request.caller_error import CallerError
 from app.web.request.context import services, this_request
 from app.web.request.json_response import json_response
 from app.web.request.values import parsed
@@ -185,7 +185,7 @@ class Chunks:
         timing = f": x-gateway-provider {reply.upstream}\n: {server_timing(reply)}\n\n"
         return b"".join([*pieces, timing.encode(), b"data: [DONE]\n\n"])
 
-    def error(self, report: Report) -> bytes:
+    def error(self, report: CallerError) -> bytes:
         """The chunk after which there is none, and no `[DONE]` either."""
         return event(report.openai())
 

@@ -26,7 +26,7 @@ from app.gateway.errors import CallerGone
 from app.gateway.handler import ReplyStream
 from app.web.chat.chat_headers import who_answers
 from app.web.request.caller import may_send, stream_seconds
-from app.web.request.caller_error import Report
+from app.web.request.caller_error import CallerError
 from app.web.request.context import services
 from app.web.request.errors import report
 
@@ -84,7 +84,7 @@ class Dialect(Protocol):
         """The end of a reply that is complete and on record."""
         ...
 
-    def error(self, report: Report) -> bytes:
+    def error(self, report: CallerError) -> bytes:
         """The end of one that is not."""
         ...
 

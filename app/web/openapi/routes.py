@@ -20,7 +20,7 @@ bp.after_request(add_policy)
 EXTENSION = "gateway_document"
 
 
-class Texts:
+class ApiDocument:
     """The document of one app in both forms, each made when it is first asked for.
 
     Threads may share it: those that are first at once make the same.
@@ -66,11 +66,11 @@ def get_page() -> ResponseReturnValue:
     return _texts().page
 
 
-def _texts() -> Texts:
-    texts: Texts = current_app.extensions[EXTENSION]
+def _texts() -> ApiDocument:
+    texts: ApiDocument = current_app.extensions[EXTENSION]
     return texts
 
 
 @bp.record
 def _belong_to(state: BlueprintSetupState) -> None:
-    state.app.extensions[EXTENSION] = Texts(state.app)  # type: ignore[arg-type]
+    state.app.extensions[EXTENSION] = ApiDocument(state.app)  # type: ignore[arg-type]

@@ -41,7 +41,7 @@ def get_metrics() -> ResponseReturnValue:
     return Response(page(), content_type=TEXT)
 
 
-class Apart:
+class MetricsAddress:
     """WSGI middleware: what comes in by the address of the metrics gets no further."""
 
     def __init__(
@@ -68,7 +68,7 @@ class Apart:
 
 def register_metrics(app: Flask) -> None:
     """Keep all that comes in by the address of the metrics apart."""
-    app.wsgi_app = Apart(  # type: ignore[method-assign]
+    app.wsgi_app = MetricsAddress(  # type: ignore[method-assign]
         app.wsgi_app, app.extensions[EXTENSION]
     )
 

@@ -16,7 +16,7 @@ OPENAI_TYPE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CallerError:
     """What a caller is told of a failure. `retry_after` is in seconds."""
 
     status: int

@@ -32,7 +32,7 @@ from app.gateway.errors import (
     Unsupported,
     consequence,
 )
-from app.web.request.caller_error import Report, is_openai_path
+from app.web.request.caller_error import CallerError, is_openai_path
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +77,11 @@ class InvalidBody(Exception):
         self.fields = dict(fields)
 
 
-def report(error: Exception) -> Report:
+def report(error: Exception) -> CallerError:
     """Say what a caller is told of this error, and log it."""
     if not isinstance(error, GatewayError):
         log.error("Chat error: internal_error", exc_info=error)
-        return Report(500, GatewayError.code, "the gateway made a mistake")
+        return CallerError(500, GatewayError.code, "the gateway made a mistake")
     level = logging.INFO if isinstance(error, OF_CALLERS) else logging.ERROR
     log.log(level, "Chat error: %s", error.code)
     detail = next(
@@ -89,7 +89,7 @@ def report(error: Exception) -> Report:
         "the gateway could not answer",
     )
     status = consequence(error).status
-    return Report(status, error.code, detail, _wait(status, error.retry_after))
+    return CallerError(status, error.code, detail, _wait(status, error.retry_after))
 
 
 def _wait(status: int, seconds: float | None) -> int | None:
@@ -113,7 +113,7 @@ def error_response(
     if is_openai():
         status = OPENAI_STATUS.get((status, code), status)
         param = next((e["field"] for e in more.get("errors", ())), None)
-        body = Report(status, code, detail).openai(param)
+        body = CallerError(status, code, detail).openai(param)
     else:
         found = {"detail": detail, "code": code}
         body = found | {"correlation_id": correlation.current.get()} | more

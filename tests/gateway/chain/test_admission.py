@@ -7,7 +7,7 @@ import pytest
 
 from app.gateway.budget import Budget
 from app.gateway.chain.admission import Admission
-from app.gateway.chain.admission_queue import Gate, Limits, Load
+from app.gateway.chain.admission_queue import AdmissionQueue, Limits, Load
 from app.gateway.chat import Priority
 from app.gateway.errors import CallerGone, Interrupted, NobodyAnswered, Overloaded
 from tests.support.fakes import FakeChat, a_request
@@ -31,7 +31,7 @@ def upstream():
 
 @pytest.fixture
 def gate():
-    return Gate(Limits(slots=1, queue=1, wait=0.5, streams=1))
+    return AdmissionQueue(Limits(slots=1, queue=1, wait=0.5, streams=1))
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ class TestAPlace:
         assert gate.load() == IDLE
 
     def test_is_given_back_by_a_stream_too_many(self, upstream):
-        gate = Gate(Limits(slots=3, queue=0, wait=0.5, streams=1))
+        gate = AdmissionQueue(Limits(slots=3, queue=0, wait=0.5, streams=1))
         admitted = Admission(upstream, gate)
         first = ask(admitted, stream=True)
 

@@ -11,7 +11,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from app.gateway.chain.admission_queue import Gate, Limits, Load, State
+from app.gateway.chain.admission_queue import AdmissionQueue, Limits, Load, State
 from app.gateway.chat import Priority
 from app.gateway.errors import Overloaded
 from tests.support.fakes import FakeClock
@@ -21,7 +21,7 @@ HIGH, NORMAL, LOW = Priority
 
 @pytest.fixture
 def gate(clock):
-    return Gate(Limits(slots=2, queue=3, wait=2.0, streams=1), clock)
+    return AdmissionQueue(Limits(slots=2, queue=3, wait=2.0, streams=1), clock)
 
 
 def full(gate, *classes, clock=None):
@@ -59,7 +59,7 @@ def test_a_slot_that_is_given_back_goes_to_who_waited_longest(gate, clock):
 
 
 def test_the_better_class_goes_first(clock):
-    gate = Gate(Limits(slots=1, queue=3, wait=2.0, streams=1), clock)
+    gate = AdmissionQueue(Limits(slots=1, queue=3, wait=2.0, streams=1), clock)
     served = gate.enter(HIGH)
     low, normal, high = (gate.enter(p) for p in (LOW, NORMAL, HIGH))
     order = []
@@ -72,7 +72,7 @@ def test_the_better_class_goes_first(clock):
 
 
 def test_who_waits_grows_up_by_a_class_for_each_half_of_the_longest_wait(clock):
-    gate = Gate(Limits(slots=1, queue=3, wait=2.0, streams=1), clock)
+    gate = AdmissionQueue(Limits(slots=1, queue=3, wait=2.0, streams=1), clock)
     served, low = gate.enter(HIGH), gate.enter(LOW)
     clock.advance(0.99)
     normal = gate.enter(NORMAL)
@@ -95,7 +95,7 @@ def test_the_lower_classes_leave_a_tenth_of_the_queue_free(gate):
 @pytest.fixture
 def roomy(clock):
     """Three places in the queue for the lower classes, one more for high."""
-    return Gate(Limits(slots=2, queue=4, wait=2.0, streams=1), clock)
+    return AdmissionQueue(Limits(slots=2, queue=4, wait=2.0, streams=1), clock)
 
 
 def test_a_better_newcomer_takes_the_place_of_the_worst_newest(roomy, clock):
@@ -131,7 +131,7 @@ def test_nobody_is_evicted_by_a_class_that_he_has_grown_into(roomy, clock):
 
 
 def test_the_lower_classes_leave_a_tenth_of_the_slots_free(clock):
-    gate = Gate(Limits(slots=10, queue=5, wait=2.0, streams=1), clock)
+    gate = AdmissionQueue(Limits(slots=10, queue=5, wait=2.0, streams=1), clock)
 
     crowd = [gate.enter(NORMAL) for _ in range(11)]
     high = gate.enter(HIGH)
@@ -141,7 +141,7 @@ def test_the_lower_classes_leave_a_tenth_of_the_slots_free(clock):
 
 
 def test_even_a_single_slot_serves_all_classes(clock):
-    gate = Gate(Limits(slots=1, queue=0, wait=2.0, streams=1), clock)
+    gate = AdmissionQueue(Limits(slots=1, queue=0, wait=2.0, streams=1), clock)
 
     assert gate.enter(LOW).state is State.SERVED
 
@@ -202,7 +202,9 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     )
     def open_the_gate(self, slots, queue, streams):
         self.clock = FakeClock()
-        self.gate = Gate(Limits(slots, queue, wait=2.0, streams=streams), self.clock)
+        self.gate = AdmissionQueue(
+            Limits(slots, queue, wait=2.0, streams=streams), self.clock
+        )
         self.mine = []
 
     @rule(priority=st.sampled_from(Priority))

@@ -1,7 +1,7 @@
 import pytest
 
 from app.gateway.errors import NeverSent
-from app.gateway.guard.concurrency import MOST, CallCap
+from app.gateway.guard.concurrency import MOST, ConcurrencyLimit
 from app.gateway.shared import InProcessState
 
 
@@ -12,7 +12,7 @@ def shared(clock):
 
 def a_cap(shared, limit=2):
     """That of one process."""
-    return CallCap("madre", shared, limit)
+    return ConcurrencyLimit("madre", shared, limit)
 
 
 def is_full(cap):

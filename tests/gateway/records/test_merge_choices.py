@@ -1,8 +1,8 @@
-from app.gateway.records.merge_choices import Assembly
+from app.gateway.records.merge_choices import ChoiceMerger
 
 
 def assembled(pieces):
-    assembly = Assembly()
+    assembly = ChoiceMerger()
     for piece in pieces:
         assembly.add((piece,))
     return assembly.choices()
@@ -83,7 +83,7 @@ def test_members_without_a_number_follow_one_another():
 
 
 def test_what_was_told_so_far_can_be_asked_for_again():
-    assembly = Assembly()
+    assembly = ChoiceMerger()
     assembly.add([{"index": 0, "delta": {"content": "a"}}])
     first = assembly.choices()
     assembly.add([{"index": 0, "delta": {"content": "b"}}])

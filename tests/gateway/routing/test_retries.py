@@ -10,7 +10,7 @@ from app.gateway.errors import (
     NoAnswer,
     Refused,
 )
-from app.gateway.routing.retries import Repeating, RetryAllowance
+from app.gateway.routing.retries import Retried, RetryBudget
 from app.gateway.routing.router import ChatRouter
 from tests.support.fakes import FakeUpstream, Unguarded, a_request
 
@@ -22,7 +22,7 @@ def vllm(clock):
 
 @pytest.fixture
 def allowance(clock):
-    return RetryAllowance(clock)
+    return RetryBudget(clock)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def repeat(allowance, clock):
 
     def make(upstream, retries=2, **options):
         facts = {"wait": clock.advance, "jitter": lambda low, high: high} | options
-        return Repeating(upstream, retries, allowance, clock=clock, **facts)
+        return Retried(upstream, retries, allowance, clock=clock, **facts)
 
     return make
 

@@ -3,12 +3,12 @@
 import pytest
 
 from app.gateway.errors import AuditUnavailable, CallerGone
-from app.storage.audit.entry import Verdict
+from app.storage.audit.entry import CommitResult
 
 
 @pytest.fixture
 def verdict():
-    return Verdict()
+    return CommitResult()
 
 
 def test_a_wait_has_a_pulse(verdict):

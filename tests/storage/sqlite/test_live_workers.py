@@ -106,8 +106,8 @@ def test_killed_workers_lose_nothing_they_have_said(url, sql):
 
 def test_workers_that_speak_before_the_commit_do_lose_what_they_said(url, sql):
     """Shows that the test above can fail."""
-    hasty = "from app.storage.audit.entry import Verdict\n"
-    hasty += "Verdict.wait = lambda self, timeout: None\n" + BUSY_WORKER
+    hasty = "from app.storage.audit.entry import CommitResult\n"
+    hasty += "CommitResult.wait = lambda self, timeout: None\n" + BUSY_WORKER
 
     said = kill_two_workers_after(400, hasty, url)
 

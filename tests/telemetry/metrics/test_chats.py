@@ -9,8 +9,8 @@ from app.gateway.chain.metered import Ending
 from app.gateway.chat import Attempt, ChatReply, Priority, Usage
 from app.telemetry.metrics import instruments as its
 from app.telemetry.metrics.chats import Metrics
-from app.telemetry.metrics.directory import Folder
-from app.telemetry.metrics.recorder import Tally
+from app.telemetry.metrics.directory import MetricDirectory
+from app.telemetry.metrics.recorder import MetricRecorder
 from app.telemetry.metrics.sampling import Sampler, alone
 from tests.support.fakes import a_request
 
@@ -34,7 +34,7 @@ class Measured:
     """One process's metrics, and the page that they make."""
 
     def __init__(self):
-        self.tally = Tally()
+        self.tally = MetricRecorder()
         self.metrics = Metrics(self.tally, lambda: [(self.tally.copy(), True)])
 
     def page(self):
@@ -241,8 +241,8 @@ def test_buckets_hold_what_is_at_most_their_bound(measured):
 
 
 def test_the_workers_of_an_instance_make_one_page(tmp_path):
-    folder = Folder(tmp_path / "counts")
-    tallies = [Tally(folder.take_slot()) for _ in range(3)]
+    folder = MetricDirectory(tmp_path / "counts")
+    tallies = [MetricRecorder(folder.take_slot()) for _ in range(3)]
     for number, tally in enumerate(tallies, 1):
         Metrics(tally, list).ended(an_ending())
         tally.set(its.SLOTS_IN_USE, number)
@@ -263,8 +263,8 @@ def test_the_workers_of_an_instance_make_one_page(tmp_path):
 
 
 def test_the_load_is_that_of_all_workers_that_live(tmp_path):
-    folder = Folder(tmp_path / "counts")
-    tallies = [Tally(folder.take_slot()) for _ in range(3)]
+    folder = MetricDirectory(tmp_path / "counts")
+    tallies = [MetricRecorder(folder.take_slot()) for _ in range(3)]
     metrics = Metrics(tallies[0], folder.read_slots)
     assert metrics.load() is None  # nobody has looked yet
 
@@ -281,17 +281,17 @@ def test_the_load_is_that_of_all_workers_that_live(tmp_path):
 
 
 def test_where_nothing_is_measured_the_load_of_others_is_not_known():
-    assert Metrics(Tally(), list).load() is None
+    assert Metrics(MetricRecorder(), list).load() is None
 
 
 def test_whoever_takes_over_a_slot_does_not_inherit_how_things_stood(tmp_path):
-    folder = Folder(tmp_path / "counts")
-    dead = Tally(folder.take_slot())
+    folder = MetricDirectory(tmp_path / "counts")
+    dead = MetricRecorder(folder.take_slot())
     dead.set(its.AUDIT_UNAVAILABLE, 1)
     dead.count(its.AUDIT_FAILURES)
     del dead
 
-    heir = Tally(folder.take_slot())
+    heir = MetricRecorder(folder.take_slot())
     heir.reset((its.AUDIT_UNAVAILABLE,))
 
     page = Page(Metrics(heir, folder.read_slots).page().decode())
@@ -301,15 +301,15 @@ def test_whoever_takes_over_a_slot_does_not_inherit_how_things_stood(tmp_path):
 
 
 def test_series_of_another_release_do_no_harm(tmp_path):
-    folder = Folder(tmp_path / "counts")
-    before = Tally(folder.take_slot())
+    folder = MetricDirectory(tmp_path / "counts")
+    before = MetricRecorder(folder.take_slot())
     before.count(its.Counter("gateway_of_long_ago_total", "", ("label",)), "x")
     other_bounds = its.Histogram("gateway_overhead_seconds", "", (), (1.0, 2.0))
     before.observe(other_bounds, 1.5)
     before.count(its.AUTH_FAILURES, "wrong")
     del before
 
-    metrics = Metrics(Tally(folder.take_slot()), folder.read_slots)
+    metrics = Metrics(MetricRecorder(folder.take_slot()), folder.read_slots)
     metrics.ended(an_ending())
 
     page = Page(metrics.page().decode())
@@ -345,13 +345,13 @@ def test_a_look_that_breaks_is_logged_once_and_the_others_go_on(measured, caplog
 
 def test_what_a_worker_counted_elsewhere_stays_when_it_dies(tmp_path):
     """As a gauge of living workers it fell, and rose, when one was replaced."""
-    folder = Folder(tmp_path / "counts")
+    folder = MetricDirectory(tmp_path / "counts")
     alone = iter([2, 2, 5])
-    worker = Tally(folder.take_slot())
+    worker = MetricRecorder(folder.take_slot())
     sampler = Sampler(worker, {}, {its.SHARED_ALONE: lambda: next(alone)})
 
     def counted():
-        reader = Metrics(Tally(), folder.read_slots)
+        reader = Metrics(MetricRecorder(), folder.read_slots)
         return Page(reader.page().decode())("gateway_shared_alone_total")
 
     sampler.sample()
@@ -362,7 +362,7 @@ def test_what_a_worker_counted_elsewhere_stays_when_it_dies(tmp_path):
 
     del worker, sampler
     assert counted() == 5
-    heir = Tally(folder.take_slot())
+    heir = MetricRecorder(folder.take_slot())
     Sampler(heir, {}, {its.SHARED_ALONE: lambda: 1}).sample()
     assert counted() == 6
     folder.leave()

@@ -7,9 +7,13 @@ import sys
 import pytest
 
 from app.telemetry.metrics import instruments as its
-from app.telemetry.metrics.directory import Folder, folder_of, remove_left_behind
-from app.telemetry.metrics.metric_memory import CELLS, Cells
-from app.telemetry.metrics.recorder import Tally
+from app.telemetry.metrics.directory import (
+    MetricDirectory,
+    folder_of,
+    remove_left_behind,
+)
+from app.telemetry.metrics.metric_memory import CELLS, MetricMemory
+from app.telemetry.metrics.recorder import MetricRecorder
 
 
 @pytest.fixture
@@ -19,7 +23,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def folder(path):
-    folder = Folder(path)
+    folder = MetricDirectory(path)
     yield folder
     folder.leave()
 
@@ -37,7 +41,7 @@ def test_each_worker_counts_in_a_slot_of_its_own(folder):
 
 
 def test_the_slot_of_a_dead_worker_is_the_next_ones_and_its_counts_go_on(folder):
-    tally = Tally(folder.take_slot())
+    tally = MetricRecorder(folder.take_slot())
     for _ in range(3):
         tally.count(its.AUTH_FAILURES, "wrong")
     tally.set(its.QUEUE_LENGTH, 7)
@@ -46,13 +50,13 @@ def test_the_slot_of_a_dead_worker_is_the_next_ones_and_its_counts_go_on(folder)
     ((_, lives),) = folder.read_slots()
     assert not lives
 
-    tally = Tally(folder.take_slot())
+    tally = MetricRecorder(folder.take_slot())
     tally.count(its.AUTH_FAILURES, "wrong")
 
     ((memory, lives),) = folder.read_slots()
     assert lives
     assert slots_of(folder) == ["slot-0"]
-    place = Cells(bytearray(memory))
+    place = MetricMemory(bytearray(memory))
     assert place.numbers[0] == 4
 
 
@@ -66,10 +70,10 @@ def test_looking_at_slots_takes_none_away(folder):
 
 
 def test_who_comes_later_joins_and_the_last_one_to_leave_removes_all(path):
-    first = Folder(path)
-    Tally(first.take_slot()).count(its.AUDIT_FAILURES)
+    first = MetricDirectory(path)
+    MetricRecorder(first.take_slot()).count(its.AUDIT_FAILURES)
 
-    second = Folder(path)
+    second = MetricDirectory(path)
     assert slots_of(second) == ["slot-0"]
 
     first.leave()
@@ -87,7 +91,7 @@ def test_what_a_killed_instance_left_is_begun_anew(path):
     subprocess.run([sys.executable, "-c", command, path], check=False)
     assert (path / "slot-0").exists()
 
-    folder = Folder(path)
+    folder = MetricDirectory(path)
 
     assert slots_of(folder) == []
     folder.leave()
@@ -97,7 +101,7 @@ def test_folders_that_killed_instances_left_are_removed_and_no_others(tmp_path):
     left, used = folder_of("left", tmp_path), folder_of("used", tmp_path)
     left.mkdir(mode=0o700)
     (left / "instance").touch()
-    folder = Folder(used)
+    folder = MetricDirectory(used)
 
     remove_left_behind(tmp_path)
 
@@ -108,21 +112,21 @@ def test_folders_that_killed_instances_left_are_removed_and_no_others(tmp_path):
 
 def test_a_forked_child_holds_the_lock_of_its_parent_for_it(path):
     """As gunicorn's workers do: counts outlive a moment without any other user."""
-    folder = Folder(path)
+    folder = MetricDirectory(path)
     context = multiprocessing.get_context("fork")
     done = context.Event()
     child = context.Process(target=done.wait)
     child.start()
     os.close(folder._fd)  # the parent is killed
 
-    with_child = Folder(path)
+    with_child = MetricDirectory(path)
     (path / "slot-0").touch()
     with_child.leave()
     assert path.exists()
 
     done.set()
     child.join()
-    Folder(path).leave()
+    MetricDirectory(path).leave()
     assert not path.exists()
 
 
@@ -132,7 +136,7 @@ def test_a_folder_that_is_open_to_others_is_not_used(path, mode):
     path.chmod(mode)
 
     with pytest.raises(PermissionError):
-        Folder(path)
+        MetricDirectory(path)
 
 
 def test_a_link_in_the_place_of_the_folder_is_not_followed(path, tmp_path):
@@ -140,7 +144,7 @@ def test_a_link_in_the_place_of_the_folder_is_not_followed(path, tmp_path):
     path.symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(PermissionError):
-        Folder(path)
+        MetricDirectory(path)
 
 
 def test_a_full_file_system_is_an_error_and_not_the_end_of_the_worker(folder):
@@ -165,27 +169,27 @@ def test_a_file_has_no_holes(folder):
 
 
 def test_no_room_for_a_series_costs_its_counts_only():
-    tally = Tally()
+    tally = MetricRecorder()
     for number in range(CELLS):
         tally.count(its.AUTH_FAILURES, f"a reason of many, number {number}")
 
     tally.count(its.AUTH_FAILURES, "a reason of many, number 1")
 
     assert tally.lost > 0
-    cells = Cells(bytearray(tally.copy()))
+    cells = MetricMemory(bytearray(tally.copy()))
     assert cells.add("more", (), CELLS) is None
     assert set(cells.numbers[cells.SCRAP + 1 :]) == {0.0}
 
 
 def test_a_line_that_a_killed_writer_did_not_finish_is_written_over():
-    memory = bytearray(len(Tally().copy()))
-    cells = Cells(memory)
+    memory = bytearray(len(MetricRecorder().copy()))
+    cells = MetricMemory(memory)
     cells.add("first", (), 2)
     used = cells._used[0]
     end = 8 + 8 * CELLS + used
     memory[end : end + 7] = b'["secon'
 
-    again = Cells(memory)
+    again = MetricMemory(memory)
     again.add("third", ("a",), 1)
 
     assert [(s.name, s.first) for s in again.series()] == [("first", 0), ("third", 2)]

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from app.gateway.budget import SLICE, Budget
-from app.upstreams.http.deadline import Watch
+from app.upstreams.http.deadline import ExchangeDeadline
 from app.upstreams.openai.upstream import Limits, OpenAIUpstream
 from tests.support.fakes import FakeClock, a_request
 from tests.upstreams.raw_server import Stopwatch
@@ -97,7 +97,7 @@ def test_each_word_gets_its_time_anew_and_the_checks_keep_their_pace():
     """A check looks at the caller's socket, which is dear for every single word."""
     clock, checks = FakeClock(), []
     budget = Budget(60, lambda: checks.append(clock.now), clock=clock)
-    watch = Watch(budget)
+    watch = ExchangeDeadline(budget)
     for _ in range(100):
         clock.advance(0.01)
         watch.rearm(budget.within(10))

@@ -8,7 +8,7 @@ import pytest
 
 from app.gateway.budget import Budget
 from app.gateway.errors import CallerGone, ConnectFailed
-from app.upstreams.http.deadline import Watch
+from app.upstreams.http.deadline import ExchangeDeadline
 from app.upstreams.http.resolver import FRESH, HOLD, RETRY, Resolver
 from app.upstreams.http.sockets import Address
 from app.upstreams.http.transport import Transport
@@ -54,7 +54,7 @@ def resolver(lookup, clock):
 
 
 def ask(resolver, seconds=5.0, host="switch"):
-    return list(resolver.addresses(host, 80, Watch(Budget(seconds))))
+    return list(resolver.addresses(host, 80, ExchangeDeadline(Budget(seconds))))
 
 
 def ask_until(resolver, expected):
@@ -119,7 +119,7 @@ def test_a_caller_who_leaves_ends_the_wait_for_a_name(resolver, lookup):
         raise gone
 
     with pytest.raises(CallerGone) as caught:
-        resolver.addresses("switch", 80, Watch(Budget(30.0, check)))
+        resolver.addresses("switch", 80, ExchangeDeadline(Budget(30.0, check)))
 
     assert caught.value is gone
 

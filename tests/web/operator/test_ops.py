@@ -4,7 +4,7 @@ import pytest
 
 from app.gateway.access.tokens import ALL_SCOPES, Caller, Keyring, Token
 from app.gateway.budget import Budget
-from app.gateway.chain.admission_queue import Gate, HostLoad, Limits, Load
+from app.gateway.chain.admission_queue import AdmissionQueue, HostLoad, Limits, Load
 from app.gateway.chat import Priority
 from app.gateway.errors import Refused
 from app.gateway.guard.health import HealthBoard
@@ -114,7 +114,7 @@ class TestAdmission:
     LIMITS = Limits(slots=4, queue=2, wait=3, streams=3)
 
     def admission(self, services, token, **known):
-        gate = Gate(self.LIMITS)
+        gate = AdmissionQueue(self.LIMITS)
         gate.enter(Priority.HIGH)
         ours = replace(services, gate=gate, **known)
         client = make_app(PerProcess(lambda: ours)).test_client()
