@@ -1,4 +1,4 @@
-"""LifoThreadPool: the request threads of a worker, of which the one that worked last goes first.
+"""LifoThreadPool: request threads, of which the one that worked last goes first.
 
 The library's pool wakes the thread that has slept longest. So all of 64 take turns,
 and each finds its part of the processor's caches gone.

@@ -1,4 +1,4 @@
-"""ConcurrencyLimit: how many calls an upstream gets at the same time, from the whole host."""
+"""ConcurrencyLimit: how many calls an upstream gets at once, from the whole host."""
 
 import struct
 from collections import deque

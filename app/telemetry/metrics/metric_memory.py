@@ -1,4 +1,4 @@
-"""MetricMemory: numbers in a piece of memory, and beside them the list of what they mean.
+"""MetricMemory: numbers that a worker counts in a mapped file of its own.
 
     bytes 0-7      how many bytes of the list are in use
     then           CELLS numbers of 8 bytes
