@@ -122,11 +122,7 @@ def succeeded(
 ) -> BreakerState:
     """The state after so many calls that went well, the last one by that permit."""
     if permit.is_extra:
-        everybody = circuits.closed(state.everybody, now)
-        suspect = state.suspect
-        if permit.tag == state.tag:
-            suspect = circuits.closed(suspect, now)
-        return replace(state, everybody=everybody, suspect=suspect)
+        return answered(state, permit.tag, now)
     if permit.generation == state.everybody.generation:
         everybody = circuits.succeeded(state.everybody, now, rules, calls)
         state = replace(state, everybody=everybody)
@@ -134,6 +130,14 @@ def succeeded(
         suspect = circuits.succeeded(state.suspect, now, rules, calls)
         state = replace(state, suspect=suspect)
     return state
+
+
+def answered(state: BreakerState, tag: int, now: float) -> BreakerState:
+    """The state after an extra call of that caller was answered."""
+    everybody, suspect = circuits.closed(state.everybody, now), state.suspect
+    if tag == state.tag:
+        suspect = circuits.closed(suspect, now)
+    return replace(state, everybody=everybody, suspect=suspect)
 
 
 def failed(
