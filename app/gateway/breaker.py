@@ -175,7 +175,8 @@ class CircuitBreaker:
 
     def revive(self) -> None:
         """There is a sign of life: let the next caller probe."""
-        if self._state().shown.phase is Phase.OPEN:
+        state = self._state()
+        if Phase.OPEN in (state.everybody.phase, state.suspect.phase):
             self._change(states.revived)
 
     def rest(self, seconds: float) -> None:

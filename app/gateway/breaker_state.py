@@ -155,6 +155,8 @@ def failed(
     is_second = is_other and state.tag != NOBODY
     is_probe = state.everybody.phase is Phase.HALF_OPEN
     is_current = permit.generation == state.everybody.generation
+    if is_current and is_probe and not is_other:
+        return _probed_in_vain(state, now, rules, draw)
     if is_current and (is_second or is_probe):
         everybody = circuits.failed(state.everybody, now, rules, draw, weight)
         state = replace(state, everybody=everybody)
@@ -165,6 +167,19 @@ def failed(
         suspect = circuits.failed(state.suspect, now, rules, draw, weight)
         state = replace(state, suspect=suspect)
     return state
+
+
+def _probed_in_vain(
+    state: BreakerState, now: float, rules: Rules, draw: float
+) -> BreakerState:
+    """The state after the suspect was the probe and failed once more.
+
+    That keeps the suspect away for longer, and nobody else: who asks most often would
+    else be the probe each time, and keep all others away.
+    """
+    everybody = circuits.dropped(state.everybody, now)
+    suspect = circuits.tripped_again(state.suspect, now, rules, draw, everybody.trips)
+    return replace(state, everybody=everybody, suspect=suspect)
 
 
 def dropped(state: BreakerState, permit: Permit, now: float) -> BreakerState:
