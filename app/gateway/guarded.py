@@ -167,6 +167,8 @@ class Guarded:
 
         Nobody waits for that: the next upstream may answer at once.
         """
+        if refused := self._breaker.refusal(caller):
+            raise NeverSent(refused.reason, retry_after=refused.wait)
         try:
             extra = self._extra.acquire(lease)
         except NeverSent as full:

@@ -344,6 +344,28 @@ class TestNobodyIsRefused:
 
         assert [a.fault for a in caught.value.attempts] == ["resting"] * 2
 
+    def test_who_rests_is_not_waited_for(self, guards, switch, clock):
+        guard = guards[0]
+        self.open_circuit(guard, switch, clock)
+        guard._breaker.rest(40)
+        for _ in range(2):
+            guard._extra.acquire(36)
+
+        with pytest.raises(NobodyAnswered) as caught:
+            ask(ChatRouter([guard], clock), clock)
+
+        assert [a.fault for a in caught.value.attempts] == ["resting"]
+        assert caught.value.retry_after == 40
+
+    def test_who_is_passed_over_takes_no_place(self, guards, switch, clock):
+        guard = guards[0]
+        self.open_circuit(guard, switch, clock)
+        taken = []
+        guard._extra.acquire = taken.append
+
+        assert fault_of(guard, clock) == "circuit_open"
+        assert taken == []
+
     def test_two_at_once_are_asked_and_the_rest_learn_it_soon(
         self, router, guards, switch, madre, clock
     ):
