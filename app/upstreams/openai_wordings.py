@@ -46,6 +46,8 @@ TOO_FAST = _any(
     r"\brequest limit",
     r"\bconcurren\w+ limit",
 )
+# Of a limit per minute, but beyond all of it: no rest will help.
+TOO_LARGE = _any(r"\brequest too large for\b")
 TOO_LONG = _any(
     r"\bcontext (length|size|window|limit|overflow)",
     r"exceeds? max(imum)? context",

@@ -124,6 +124,19 @@ class CircuitBreaker:
             raise NeverSent(refused.reason, retry_after=refused.wait)
         return Permit.of(state, caller, is_extra=not state.is_closed_to(tag))
 
+    def began(self, permit: Permit) -> Permit:
+        """A reply has begun; that of an extra call closes the circuits.
+
+        Returns the permit by which the call's end is to be reported: what has begun may
+        still break, and that counts as any failure does.
+        """
+        if not permit.is_extra:
+            return permit
+        _, after = self._change(
+            lambda was, now: states.answered(was, permit.tag, now), permit.caller
+        )
+        return Permit.of(after, permit.caller)
+
     def succeeded(self, permit: Permit, took: float) -> None:
         """A call went well; `took` is in seconds, until its reply began."""
         slow = self._rules.slow_call
@@ -162,7 +175,8 @@ class CircuitBreaker:
 
     def revive(self) -> None:
         """There is a sign of life: let the next caller probe."""
-        if self._state().shown.phase is Phase.OPEN:
+        state = self._state()
+        if Phase.OPEN in (state.everybody.phase, state.suspect.phase):
             self._change(states.revived)
 
     def rest(self, seconds: float) -> None:

@@ -122,11 +122,7 @@ def succeeded(
 ) -> BreakerState:
     """The state after so many calls that went well, the last one by that permit."""
     if permit.is_extra:
-        everybody = circuits.closed(state.everybody, now)
-        suspect = state.suspect
-        if permit.tag == state.tag:
-            suspect = circuits.closed(suspect, now)
-        return replace(state, everybody=everybody, suspect=suspect)
+        return answered(state, permit.tag, now)
     if permit.generation == state.everybody.generation:
         everybody = circuits.succeeded(state.everybody, now, rules, calls)
         state = replace(state, everybody=everybody)
@@ -134,6 +130,14 @@ def succeeded(
         suspect = circuits.succeeded(state.suspect, now, rules, calls)
         state = replace(state, suspect=suspect)
     return state
+
+
+def answered(state: BreakerState, tag: int, now: float) -> BreakerState:
+    """The state after an extra call of that caller was answered."""
+    everybody, suspect = circuits.closed(state.everybody, now), state.suspect
+    if tag == state.tag:
+        suspect = circuits.closed(suspect, now)
+    return replace(state, everybody=everybody, suspect=suspect)
 
 
 def failed(
@@ -151,6 +155,8 @@ def failed(
     is_second = is_other and state.tag != NOBODY
     is_probe = state.everybody.phase is Phase.HALF_OPEN
     is_current = permit.generation == state.everybody.generation
+    if is_current and is_probe and not is_other:
+        return _probed_in_vain(state, now, rules, draw)
     if is_current and (is_second or is_probe):
         everybody = circuits.failed(state.everybody, now, rules, draw, weight)
         state = replace(state, everybody=everybody)
@@ -161,6 +167,19 @@ def failed(
         suspect = circuits.failed(state.suspect, now, rules, draw, weight)
         state = replace(state, suspect=suspect)
     return state
+
+
+def _probed_in_vain(
+    state: BreakerState, now: float, rules: Rules, draw: float
+) -> BreakerState:
+    """The state after the suspect was the probe and failed once more.
+
+    That keeps the suspect away for longer, and nobody else: who asks most often would
+    else be the probe each time, and keep all others away.
+    """
+    everybody = circuits.dropped(state.everybody, now)
+    suspect = circuits.tripped_again(state.suspect, now, rules, draw, everybody.trips)
+    return replace(state, everybody=everybody, suspect=suspect)
 
 
 def dropped(state: BreakerState, permit: Permit, now: float) -> BreakerState:

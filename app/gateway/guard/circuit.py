@@ -160,6 +160,15 @@ def failed(
     return circuit
 
 
+def tripped_again(
+    circuit: Circuit, now: float, rules: Rules, draw: float, trips: int
+) -> Circuit:
+    """The state after a probe failed, of a circuit that is open at least so often."""
+    probing = _entered(circuit, Phase.HALF_OPEN, now)
+    trips = max(circuit.trips, trips)
+    return _tripped(replace(probing, trips=trips), now, rules, draw)
+
+
 def dropped(circuit: Circuit, now: float) -> Circuit:
     """The state after a call of this generation that taught nothing.
 

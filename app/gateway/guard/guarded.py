@@ -126,6 +126,7 @@ class Guarded:
             patience.end()
         took = self._clock() - call.started
         stream.on_end(lambda stream: self._ended(call, stream, took))
+        self._begins(call)
         return stream
 
     def _asked(self, request: ChatRequest, limit: Budget) -> ReplyStream:
@@ -168,6 +169,8 @@ class Guarded:
 
         Nobody waits for that: the next upstream may answer at once.
         """
+        if refused := self._breaker.refusal(caller):
+            raise NeverSent(refused.reason, retry_after=refused.wait)
         try:
             extra = self._extra.acquire(lease)
         except NeverSent as full:
@@ -230,6 +233,18 @@ class Guarded:
             return False
         verdict = self._health.verdict(self.name)
         return verdict is not None and not verdict.is_healthy
+
+    def _begins(self, call: "_Call") -> None:
+        """Give up the place of an extra call: its upstream has answered.
+
+        A stream goes on for minutes, in which nobody else could be asked.
+        """
+        if call.extra is None:
+            return
+        self._extra.release(call.extra)
+        call.extra = None
+        call.permit = self._breaker.began(call.permit)
+        self._note(None)
 
     def _ended(self, call: "_Call", stream: ReplyStream, took: float) -> None:
         if stream.outcome is Outcome.COMPLETED:

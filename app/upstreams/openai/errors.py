@@ -29,6 +29,7 @@ from app.upstreams.openai_wordings import (
     QUOTA,
     SOON,
     TOO_FAST,
+    TOO_LARGE,
     TOO_LONG,
     UNABLE,
     UNKNOWN_MODEL,
@@ -98,6 +99,8 @@ def failure(value: object, status: int, echo: Echo = NO_ECHO) -> UpstreamError:
 
 def _by_words(told: Told, status: int) -> UpstreamError | None:
     """What codes and types mean, or else the words."""
+    if TOO_LARGE.search(told.words):
+        return ContextTooLong("context_length")
     only = ONLY.get(status)
     for said in (told.labels, told.words):
         for pattern, kind, fault in MEANINGS:

@@ -216,7 +216,7 @@ class StreamedReply(Iterator[Delta]):
             self._take_words(text)
         elif choices:
             self._take_choices(choices)
-        else:
+        elif chunks.usage_of(chunk):  # else it is a sign of life, and ends nothing
             before = self._ending.state
             self._ending.take_usage()
             self._wait_on(before, says=False)

@@ -275,6 +275,48 @@ class TestProbing:
         assert refusal(breaker)[0] == "circuit_open"
 
 
+class TestOneCallerWhoFailsAlways:
+    @pytest.fixture(autouse=True)
+    def opened(self, breaker, clock):
+        for caller in (ALICE, BOB) * 3:
+            fail(breaker, caller=caller)
+        clock.advance(1)
+
+    def test_is_the_probe_once_and_then_keeps_nobody_away_but_itself(
+        self, breaker, clock
+    ):
+        fail(breaker, caller=CAROL)
+        assert refusal(breaker, ALICE) == ("circuit_open", 2.0)
+        clock.advance(2)
+
+        fail(breaker, caller=CAROL)
+
+        assert refusal(breaker, CAROL)[0] == "circuit_open"
+        succeed(breaker, caller=ALICE)
+        assert breaker.refusal(BOB) is None
+
+    def test_is_kept_away_for_longer_each_time(self, breaker, clock):
+        waits = []
+        for _ in range(6):
+            fail(breaker, caller=CAROL)
+            assert refusal(breaker, CAROL)[0] == "circuit_open"
+            waits.append(breaker._state().suspect.until - clock())
+            clock.advance(20)
+
+        assert waits[1:] == [4, 8, 16, 20, 20]
+
+    def test_a_sign_of_life_lets_it_probe_too(self, breaker, clock):
+        fail(breaker, caller=CAROL)
+        clock.advance(2)
+        fail(breaker, caller=CAROL)
+        assert refusal(breaker, CAROL)[0] == "circuit_open"
+
+        breaker.revive()
+
+        succeed(breaker, caller=CAROL)
+        assert breaker.phase is CLOSED
+
+
 class TestCallsFromBeforeATrip:
     @pytest.mark.parametrize("is_success", [True, False])
     def test_count_for_nothing(self, breaker, is_success):

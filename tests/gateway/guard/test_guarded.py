@@ -344,37 +344,89 @@ class TestNobodyIsRefused:
 
         assert [a.fault for a in caught.value.attempts] == ["resting"] * 2
 
+    def test_who_rests_is_not_waited_for(self, guards, switch, clock):
+        guard = guards[0]
+        self.open_circuit(guard, switch, clock)
+        guard._breaker.rest(40)
+        for _ in range(2):
+            guard._extra.acquire(36)
+
+        with pytest.raises(NobodyAnswered) as caught:
+            ask(ChatRouter([guard], clock), clock)
+
+        assert [a.fault for a in caught.value.attempts] == ["resting"]
+        assert caught.value.retry_after == 40
+
+    def test_who_is_passed_over_takes_no_place(self, guards, switch, clock):
+        guard = guards[0]
+        self.open_circuit(guard, switch, clock)
+        taken = []
+        guard._extra.acquire = taken.append
+
+        assert fault_of(guard, clock) == "circuit_open"
+        assert taken == []
+
     def test_two_at_once_are_asked_and_the_rest_learn_it_soon(
         self, router, guards, switch, madre, clock
     ):
         for guard, upstream in zip(guards, (switch, madre), strict=True):
             self.open_circuit(guard, upstream, clock)
         extra = Turn(is_extra=True)
-        held = [
-            guards[0].open(a_request(), Budget(36, clock=clock), extra)
-            for _ in range(2)
-        ]
+        held = [guards[0]._extra.acquire(36) for _ in range(2)]  # they hang
         began = clock()
 
         assert fault_of(guards[0], clock, turn=extra) == "no_slot"
 
         assert clock() - began <= 1.1
-        assert switch.calls == 5 + 2
-        held[0].close()
+        assert switch.calls == 5
+        guards[0]._extra.release(held[0])
         assert ask(guards[0], clock, turn=extra).upstream == "switch"
 
     def test_who_waits_goes_on_once_the_circuit_is_closed(
         self, guards, switch, clock, health
     ):
-        guard = guards[0]
+        guard, breaker = guards[0], guards[0]._breaker
         self.open_circuit(guard, switch, clock)
-        extra = Turn(is_extra=True)
-        first, _ = (
-            guard.open(a_request(), Budget(36, clock=clock), extra) for _ in range(2)
-        )
-        guard._extra._pause = lambda event, seconds: first.collect()
+        for _ in range(2):
+            guard._extra.acquire(36)
+        first = breaker.admit_extra("operator")
+        guard._extra._pause = lambda event, seconds: breaker.succeeded(first, 0.1)
 
-        assert ask(guard, clock, turn=extra).upstream == "switch"
+        reply = ask(guard, clock, turn=Turn(is_extra=True))
+
+        assert reply.upstream == "switch"
+
+    def test_streams_that_have_begun_keep_nobody_waiting(
+        self, router, guards, switch, madre, clock
+    ):
+        for guard, upstream in zip(guards, (switch, madre), strict=True):
+            self.open_circuit(guard, upstream, clock)
+        budget = Budget(36, clock=clock).streaming(600)
+
+        held = [router.open(a_request(stream=True), budget) for _ in range(20)]
+
+        assert {stream.reply.upstream for stream in held} == {"switch"}
+        assert guards[0]._extra.running == 0
+
+    def test_nor_do_those_of_one_with_a_bad_verdict(self, guards, health, clock):
+        health.note("switch", "read_timeout")
+        extra, budget = Turn(is_extra=True), Budget(36, clock=clock).streaming(600)
+
+        held = [guards[0].open(a_request(), budget, extra) for _ in range(20)]
+
+        assert len(held) == 20
+        assert health.verdict("switch").is_healthy
+
+    def test_one_that_breaks_all_that_it_begins_is_left_alone_again(
+        self, guards, switch, clock
+    ):
+        self.open_circuit(guards[0], switch, clock)
+        switch.breaks_with = Interrupted("reset")
+
+        fault_of(guards[0], clock, turn=Turn(is_extra=True))
+        faults = [fault_of(guards[0], clock) for _ in range(5)]
+
+        assert faults == ["reset"] * 4 + ["circuit_open"]
 
 
 def test_the_last_one_that_hangs_is_given_its_time(health, clock):

@@ -30,6 +30,7 @@ TOO_LONG = [
     "prompt is too long: 213462 tokens > 200000 maximum",
     "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000",
     "Prompt contains 40000 tokens, too large for model with 32768 maximum",
+    "Request too large for model `x` on tokens per minute (TPM): Limit 6, Requested 9.",
     "Please reduce the length of the messages or completion.",
     "The input token count (119) exceeds the maximum number of tokens allowed (104).",
     "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
@@ -90,7 +91,6 @@ UNABLE = [
 TOO_FAST = [
     "Rate limit reached for requests",
     "ThrottlingException: Too many tokens, please wait before trying again.",
-    "Request too large for model `x` on tokens per minute (TPM): Limit 6, Requested 9.",
     "Rate limit exceeded: free-models-per-day",
     "Resource exhausted. Please try again later.",
     "Quota exceeded for quota metric 'requests per minute'",
@@ -158,6 +158,17 @@ def test_each_wording_is_known_in_each_shape_and_with_each_status(
 ):
     for status in (400, 404, 413, 422, 500, 503):
         is_a(refused(status, shape(words)), kind, fault)
+
+
+def test_one_request_beyond_a_limit_per_minute_gives_nobody_a_rest():
+    """Whoever sent one each minute would keep all others from the upstream."""
+    words = "Request too large for gpt-4 on tokens per min (TPM): Limit 6, Requested 9."
+    value = {"error": {"message": words, "code": "rate_limit_exceeded"}}
+
+    error = refused(429, value, retry_after="60")
+
+    is_a(error, ContextTooLong, "context_length")
+    assert error.retry_after is None
 
 
 @pytest.mark.parametrize(("words", "kind", "fault"), WORDINGS)

@@ -131,6 +131,7 @@ def test_thoughts_count_as_time_well_spent_before_a_text_too(begun, clock):
 
 DONE = (0.1, b"data: [DONE]\n\n")
 USAGE = (0.1, b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n')
+EMPTY = (0.1, b'data: {"choices":[],"usage":null}\n\n')
 ERROR = (0.1, b'data: {"error":{"message":"blocked"}}\n\n')
 RESET = (0.1, NoAnswer("reset"))
 CUT = (0.1, BadReply("truncated"))
@@ -167,8 +168,9 @@ class TestTheEnd:
             (saying("5 mg, not", "stop"), saying(" 50"), USAGE, SILENCE),
             (saying("5 mg, not 50"), BARE, saying("", role="assistant"), SILENCE),
             (saying("5 mg, not 50"), saying("", "odd"), BARE, saying("", "odd")),
+            (saying("5 mg, not", "stop"), EMPTY, saying(" 50", after=3.0), BARE, DONE),
         ],
-        ids=range(12),
+        ids=range(13),
     )
     def test_what_comes_behind_a_finish_reason_is_part_of_the_answer(
         self, begun, pieces
@@ -195,8 +197,10 @@ class TestTheEnd:
             ((saying("one", "stop"), saying(" two", "stop"), SILENCE), "stream_idle"),
             ((saying("one", "stop"), saying(" two"), SILENCE), "stream_idle"),
             ((saying("one", "odd"), SILENCE), "stream_idle"),
+            # Nothing is counted in it, so it is not what follows the last word.
+            ((saying("one", "stop"), EMPTY, RESET), "reset"),
         ],
-        ids=range(12),
+        ids=range(13),
     )
     def test_what_breaks_behind_it_is_told(self, begun, pieces, meaning, wanted):
         stream = begun(*pieces, seconds=90, wanted=wanted)
