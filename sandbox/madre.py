@@ -1,4 +1,4 @@
-"""The stand-in for madre, after `contracts.md`. It asks nobody for a token."""
+"""The stand-in for madre, after docs/contracts.md. It asks nobody for a token."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What both stand-ins have in common: routes, and refusals in the words of FastAPI."""
+"""What all stand-ins have in common: routes, and refusals in the words of FastAPI."""
 
 import json
 from abc import ABC, abstractmethod

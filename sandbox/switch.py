@@ -1,4 +1,4 @@
-"""The stand-in for switch, after `contracts.md`."""
+"""The stand-in for switch, after docs/contracts.md."""
 
 import hmac
 from typing import Any

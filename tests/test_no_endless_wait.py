@@ -1,4 +1,4 @@
-"""Matrix row 66: nobody answers for a thread that is hung for ever.
+"""Row 66 of docs/faults.md: nobody answers for a thread that is hung for ever.
 
 So no call may be made that can wait without an end. Sockets have theirs from the
 transport and from the worker; this looks at everything else, by its name.

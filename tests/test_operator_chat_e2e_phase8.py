@@ -1,4 +1,4 @@
-"""The seed's end-to-end tests, against any running installation.
+"""The operator backend's end-to-end tests, against any running installation.
 
     VX11_OPERATOR_URL      the gateway itself       (default http://localhost:8011)
     VX11_TENTACULO_URL     the front door           (default http://localhost:8000)

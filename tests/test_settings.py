@@ -359,7 +359,7 @@ class TestAdmission:
         assert chosen.queue_wait == 1.5
 
     def test_at_the_cliff_it_is_refused_and_names_the_variables(self, env):
-        """At threads = slots + queue the gate does nothing (pitfalls, 2.13)."""
+        """At threads = slots + queue the gate does nothing (docs/limits.md)."""
         env(THREADS="31", SLOTS="8", QUEUE="16")
         (problem,) = problems()
         for name in ("VX11_THREADS", "VX11_SLOTS (8)", "VX11_QUEUE (16)"):

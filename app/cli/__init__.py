@@ -1,7 +1,7 @@
 """Commands: parse, call the core, print.
 
 Rule of this room: a command holds no logic that a console or a test could want;
-it looks at the core and at the settings, and at nothing else of the house.
+it looks at the core, the settings and `wiring`, which builds what it calls.
 """
 
 import click

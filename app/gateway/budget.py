@@ -8,7 +8,7 @@ from app.gateway.errors import NoAnswer, StreamLimit
 Clock = Callable[[], float]
 Check = Callable[[], None]
 
-# The longest that a wait may go without asking `check()` (design, section 5).
+# The longest that a wait may go without asking `check()`; answers may be this late.
 SLICE = 0.25
 
 

@@ -71,7 +71,7 @@ class Priority(IntEnum):
 
 
 class StreamMode(Enum):
-    """What a streamed reply does when its upstream breaks (design, section 8).
+    """What a streamed reply does when its upstream breaks.
 
     LIVE hands on each delta as it comes, and goes on with another upstream only
     where that one says the same. VERIFIED holds all text back until it is whole.

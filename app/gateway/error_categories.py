@@ -27,7 +27,7 @@ OTHER = "_OTHER"
 NEVER_SENT = "upstream_passed_over"
 AUDIT_UNAVAILABLE = "gateway_audit_unavailable"
 
-# Every fault that an UpstreamError may carry; tests/gateway/test_error_types.py
+# Every fault that an UpstreamError may carry; tests/gateway/test_error_categories.py
 # finds one that is missing here.
 FAULTS: Mapping[str, str] = {
     "unhealthy": NEVER_SENT,

@@ -190,8 +190,8 @@ class Consequence:
     status: int
 
 
-# Where design and contract differ on the status, the contract wins: when every
-# upstream failed the caller always sees 503 (docs/decisions/0003).
+# The status of each failure of a request; when every upstream failed, the caller
+# always sees 503 (docs/decisions/0003).
 CONSEQUENCES: dict[type[GatewayError], Consequence] = {
     NeverSent: Consequence(fails_over=True, status=503),
     ConnectFailed: Consequence(fails_over=True, status=503),

@@ -2,7 +2,7 @@
 
 The port that breakers, verdicts, leases, limits and caps are built on, and its
 in-process implementation. One for all workers of a host is in `storage`; each is
-held to the same contract by tests/storage/test_shared_contract.py.
+held to the same contract by tests/storage/shared/test_contract.py.
 """
 
 from collections import OrderedDict

@@ -40,7 +40,7 @@ from app.settings.names import PREFIX
 from app.telemetry.host.cores import usable_cores
 
 SPARE_THREADS = 8  # what says "no" and answers health while all places are taken
-LONGEST_QUEUE = 24  # a place in a longer queue is not reached in time (pitfalls 2.13)
+LONGEST_QUEUE = 24  # a place in a longer queue is not reached in time (docs/limits.md)
 MOST_WORKERS = 256
 LONGEST_OPEN = 20.0  # seconds; an open circuit only chooses, so it may be short
 STREAM_DEADLINE = 600.0  # seconds; a reasoning model's longest answers end before

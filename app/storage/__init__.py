@@ -1,15 +1,12 @@
-"""The memory: the audit trail on disk.
+"""Storage: the audit trail, the state that workers share, and the file of tokens.
 
 Rule of this room: the only one that imports a database or Redis driver. It looks
-at `gateway`, whose port `Trail` it fulfils, and at nobody else.
+at `gateway`, whose ports it fulfils, and at nobody else.
 
     open_trail ── QueuedTrail ── Writer (one thread) ── SqliteStore ── the file
     AuditReader ───────────────────────────────────────── read only ─────┘
 
-`schema`, `records`, `chain`, `entry`, `writer` and `trail` know no backend;
-`sqlite`, `sqlite_store`, `orphans`, `files`, `preparation`, `workers` and `witness`
-hold everything that is SQLite's own.
-
-`shared_memory`, `region` and `slots` hold what the workers of a host share while they
-run; it fulfils the port `SharedState`.
+`trail` opens what its URL names. `audit` writes through the port `Store`, which
+`sqlite` fulfils. `shared` fulfils the port `SharedState`, `tokens` the port
+`TokenStore`.
 """

@@ -1,5 +1,6 @@
-"""The gauges: logs and metrics.
+"""Telemetry: logs, metrics and traces.
 
-Rule of this room: it is the only one that sets up logging or imports
-prometheus_client. It imports the core's values and nothing else of the house.
+Rule of this room: it is the only one that sets up logging, or imports
+prometheus_client or OpenTelemetry. It imports the core's values and nothing else
+of the house.
 """

@@ -2,5 +2,5 @@
 
 Rule of this room: it is the only one that imports requests and urllib3, and of the
 house it imports only the gateway. Exceptions of other people's libraries do not
-leave it: `faults` turns each into one of ours. A new dialect is a new file.
+leave it: `http/translate` turns each into one of ours. A new dialect is a new file.
 """

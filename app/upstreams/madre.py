@@ -1,4 +1,4 @@
-"""madre: the fallback chat service (contracts, "madre")."""
+"""madre: the fallback chat service (docs/contracts.md)."""
 
 from typing import Annotated, Any, Literal
 
@@ -13,7 +13,7 @@ from app.upstreams.http.transport import Transport
 from app.upstreams.replies import marked, model_name, parse, whole
 
 PATH = "/madre/chat"
-POST_TASK = "/madre/power/maintenance/post_task"  # the seed's deployment flow
+POST_TASK = "/madre/power/maintenance/post_task"  # docs/contracts.md
 UNNAMED_MODEL = "madre-local"
 
 # What a reply lacks whose plan is not done. Its text still goes to the caller.

@@ -1,4 +1,4 @@
-"""switch: the primary chat service (contracts, "switch")."""
+"""switch: the primary chat service (docs/contracts.md)."""
 
 from typing import Annotated, Any, Literal
 

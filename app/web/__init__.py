@@ -1,6 +1,6 @@
 """The doors: how callers come in and answers go out.
 
-Rule of this room: it is the only one that imports Flask or gunicorn. It parses,
+Rule of this room: it is the only one that imports Flask. It parses,
 calls the core once, and writes; it decides nothing about chat.
 """
 

@@ -18,7 +18,7 @@ Play = Callable[..., None]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way to break; `rows` are those of matrix A (pitfalls, section 3).
+    """One way to break; `rows` are those of docs/faults.md.
 
     `is_everywhere`: breaks every path unless told otherwise, not the chat only.
     `only_reused`: strikes from a connection's second request on.

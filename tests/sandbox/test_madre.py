@@ -1,4 +1,4 @@
-"""The stand-in madre keeps to `contracts.md`."""
+"""The stand-in madre keeps to docs/contracts.md."""
 
 import pytest
 import requests

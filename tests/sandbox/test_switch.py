@@ -1,4 +1,4 @@
-"""The stand-in switch keeps to `contracts.md`."""
+"""The stand-in switch keeps to docs/contracts.md."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Fault matrix B: every way in which a caller can misbehave, byte by byte.
+"""docs/faults.md, B: every way in which a caller can misbehave, byte by byte.
 
 Against real gunicorn directly, and through the front door.
 """

@@ -1,7 +1,7 @@
-"""Fault matrix D: what the disk, the log and the clock do to callers.
+"""docs/faults.md, D: what the disk, the log and the clock do to callers.
 
 Rows 72 to 77, 79 and 80, seen from outside; what the trail itself does is tested in
-tests/storage/test_faults.py, row 75 in test_run.py.
+tests/storage/sqlite/test_faults.py, row 75 in test_run.py.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from app.storage.tokens.edit import TokenFile
 from app.storage.trail import verify_trail
 from tests.support.stack import TOKEN, Gateway, sandbox, wait_until
 
-DETECTED = BACK = 5.0  # seconds, as the matrix says
+DETECTED = BACK = 5.0  # seconds, as docs/faults.md says
 NOISE = 1.0  # this box is shared
 SPACE = 12 * 1024 * 1024
 

@@ -1,4 +1,4 @@
-"""Fault matrix C: what happens to processes, and what they do without resources."""
+"""docs/faults.md, C: what happens to processes, and what they do without resources."""
 
 import contextlib
 import http.client

@@ -1,4 +1,4 @@
-"""Fault matrix A and E: outages, and what all workers of a host make of them together.
+"""Outages, and what all workers of a host make of them (docs/faults.md, A and E).
 
 Some of it in this process, on real connections; what is about several workers under
 real gunicorn. Time limits are scaled down where that changes nothing.

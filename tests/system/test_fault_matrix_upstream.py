@@ -1,4 +1,4 @@
-"""Fault matrix A: every way in which an upstream can fail, on real connections.
+"""docs/faults.md, A: every way in which an upstream can fail, on real connections.
 
 Each row runs for switch (madre then answers), for madre (switch being refused),
 and for both, and asserts what the caller sees, when, what is on record, and that
@@ -17,7 +17,7 @@ from app.settings import Settings
 from tests.support.stack import TOKEN, sandbox, wait_until
 
 SWITCH_TIMEOUT, MADRE_TIMEOUT, DEADLINE = 0.9, 0.7, 1.8
-OVERSHOOT = 0.25  # design, first promise
+OVERSHOOT = 0.25  # seconds that an answer may be late
 NOISE = 0.5  # this box is shared; what is not a wait must still be quick
 
 # (rows, fault, parameters, fault class on record, does it use up the limit?)

@@ -1,4 +1,4 @@
-"""What is warm before a fork must not be shared after it (matrix row 68)."""
+"""What is warm before a fork must not be shared after it (docs/faults.md, row 68)."""
 
 import json
 import os

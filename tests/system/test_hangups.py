@@ -1,7 +1,7 @@
 """Callers who leave before their answer, directly and through the front door.
 
-Matrix rows 40 and 42: noticed within a second, the upstream's connection closed,
-the slot free, on record as cancelled, and held against nobody.
+Rows 40 and 42 of docs/faults.md: noticed within a second, the upstream's connection
+closed, the slot free, on record as cancelled, and held against nobody.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Ten times the load that can be carried, for five seconds (matrix row 83).
+"""Ten times the load that can be carried, for five seconds (docs/faults.md, row 83).
 
 Capacity is made by a slow upstream, so that it is not the processor that is
 measured. What the machine itself takes is measured in the same run, by a server that

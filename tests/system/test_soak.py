@@ -2,7 +2,7 @@
 
 `make soak` runs it for an hour (VX11_SOAK is its length in seconds). Each second the
 gateway is looked at: it is ready, its workers are the same, and what was promised of
-each answer was kept (matrix row 91).
+each answer was kept (docs/faults.md, row 91).
 """
 
 import json

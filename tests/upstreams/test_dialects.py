@@ -1,4 +1,4 @@
-"""switch and madre, each against its stand-in (contracts)."""
+"""switch and madre, each against its stand-in (docs/contracts.md)."""
 
 import json
 

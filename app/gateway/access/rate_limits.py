@@ -14,7 +14,7 @@ from typing import Protocol
 log = logging.getLogger(__name__)
 
 WINDOW = 60  # seconds; rates are per minute
-PER_SOURCE = 10  # failed authentications a minute (pitfalls 4.1)
+PER_SOURCE = 10  # failed authentications a minute (docs/faults.md, row 54)
 FROM_ALL = 100
 
 

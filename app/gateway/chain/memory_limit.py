@@ -12,7 +12,7 @@ class Watermark:
     """Whether the process holds more memory than it should. Threads may share it.
 
     `used` returns its resident bytes. What the kernel kills takes every chat with
-    it; a refusal costs one (matrix row 67).
+    it; a refusal costs one (docs/faults.md, row 67).
     """
 
     def __init__(

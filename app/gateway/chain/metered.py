@@ -64,7 +64,7 @@ class Observer(Protocol):
 class Metered:
     """A handler around the whole gateway. Threads may share it.
 
-    An observer that breaks is logged and harms no answer (matrix row 71).
+    An observer that breaks is logged and harms no answer (docs/faults.md, row 71).
     """
 
     def __init__(

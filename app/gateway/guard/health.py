@@ -15,7 +15,7 @@ from app.gateway.shared import SharedState
 
 log = logging.getLogger(__name__)
 
-TTL = 30.0  # seconds that a verdict is believed (seed)
+TTL = 30.0  # seconds that a verdict is believed (docs/limits.md)
 # A sign of life is no news if the last one is not older than so many seconds.
 NEWS = 3.0
 

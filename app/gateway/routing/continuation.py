@@ -1,7 +1,7 @@
 """Relay: one reply for the reader, made of what one or more upstreams say.
 
 The one place that knows what to do when a reply breaks after it has begun, for all
-kinds of upstream (design, section 8).
+kinds of upstream.
 """
 
 import logging

@@ -209,7 +209,7 @@ class Failover:
         return error
 
     def _log(self, name: str, error: GatewayError) -> None:
-        """The two lines that the seed promises to operators."""
+        """Log the two lines that operators look for (docs/operating.md)."""
         spares = self._left or ([] if self._is_extra else self._passed_over)
         if not spares:
             return

@@ -1,6 +1,6 @@
 """Store: what the writer asks of a database backend.
 
-SQLite fulfils it today (`sqlite`); another backend is another module.
+SQLite fulfils it today (`sqlite/store.py`); another backend is another module.
 """
 
 from collections.abc import Callable, Sequence

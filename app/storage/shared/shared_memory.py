@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 MEMORY = Path("/dev/shm")  # noqa: S108  # a file there is private, see `region`
 
-WAIT = 0.05  # seconds that a change may wait for the others (matrix row 81)
+WAIT = 0.05  # seconds for the others' changes (docs/faults.md, row 81)
 # Seconds for which a stripe that could not be had is hardly waited for: most likely
 # whoever holds it was frozen in these 10 microseconds, and stays so until it is killed.
 SHUN = 1.0

@@ -39,7 +39,7 @@ from app.storage.sqlite.statements import (
 log = logging.getLogger(__name__)
 
 # Below this much free space new chats are refused; it is what those in flight
-# have left to be put on record (pitfalls, matrix row 73).
+# have left to be put on record (docs/faults.md, row 73).
 RESERVE = 4 * 1024 * 1024
 WAL_ALARM = 64 * 1024 * 1024
 

@@ -7,7 +7,7 @@ A worker takes the first slot that nobody holds, so there are never more files t
 there were workers at once; what a killed worker counted lies in its slot, and the
 next one to take it goes on from there. The kernel frees the locks however a process
 dies. Files are made whole before they are mapped, because writing into a hole of
-a full file system kills (SIGBUS; pitfalls 2.11).
+a full file system kills (SIGBUS).
 """
 
 import fcntl

@@ -50,8 +50,8 @@ class Measuring:
     """The metrics of one process, and the thread that keeps the gauges.
 
     `folder` is that of the instance. Where it can't be used nothing is counted for
-    anybody, `page` and what `load` returns are None, and chats go on (matrix row
-    78). Threads may share it.
+    anybody, `page` and what `load` returns are None, and chats go on
+    (docs/faults.md, row 78). Threads may share it.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -25,10 +25,10 @@ from app.upstreams.http.deadline import ExchangeDeadline, Phase
 from app.upstreams.http.heads import HeadedResponse, write_head
 from app.upstreams.http.sockets import DeadlineSocket
 
-CONNECT_LIMIT = 2.0  # seconds for name, TCP and TLS together (matrix rows 2 to 5)
+CONNECT_LIMIT = 2.0  # seconds for name, TCP and TLS (docs/faults.md, rows 2 to 5)
 
 # Seconds. FastAPI's server closes an idle connection after 5: one that is younger is
-# rarely closed in the moment in which we use it (pitfalls, 2.2).
+# rarely closed in the moment in which we use it (docs/faults.md, row 13).
 IDLE_LIMIT = 4.0
 
 # Seconds within which a connection that was closed before we sent shows that it was.

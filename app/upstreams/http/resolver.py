@@ -13,7 +13,7 @@ from app.upstreams.http.sockets import Address
 
 Lookup = Callable[[str, int], Sequence[Address]]
 
-FRESH = 30.0  # seconds; the time after which names are asked again (pitfalls, 2.1)
+FRESH = 30.0  # seconds; the time after which a name is looked up again
 RETRY = 1.0  # seconds between lookups of a name while they, or its addresses, fail
 # Seconds from the beginning of a lookup in which addresses that have failed are kept
 # waiting for it: it mostly takes a few milliseconds, and else they are tried again.

@@ -27,7 +27,7 @@ from app.upstreams.http.sockets import DeadlineSocket, connect, tls_context
 from app.upstreams.http.statuses import require_ok
 from app.upstreams.http.translate import translate
 
-MAX_BODY = 2 * 1024 * 1024  # bytes (pitfalls, 2.3)
+MAX_BODY = 2 * 1024 * 1024  # bytes (docs/faults.md, row 24)
 JSON = "application/json"
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from app.gateway.errors import BadReply
 
-MAX_EVENT = 1_048_576  # bytes of a line, and of an event's data (matrix row 39)
+MAX_EVENT = 1_048_576  # bytes of a line or an event (docs/faults.md, row 39)
 
 BOM = b"\xef\xbb\xbf"
 _MARKS = re.compile(rb"\A(?:\xef\xbb\xbf)++")  # any number of them in one go

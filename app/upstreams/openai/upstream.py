@@ -1,4 +1,4 @@
-"""openai: any server that speaks OpenAI's chat completions (contracts, the same)."""
+"""openai: any server that speaks OpenAI's chat completions (docs/contracts.md)."""
 
 from collections.abc import Mapping
 from contextlib import suppress

@@ -31,7 +31,7 @@ def stream_mode() -> StreamMode:
 
 
 def log_answer(reply: chat.ChatReply, seconds: float) -> None:
-    """The line that the seed promises for each answer; `seconds` in all."""
+    """Log the line that each answer has; `seconds` in all."""
     log.info(
         "Chat response sent [provider=%s, degraded=%s, latency_ms=%.1f]",
         reply.upstream,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HEARTBEAT = 1.5  # seconds; checks come every 0.25 s, and 2 s are promised
-SEND_LIMIT = 5.0  # seconds that a caller may leave an event unread (matrix row 42)
+SEND_LIMIT = 5.0  # seconds for an event to be read (docs/faults.md, row 42)
 LAST_WORD = 0.2  # seconds for the last event when the deadline has passed
 
 HELD = 16384  # bytes of events that may travel together

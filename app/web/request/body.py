@@ -51,7 +51,7 @@ def read_body(request: Request, limit: int) -> bytes:
 def _read(environ: dict[str, Any], size: int) -> bytes:
     """Read up to `size` bytes; whatever breaks inside is the caller's framing.
 
-    The worker sees to it that reading ends in time (see `connection.Source`).
+    The worker sees to it that reading ends in time (app/server/connection.py).
     """
     pieces = []
     try:

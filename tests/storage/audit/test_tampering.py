@@ -24,7 +24,7 @@ from tests.storage.making import (
     until,
 )
 
-DETECTED = BACK = 5.0  # seconds, as the matrix says
+DETECTED = BACK = 5.0  # seconds, as docs/faults.md says
 AGREED = 2.0  # a second, and a noisy machine
 UNGUARD = ("DROP TRIGGER records_stay", "DROP TRIGGER records_sealed")
 CUT_OFF = (

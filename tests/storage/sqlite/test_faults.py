@@ -1,4 +1,4 @@
-"""Disk, lock and file faults: rows 72 to 77 of the fault matrix.
+"""Disk, lock and file faults: rows 72 to 77 of docs/faults.md.
 
 In each the trail refuses before anything is asked, says why, loses no record, and
 comes back by itself when the cause is gone.
@@ -24,7 +24,7 @@ from tests.storage.making import (
     until,
 )
 
-DETECTED = BACK = 5.0  # seconds, as the matrix says
+DETECTED = BACK = 5.0  # seconds, as docs/faults.md says
 
 
 def fill(folder, leave=0):

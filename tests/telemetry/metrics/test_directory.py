@@ -148,7 +148,7 @@ def test_a_link_in_the_place_of_the_folder_is_not_followed(path, tmp_path):
 
 
 def test_a_full_file_system_is_an_error_and_not_the_end_of_the_worker(folder):
-    """Matrix row 78; a hole in a mapped file would be a SIGBUS much later."""
+    """docs/faults.md, row 78: a hole in a mapped file would be a SIGBUS much later."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (65536, hard))
     try:

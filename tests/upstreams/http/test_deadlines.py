@@ -1,4 +1,4 @@
-"""No peer outlasts a budget, whatever it does (pitfalls 2.1, matrix rows 2 to 11)."""
+"""No peer outlasts a budget, whatever it does (rows 2 to 11)."""
 
 import hashlib
 import socket
@@ -13,7 +13,7 @@ from app.upstreams.http.transport import Transport
 from tests.upstreams.raw_server import OK, Stopwatch, answering, serving
 
 LIMIT = 0.6  # seconds; stands for the 30 of switch
-SLACK = 0.25  # what the design allows
+SLACK = 0.25  # seconds that an answer may be late
 NOISE = 0.35  # what a busy machine with two cores adds to any measurement
 LARGE = b"x" * 32_000_000  # more than the kernel buffers on both sides
 

@@ -1,4 +1,4 @@
-"""What must never leave, and what must never come in by a side door (pitfalls 2.2)."""
+"""What must never leave, and what must never come in by a side door."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""Connections are kept, found closed, given up and shared (pitfalls 2.2, row 13)."""
+"""Connections are kept, found closed, given up and shared (row 13)."""
 
 from concurrent.futures import ThreadPoolExecutor
 

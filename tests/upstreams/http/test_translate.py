@@ -1,4 +1,4 @@
-"""What is no answer becomes the right fault (pitfalls 2.3, matrix rows 12 to 30)."""
+"""What is no answer becomes the right fault (rows 12 to 30)."""
 
 import gzip
 from pathlib import Path

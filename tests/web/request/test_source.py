@@ -1,4 +1,4 @@
-"""Whose address a request is counted under (matrix row 57)."""
+"""Whose address a request is counted under (docs/faults.md, row 57)."""
 
 import pytest
 from flask import Flask, request
