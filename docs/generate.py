@@ -19,6 +19,7 @@ from app.settings import Settings
 from app.settings.entries import RouteSettings, UpstreamSettings
 from app.settings.problems import PREFIX
 from app.web.request.auth import SCOPE
+from docs.api_page import make_page
 
 DOCS = Path(__file__).parent
 TOLD = re.compile(r"; default: ([^.;]+)")  # of a default that is no plain value
@@ -129,7 +130,13 @@ def routes_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def api_page() -> str:
+    """Every route for people; the gateway serves this file as it is."""
+    return make_page(create_app(Settings(auth_mode="off")))
+
+
 PAGES = {
+    "../app/web/static/api.html": api_page,
     "settings.md": settings_page,
     "commands.md": commands_page,
     "routes.md": routes_page,

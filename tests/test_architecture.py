@@ -27,7 +27,6 @@ ONLY_IN = {
     "sqlite3": {"storage"},
     "alembic": {"storage"},
     "redis": {"storage"},
-    "limits": {"storage"},
     "psycopg": {"storage"},
     "prometheus_client": {"telemetry"},
     "opentelemetry": {"telemetry"},

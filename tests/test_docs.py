@@ -21,7 +21,10 @@ def generator():
     return module
 
 
-@pytest.mark.parametrize("page", ["settings.md", "commands.md", "routes.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["settings.md", "commands.md", "routes.md", "../app/web/static/api.html"],
+)
 def test_a_generated_page_is_what_make_docs_would_write(generator, page):
     assert (DOCS / page).read_text() == generator.PAGES[page]()
 

@@ -8,6 +8,7 @@ from app.settings import (
     load_local,
     warnings_about,
 )
+from app.settings.conflicts import conflicts
 from app.settings.names import masked
 
 TOKEN = "a-token-for-tests"
@@ -539,3 +540,24 @@ class TestTheFileItself:
         env(CONFIG=str(tmp_path), TENTACULO_LINK_TOKEN=TOKEN)
 
         assert problems() == ["VX11_CONFIG: Is a directory"]
+
+
+class TestConflicts:
+    def test_what_is_not_known_is_not_looked_at(self):
+        assert conflicts({}) == []
+        assert conflicts({"threads": 1, "slots": 9, "breaker_open": 5.0}) == []
+
+    def test_all_are_told_and_each_by_its_variable(self):
+        values = {"auth_mode": "token", "token": None, "bind": "a:1"}
+        values |= {"metrics_bind": "b:1", "breaker_open": 5.0, "breaker_open_max": 4.0}
+
+        assert [line.partition(":")[0] for line in conflicts(values)] == [
+            "VX11_TENTACULO_LINK_TOKEN",
+            "VX11_BREAKER_OPEN_MAX",
+            "VX11_METRICS_BIND",
+        ]
+
+    def test_the_longest_deadline_leaves_a_grace_that_may_be(self, env):
+        env(CHAT_DEADLINE="3600", TENTACULO_LINK_TOKEN=TOKEN)
+
+        assert load().grace == 3600

@@ -1,14 +1,16 @@
 """Loading the settings, with every problem told at once and no value in any message."""
 
 import os
-from typing import Any, TypeVar
+from collections.abc import Collection
+from typing import Any
 
-from pydantic import ValidationError, create_model, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from pydantic import ValidationError
 
+from app.settings.conflicts import conflicts
 from app.settings.file import config_values
-from app.settings.model import Settings, VX11Variables
+from app.settings.model import Settings
 from app.settings.names import (
+    environment,
     masked,
     unread_variables,
     variable_in_force,
@@ -16,38 +18,12 @@ from app.settings.names import (
 )
 from app.settings.problems import SettingsError, problems_of, settings_of
 
-
-class LocalSettings(Settings):
-    """Settings of a command that lets nobody in, so that it needs no token."""
-
-    @field_validator("auth_mode")
-    @classmethod
-    def _callers_are_guarded(cls, mode: str) -> str:  # type: ignore[override]
-        return mode
-
-
-class _WithoutFile(Settings):
-    """What the environment alone says."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, VX11Variables(settings_cls)
-
-
 VARIABLES = variables_of(Settings.model_fields)
-Kind = TypeVar("Kind", bound=Settings)
 
 
 def load(**overrides: Any) -> Settings:
     """Read the settings; raise SettingsError with every problem at once."""
-    return _load(Settings, overrides)
+    return _load(overrides)
 
 
 def load_local(**overrides: Any) -> Settings:
@@ -55,7 +31,7 @@ def load_local(**overrides: Any) -> Settings:
 
     Raises SettingsError as `load` does. No gateway may be built of these.
     """
-    return _load(LocalSettings, overrides)
+    return _load(overrides, unlooked=("auth_mode",))
 
 
 def in_force(settings: Settings) -> dict[str, Any]:
@@ -73,44 +49,32 @@ def warnings_about(settings: Settings | None = None) -> list[str]:
     return unread_variables(VARIABLES, {u.api_key_env for u in upstreams})
 
 
-def _load(kind: type[Kind], overrides: dict[str, Any]) -> Kind:
-    if problem := _problem_of_the_file():
-        raise SettingsError([problem, *_problems_of_the_environment(overrides)])
+def _load(overrides: dict[str, Any], unlooked: Collection[str] = ()) -> Settings:
+    """Build them, as long as nothing is wrong but conflicts of what is `unlooked`."""
+    values = environment(VARIABLES) | overrides
     try:
-        return kind(**overrides)
-    except ValidationError as error:
-        raise SettingsError(_all_problems(kind, overrides, error)) from None
-
-
-def _all_problems(
-    kind: type[Settings], overrides: dict[str, Any], error: ValidationError
-) -> list[str]:
-    """Also those that show only when the settings which are wrong are left out."""
-    rest = create_model("Rest", __base__=kind)
-    problems = problems_of(error, VARIABLES)
-    while new := settings_of(error, VARIABLES) - rest.left_out:
-        rest.left_out |= new
-        try:
-            rest(**overrides)
-        except ValidationError as more:
-            problems += problems_of(more, VARIABLES)
-            error = more
-    return list(dict.fromkeys(problems))
-
-
-def _problem_of_the_file() -> str | None:
-    try:
-        config_values()
+        settings, problems = _checked(config_values() | values, unlooked)
     except SettingsError as error:
-        return error.problems[0]
-    return None
+        # What is wrong with the variables that are set, whatever the file may say.
+        others = _checked(values, unlooked)[1]
+        mine = [p for p in others if p.partition(":")[0] in os.environ]
+        raise SettingsError(error.problems + mine) from None
+    if problems:
+        raise SettingsError(problems)
+    return settings
 
 
-def _problems_of_the_environment(overrides: dict[str, Any]) -> list[str]:
-    """What is wrong with the variables that are set, whatever the file may say."""
+def _checked(
+    values: dict[str, Any], unlooked: Collection[str]
+) -> tuple[Settings, list[str]]:
+    """The settings without those that are wrong, and every problem."""
+    wrong, problems = frozenset(unlooked), []
     try:
-        _WithoutFile(**overrides)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        problems = _all_problems(_WithoutFile, overrides, error)
-        return [p for p in problems if p.partition(":")[0] in os.environ]
-    return []
+        wrong |= settings_of(error, VARIABLES)
+        problems = problems_of(error, VARIABLES)
+        rest = {name: v for name, v in values.items() if name not in wrong}
+        settings = Settings.model_validate(rest)
+    known = {name: value for name, value in settings if name not in wrong}
+    return settings, problems + conflicts(known)

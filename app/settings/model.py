@@ -1,29 +1,22 @@
-"""The model of all settings: names, types, defaults, and what holds between them."""
+"""The model of all settings: names, types, defaults, and what each may be."""
 
 import json
-from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import (
     AliasChoices,
+    BaseModel,
+    ConfigDict,
     Field,
     SecretStr,
-    ValidationInfo,
     field_validator,
-    model_validator,
-)
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
 )
 
 from app.gateway.access.tokens import DEFAULTS
 from app.gateway.guard.prober import PROBE_LIMIT
+from app.settings.conflicts import SPARE_THREADS
 from app.settings.entries import (
     Bind,
     Concurrency,
@@ -35,14 +28,12 @@ from app.settings.entries import (
     UpstreamSettings,
     Url,
 )
-from app.settings.file import config_values
-from app.settings.names import PREFIX
 from app.telemetry.host.cores import usable_cores
 
-SPARE_THREADS = 8  # what says "no" and answers health while all places are taken
 LONGEST_QUEUE = 24  # a place in a longer queue is not reached in time (docs/limits.md)
 MOST_WORKERS = 256
 LONGEST_OPEN = 20.0  # seconds; an open circuit only chooses, so it may be short
+LONGEST_GRACE = 3600.0  # seconds, as of every other time
 STREAM_DEADLINE = 600.0  # seconds; a reasoning model's longest answers end before
 MIN_AUDIT_KEY = 16  # guessing one signs a chain of lies, and needs no gateway for it
 MIN_TOKEN = 8  # shorter ones are guessed; `python -m app token new` makes 43
@@ -58,27 +49,10 @@ def _default_slots(known: dict[str, Any]) -> int:
     return max(1, left)
 
 
-class VX11Variables(EnvSettingsSource):
-    """The environment's `VX11_*`: the file's names there are somebody else's."""
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        known = super()._load_env_vars()
-        return {name: v for name, v in known.items() if name.startswith(PREFIX.lower())}
-
-
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings, frozen. Built by `load`; threads and processes may share it."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_ignore_empty=True,
-        enable_decoding=False,  # or the first that is not JSON hides all other errors
-        frozen=True,
-        extra="forbid",
-    )
-
-    # Settings to go without: `load` looks past those that are wrong by this.
-    left_out: ClassVar[frozenset[str]] = frozenset()
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     token: SecretStr | None = Field(
         default=None,
@@ -286,7 +260,7 @@ class Settings(BaseSettings):
         "front door included.",
     )
     grace: Seconds = Field(
-        default_factory=lambda known: known["chat_deadline"] + 2,
+        default_factory=lambda known: min(LONGEST_GRACE, known["chat_deadline"] + 2),
         description="Longest that a stopping worker lets its chats go on, in seconds; "
         "default: the chat deadline and 2. Less is allowed, for quick stops: what does "
         "not end in time is then answered 503 `shutting_down`, and on record so.",
@@ -309,7 +283,6 @@ class Settings(BaseSettings):
     )
     otlp_endpoint: Url | None = Field(
         default=None,
-        validation_alias=AliasChoices("VX11_OTLP_ENDPOINT", "otlp_endpoint"),
         description="OpenTelemetry collector (OTLP over HTTP) to which traces are "
         "sent; default: nowhere. Needs the packages opentelemetry-sdk and "
         "opentelemetry-exporter-otlp-proto-http.",
@@ -392,88 +365,6 @@ class Settings(BaseSettings):
             raise ValueError("must be sqlite:///PATH")
         return url
 
-    @model_validator(mode="before")
-    @classmethod
-    def _leave_out(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return {name: v for name, v in given.items() if name not in cls.left_out}
-
-    # What follows holds between settings. Each is a validator of the later one: a check
-    # of the whole model would not be made as long as any single setting is wrong.
-
-    @classmethod
-    def _are_known(cls, info: ValidationInfo, *names: str) -> bool:
-        has_none_left_out = cls.left_out.isdisjoint({info.field_name, *names})
-        return has_none_left_out and set(names) <= info.data.keys()
-
-    @field_validator("auth_mode")
-    @classmethod
-    def _callers_are_guarded(cls, mode: str, info: ValidationInfo) -> str:
-        is_missing = cls._are_known(info, "token") and info.data["token"] is None
-        if mode == "token" and is_missing:
-            raise ValueError(
-                "VX11_TENTACULO_LINK_TOKEN: no token is set; set it, or "
-                "VX11_OPERATOR_TOKEN, or VX11_AUTH_MODE=off"
-            )
-        return mode
-
-    @field_validator("breaker_open_max")
-    @classmethod
-    def _circuits_open_no_longer(cls, longest: float, info: ValidationInfo) -> float:
-        if not cls._are_known(info, "breaker_open"):
-            return longest
-        first = info.data["breaker_open"]
-        if longest < first:
-            raise ValueError(
-                f"{longest:g} must be at least VX11_BREAKER_OPEN ({first:g})"
-            )
-        return longest
-
-    @field_validator("stream_deadline")
-    @classmethod
-    def _streams_last_no_less(cls, longest: float, info: ValidationInfo) -> float:
-        if not cls._are_known(info, "chat_deadline"):
-            return longest
-        deadline = info.data["chat_deadline"]
-        if longest < deadline:
-            raise ValueError(
-                f"{longest:g} must be at least VX11_CHAT_DEADLINE ({deadline:g})"
-            )
-        return longest
-
-    @field_validator("slots")
-    @classmethod
-    def _somebody_can_say_no(cls, slots: int, info: ValidationInfo) -> int:
-        if not cls._are_known(info, "threads", "queue"):
-            return slots
-        threads, queue = info.data["threads"], info.data["queue"]
-        if threads < slots + queue + SPARE_THREADS:
-            raise ValueError(
-                f"VX11_THREADS: {threads} are too few; they must be at least "
-                f"VX11_SLOTS ({slots}) + VX11_QUEUE ({queue}) + "
-                f"{SPARE_THREADS}, or nobody is left to refuse what is too much"
-            )
-        return slots
-
-    @field_validator("stream_slots")
-    @classmethod
-    def _streams_leave_slots(cls, streams: int, info: ValidationInfo) -> int:
-        # What slots are by default follows from threads and queue.
-        if cls.left_out & {"threads", "queue"} or not cls._are_known(info, "slots"):
-            return streams
-        slots = info.data["slots"]
-        if streams >= max(2, slots):
-            raise ValueError(f"{streams} must be less than VX11_SLOTS ({slots})")
-        return streams
-
-    @field_validator("metrics_bind")
-    @classmethod
-    def _addresses_differ(cls, bind: str | None, info: ValidationInfo) -> str | None:
-        if bind is None or not cls._are_known(info, "bind"):
-            return bind
-        if bind.rpartition(":")[2] == info.data["bind"].rpartition(":")[2]:
-            raise ValueError("must have another port than VX11_BIND")
-        return bind
-
     @field_validator("upstreams")
     @classmethod
     def _names_differ(
@@ -483,37 +374,6 @@ class Settings(BaseSettings):
         if len(names) != len(set(names)):
             raise ValueError("VX11_CONFIG: two [[upstreams]] have the same name")
         return upstreams
-
-    @field_validator("routes")
-    @classmethod
-    def _routes_lead_somewhere(
-        cls, routes: tuple[RouteSettings, ...], info: ValidationInfo
-    ) -> tuple[RouteSettings, ...]:
-        if not cls._are_known(info, "upstreams"):
-            return routes
-        names = {u.name for u in info.data["upstreams"]} or {"switch", "madre"}
-        lost = [
-            f"VX11_ROUTES[{number}].upstreams[{place}]: there is no such upstream"
-            for number, route in enumerate(routes)
-            for place, name in enumerate(route.upstreams)
-            if name not in names
-        ]
-        if lost:
-            raise ValueError("\n".join(lost))
-        return routes
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments first, then the environment, then the file."""
-        file = InitSettingsSource(settings_cls, config_values())
-        return init_settings, VX11Variables(settings_cls), file
 
     def effective_upstreams(self) -> tuple[UpstreamSettings, ...]:
         """The upstreams to ask, in order: those listed, else switch and madre."""

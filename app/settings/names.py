@@ -34,6 +34,15 @@ def _variables(name: str, field: FieldInfo) -> tuple[str, ...]:
     return (f"{PREFIX}{name.upper()}",)
 
 
+def environment(variables: Variables) -> dict[str, str]:
+    """What the environment says, by setting; an empty variable counts as unset."""
+    given = {name.upper(): value for name, value in os.environ.items() if value}
+    said = {
+        s: [given[n] for n in names if n in given] for s, names in variables.items()
+    }
+    return {setting: values[0] for setting, values in said.items() if values}
+
+
 def variable_in_force(variables: tuple[str, ...]) -> str:
     """The one of a setting's variables that is set, else the one to set."""
     return next((name for name in variables if os.environ.get(name)), variables[0])

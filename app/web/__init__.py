@@ -13,12 +13,12 @@ from app.services import PerProcess, Services
 from app.web.chat import native as chat
 from app.web.chat import openai
 from app.web.chat.sse import register_streams
+from app.web.envelope import Envelope
 from app.web.openapi import routes as api_docs
 from app.web.operator import console, metrics, ops, sandbox_panel
 from app.web.operator import records as audit
-from app.web.request.context import EXTENSION, register_context
+from app.web.request.context import EXTENSION, refuse_long_targets
 from app.web.request.errors import register_errors
-from app.web.request.traces import register_traces
 
 
 class GatewayFlask(Flask):
@@ -35,9 +35,8 @@ def make_app(services: PerProcess[Services]) -> Flask:
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False  # a redirect would be HTML, and lose the body
     app.extensions[EXTENSION] = services
-    register_traces(app)
-    metrics.register_metrics(app)
-    register_context(app)
+    app.wsgi_app = Envelope(app.wsgi_app, services)  # type: ignore[method-assign]
+    app.before_request(refuse_long_targets)
     register_errors(app)
     register_streams(app)
     pages = (console.bp, audit.bp, sandbox_panel.bp, api_docs.bp)

@@ -7,21 +7,19 @@ reach it may look.
 
 import json
 import socket
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, Flask, Response
+from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 
+from app.services import Services
 from app.web.openapi.documented import Note, Refusal, documented
 from app.web.request.auth import token_required
-from app.web.request.context import EXTENSION, services
+from app.web.request.context import services
 from app.web.request.errors import error_response
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-    from app.services import PerProcess, Services
+    from _typeshed.wsgi import WSGIEnvironment
 
 bp = Blueprint("metrics", __name__)
 
@@ -41,36 +39,16 @@ def get_metrics() -> ResponseReturnValue:
     return Response(page(), content_type=TEXT)
 
 
-class MetricsAddress:
-    """WSGI middleware: what comes in by the address of the metrics gets no further."""
-
-    def __init__(
-        self, app: "WSGIApplication", services: "PerProcess[Services]"
-    ) -> None:
-        self._app = app
-        self._services = services
-
-    def __call__(
-        self, environ: "WSGIEnvironment", start_response: "StartResponse"
-    ) -> Iterable[bytes]:
-        services = self._services()
-        if services.metrics_bind is None or not came_by(environ, services.metrics_bind):
-            return self._app(environ, start_response)
-        asked = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-        if asked not in {("GET", PATH), ("HEAD", PATH)}:
-            answer = _refusal(404, "not_found", "not found")
-        elif services.metrics_page is None:
-            answer = _refusal(503, *UNAVAILABLE)
-        else:
-            answer = Response(services.metrics_page(), content_type=TEXT)
-        return answer(environ, start_response)
-
-
-def register_metrics(app: Flask) -> None:
-    """Keep all that comes in by the address of the metrics apart."""
-    app.wsgi_app = MetricsAddress(  # type: ignore[method-assign]
-        app.wsgi_app, app.extensions[EXTENSION]
-    )
+def answer_apart(environ: "WSGIEnvironment", services: Services) -> Response | None:
+    """The answer to what came in by the address of the metrics; None: it did not."""
+    if services.metrics_bind is None or not came_by(environ, services.metrics_bind):
+        return None
+    asked = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+    if asked not in {("GET", PATH), ("HEAD", PATH)}:
+        return _refusal(404, "not_found", "not found")
+    if services.metrics_page is None:
+        return _refusal(503, *UNAVAILABLE)
+    return Response(services.metrics_page(), content_type=TEXT)
 
 
 def came_by(environ: "WSGIEnvironment", bind: str) -> bool:

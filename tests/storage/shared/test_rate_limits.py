@@ -2,12 +2,12 @@
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic, time
+from time import monotonic
 
 import pytest
 
 from app.gateway.shared import InProcessState
-from app.storage.shared.rate_limits import SharedWindows, SlidingRateLimits
+from app.storage.shared.rate_limits import SlidingRateLimits
 from app.storage.shared.shared_memory import SharedMemory
 
 
@@ -117,18 +117,6 @@ def test_a_count_from_before_a_restart_of_the_machine_is_none(limits, clock):
     assert taken(limits, 20) == 5
 
 
-def test_a_step_of_the_wall_clock_changes_nothing(state, clock, monkeypatch):
-    limits = SlidingRateLimits(state, clock=clock)
-    taken(limits, 5)
-    for step in (3600, -3600, 86400 * 365):
-        monkeypatch.setattr("time.time", lambda step=step: time() + step)
-
-        standing = limits.take("token:ci", 5)
-
-        assert not standing.is_within
-        assert 0 <= standing.reset <= 60
-
-
 def test_threads_together_get_the_quota(limits):
     with ThreadPoolExecutor(16) as pool:
         passed = pool.map(lambda _: taken(limits, 50, quota=100), range(16))
@@ -186,11 +174,3 @@ def test_and_comes_back_to_it_by_itself(clock):
 
     assert taken(limits, 20) == 5
     assert state.calls == 21
-
-
-def test_it_refuses_to_be_used_for_fixed_windows(state):
-    windows = SharedWindows(state)
-
-    for call in (lambda: windows.incr("k", 60), lambda: windows.get("k")):
-        with pytest.raises(NotImplementedError):
-            call()

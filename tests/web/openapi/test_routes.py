@@ -6,7 +6,7 @@ from html import unescape
 
 import pytest
 
-from app.web.openapi.page import curl, kind_of
+from docs.api_page import curl, kind_of
 from tests.web.operator.test_console import policy
 
 PAGE = "/operator/api-docs"

@@ -40,7 +40,7 @@ def test_a_malformed_one_is_replaced_and_never_reflected(ask):
 
 
 def test_nothing_of_it_is_left_when_the_answer_is_out(client):
-    client.get("/health", headers={"traceparent": SHOWN})
+    client.get("/health", headers={"traceparent": SHOWN}).close()
 
     assert tracing.current.get() is None
     assert TRACE not in client.get("/health").headers["traceparent"]

@@ -1,13 +1,20 @@
-"""The document of the API as a page shows it: sections, tables, words for types."""
+"""The API page: what the document of the API says, as HTML for people."""
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from shlex import quote
 from typing import Any, NamedTuple
 
+from flask import Flask
+
+from app.version import VERSION
+from app.web.openapi.document import make_document
+
 Json = Mapping[str, Any]
 
+TEMPLATE = Path(__file__).with_suffix(".html")
 JSON, EVENTS = "application/json", "text/event-stream"
 BY_FORMAT = {"date-time": "date and time"}
 PLAIN = {"null": "null", "object": "object", "boolean": "true or false"}
@@ -249,3 +256,12 @@ def curl(path: str, method: str, told: Json) -> str:
         parts.append(f'-H "Content-Type: {JSON}"')
         parts.append(f"-d {quote(json.dumps(example))}")
     return " \\\n  ".join(parts)
+
+
+def make_page(app: Flask) -> str:
+    """The page of an app, in the frame of the console's pages."""
+    api = Page(make_document(app))
+    template = app.jinja_env.from_string(TEMPLATE.read_text())
+    return template.render(
+        api=api, sections=list(api.sections()), page="api", version=VERSION
+    )

@@ -1,0 +1,82 @@
+"""The envelope of a request: its correlation id, its trace, its answer's headers."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.wsgi import ClosingIterator
+
+from app.gateway import correlation, tracing
+from app.services import PerProcess, Services
+from app.web.operator.metrics import answer_apart
+from app.web.request.caller_error import is_openai_path
+from app.web.request.context import is_usable_id
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+Header = tuple[str, str]
+
+ON_ALL = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+
+
+class Envelope:
+    """WSGI middleware: correlation id and trace are current until the last byte.
+
+    What comes in by the address of the metrics is answered here and gets no further.
+    The headers of every answer are added here, where they cost next to nothing.
+    """
+
+    def __init__(self, app: "WSGIApplication", services: PerProcess[Services]) -> None:
+        self._app = app
+        self._services = services
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        services = self._services()
+        token = correlation.current.set(_correlation_id(environ, services))
+        more: list[Header] = []
+
+        def reset() -> None:  # gthread's threads keep their context
+            tracing.current.set(None)
+            correlation.current.reset(token)
+
+        def start(status: str, headers: list[Header], *rest: Any) -> Any:
+            here = correlation.current.get()
+            headers += [*more, ("X-Correlation-ID", here), *ON_ALL]
+            if is_openai_path(environ.get("PATH_INFO", "")):
+                headers.append(("X-Request-Id", here))  # where its clients look for it
+            return start_response(status, headers, *rest)
+
+        try:
+            apart = answer_apart(environ, services)
+            if apart is None:
+                trace = _trace(environ, services)
+                tracing.current.set(trace)
+                more.append(("traceparent", trace.header()))
+            body = (apart or self._app)(environ, start)
+        except BaseException:
+            reset()
+            raise
+        return ClosingIterator(body, reset)
+
+
+def _correlation_id(environ: "WSGIEnvironment", services: Services) -> str:
+    """The caller's id; one that is missing or unusable is replaced, never reflected.
+
+    A repeated header is one if all its values are equal.
+    """
+    shown = {p.strip() for p in environ.get("HTTP_X_CORRELATION_ID", "").split(",")}
+    first = shown.pop()
+    is_usable = first and not shown and is_usable_id(first, services)
+    return first if is_usable else correlation.new_id()
+
+
+def _trace(environ: "WSGIEnvironment", services: Services) -> tracing.Trace:
+    """The caller's trace, gone on with, or a new one."""
+    state = environ.get("HTTP_TRACESTATE", "")
+    return tracing.continued(
+        environ.get("HTTP_TRACEPARENT", ""),
+        "" if services.holds_secret(state) else state,
+        sample=services.traces,
+    )
