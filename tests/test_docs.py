@@ -64,3 +64,13 @@ def test_variables_that_are_named_exist(page):
     named = set(re.findall(r"VX11_[A-Z][A-Z_]*[A-Z]\b(?!_)", page.read_text()))
 
     assert named - known == set()
+
+
+def test_each_limit_that_is_explained_is_in_the_code():
+    page = (DOCS / "limits.md").read_text()
+    cells = re.findall(r"^\| (`[A-Z].*?) \|", page, re.MULTILINE)
+    told = set(re.findall(r"`([A-Z_]+)`", " ".join(cells)))
+    code = "\n".join(path.read_text() for path in (HOUSE / "app").rglob("*.py"))
+
+    assert told
+    assert {name for name in told if not re.search(rf"\b{name}\b.* = ", code)} == set()

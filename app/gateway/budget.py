@@ -1,4 +1,4 @@
-"""Budget: the time a request may take and whether anybody still wants it."""
+"""Budget: the time a request may take, and the reasons to stop it early."""
 
 from collections.abc import Callable
 from time import monotonic, sleep
@@ -13,10 +13,10 @@ SLICE = 0.25
 
 
 class Tries:
-    """When upstreams were asked for one request. It belongs to the request's thread.
+    """The start times of one request's attempts. It belongs to the request's thread.
 
-    `at` are the times, oldest first, of what an upstream got to see. `has_next`
-    tells whether another upstream could still be asked after this one.
+    `at`: start times, oldest first, of the attempts that reached an upstream.
+    `has_next`: whether another upstream could still be asked after this one.
     """
 
     __slots__ = ("at", "has_next")
@@ -27,7 +27,7 @@ class Tries:
 
 
 class Budget:
-    """A deadline and a cancellation in one thing that every wait can ask.
+    """A deadline and the checks for cancellation, which every wait asks.
 
     Threads may share it: it never changes after it is made, except for `tries`,
     which it has in common with every budget inside it. `checks` are called by

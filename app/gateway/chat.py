@@ -1,4 +1,4 @@
-"""The values of a chat: what is asked, what comes back, how it went.
+"""The values of a chat: request, message, delta, reply, attempt.
 
 All are frozen, so threads may share them.
 """
@@ -63,7 +63,7 @@ MULTIPLE = "multiple"  # more than one choice: `n` above 1
 
 
 class Priority(IntEnum):
-    """Who is served first when not all can be; a smaller number is better."""
+    """The priority of a caller under load; a smaller number is better."""
 
     HIGH = 0
     NORMAL = 1
@@ -97,7 +97,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """What a caller asks, already validated by the door it came through.
+    """A caller's request, validated by the door it came through.
 
     `caller` is the name of the token that was shown, never the token. `metadata`
     is everything the caller sent; adapters forward only what is allow-listed.
@@ -177,7 +177,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class ChatReply:
-    """A reply, whole or as far as it got.
+    """A reply, whole or what came of it.
 
     `upstream` is the name of the one who answered. `degraded_by` is None when the
     first choice answered, else the reason why it did not. `audit_id` names the

@@ -1,4 +1,4 @@
-"""Correlation ids: the one name under which a request is found everywhere.
+"""Correlation ids: the id of a request in answers, logs, records and upstreams.
 
 The current one rides in a context variable, so that each log line can carry it
 without being handed it.

@@ -1,4 +1,4 @@
-"""Error types: what went wrong, in a closed list of words by whose fault it was.
+"""Error categories: the closed list of words that metrics and traces have for errors.
 
 What metrics, alerts and traces call a failure. `caller_*` is the caller's doing,
 `policy_*` a rule of ours that held, `upstream_*` an upstream's failure, `gateway_*`

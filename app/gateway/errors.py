@@ -1,4 +1,4 @@
-"""What can go wrong, and what follows from it.
+"""Errors: every failure that the gateway knows, and what follows from each.
 
     GatewayError
     ├── UpstreamError          one upstream did not answer; `fault` says how
@@ -76,11 +76,11 @@ class ConnectFailed(UpstreamError):
 
 
 class Refused(UpstreamError):
-    """The upstream answered that it will not do it, for a reason of its own."""
+    """The upstream refused the request for a reason of its own, such as load."""
 
 
 class Unfit(Refused):
-    """The upstream cannot do this very request, and is none the worse for it."""
+    """The upstream cannot do this request; that is not held against it."""
 
     code = "unsupported"
 
@@ -104,7 +104,7 @@ class UnknownModel(Unfit):
 
 
 class BadReply(UpstreamError):
-    """Something came back that is not an answer."""
+    """The upstream sent something that is not an answer."""
 
 
 class NoAnswer(UpstreamError):
@@ -148,7 +148,7 @@ class CallerGone(GatewayError):
 
 
 class Overloaded(GatewayError):
-    """Our own admission refused, at once, so that others can be served."""
+    """Admission refused the chat at once, so that others can be served."""
 
     code = "overloaded"
 
@@ -160,7 +160,7 @@ class ShuttingDown(GatewayError):
 
 
 class StreamLimit(GatewayError):
-    """The stream lasted as long as one may; whoever spoke is not to blame."""
+    """The stream reached its time limit; that is not held against the upstream."""
 
     code = "stream_limit"
 
@@ -173,7 +173,7 @@ class AuditUnavailable(GatewayError):
 
 
 class SearchTookTooLong(AuditUnavailable):
-    """There are more records to look through than a search may; nothing is broken."""
+    """The search took longer than a search may; nothing is broken."""
 
     code = "search_took_too_long"
 

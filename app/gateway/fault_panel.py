@@ -1,4 +1,4 @@
-"""The fault panel: breaking stand-in upstreams on purpose, to watch what follows.
+"""Fault panel: the port that breaks stand-in upstreams on purpose.
 
 There is none where real upstreams are configured.
 """
@@ -22,11 +22,11 @@ class Wish:
 
 
 class WishRefused(Exception):
-    """The stand-in does not know the fault, or a knob does not fit. Its own words."""
+    """The stand-in refused: no such fault, or a bad parameter. Its own words."""
 
 
 class FaultPanel(Protocol):
-    """Switches faults of stand-in upstreams on and off. Threads may share it.
+    """The port that switches faults of stand-ins on and off. Threads may share it.
 
     Faults are told as the stand-ins tell them: `fault` (None for none), `times` and
     `params`. All methods raise an UpstreamError if a stand-in can't be reached.

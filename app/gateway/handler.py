@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Outcome(Enum):
-    """How a reply ended. There is no fourth way."""
+    """The three ways in which a reply ends."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -171,7 +171,7 @@ Observer = Callable[[ReplyStream], None]
 
 
 class ChatHandler(Protocol):
-    """Anything that can answer a chat: an upstream, the router, a policy."""
+    """The port of all that answers a chat: an upstream, the router, a policy."""
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Return once the reply has begun (its first delta is in hand).

@@ -1,4 +1,4 @@
-"""JSON that is JSON: Python's own writes NaN and Infinity, which no standard knows.
+"""Strict JSON: writes no NaN and no Infinity, which Python's own encoder does.
 
 And that is no more than it looks: of few bytes many values can be made.
 """

@@ -1,4 +1,4 @@
-"""Traces: where a request belongs among the requests of a whole system (W3C).
+"""Tracing: a request's ids in a W3C trace, across several systems.
 
 https://www.w3.org/TR/trace-context/. The current trace rides in a context variable,
 as the correlation id does: each log line and each call to an upstream can name it

@@ -1,4 +1,4 @@
-"""Turn: why an upstream is asked just now, and what a router can ask."""
+"""Turn: an upstream's position among those of a request, and the ports of a router."""
 
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Board: what gunicorn's master and its workers tell each other, in shared memory."""
+"""Scoreboard: how busy each worker is, and a stop's mark, in shared memory."""
 
 import mmap
 
@@ -8,10 +8,10 @@ MOST = 0xFFFF
 
 
 class Scoreboard:
-    """Who is how busy, and whether all of us stop. Made by the master, before forks.
+    """The cells of all workers. The master makes it before it forks.
 
-    A place belongs to one worker; its cell holds what it has under way, and one more,
-    so that 0 means nobody. Each cell has one writer at a time, so no lock is needed.
+    Each worker owns one cell, which holds its number of running requests plus one;
+    0 means the cell is free. Each cell has one writer at a time, so no lock is needed.
     """
 
     def __init__(self, places: int) -> None:

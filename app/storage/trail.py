@@ -1,4 +1,4 @@
-"""Opening a trail by its URL: the front door of this room."""
+"""Trail: opens the audit trail that a URL names."""
 
 import logging
 from contextlib import suppress

@@ -1,1 +1,1 @@
-"""Access: who may ask, and how often."""
+"""Access: tokens, which say who may ask, and rate limits, which say how often."""

@@ -1,4 +1,4 @@
-"""Rate limits: how often somebody may come, and the port that counts it.
+"""Rate limits: how often a caller may ask, and the port that counts requests.
 
 A limit is a number of requests in a sliding minute. What is over it is refused at
 once, before a body is read; nobody waits here.
@@ -20,7 +20,7 @@ FROM_ALL = 100
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where somebody stands in a limit, after he was counted or refused.
+    """The state of one key's limit, after a request was counted or refused.
 
     `remaining` requests are left; `reset` is the number of seconds until there is
     room for one more than now.
@@ -33,7 +33,7 @@ class Standing:
 
 
 class RateLimits(Protocol):
-    """Counts by key, for all workers that share it. Threads may share it.
+    """The port that counts requests by key, for all workers. Threads may share it.
 
     Never raises and adds 50 ms at most: without the others it counts on its own.
     """
@@ -48,7 +48,7 @@ class RateLimits(Protocol):
 
 
 class Unlimited:
-    """Counts nothing and refuses nobody."""
+    """Rate limits that are switched off: nothing is counted or refused."""
 
     def take(self, key: str, quota: int) -> Standing:  # noqa: ARG002  # see RateLimits
         """See RateLimits."""
@@ -115,8 +115,8 @@ class FailedAuth:
 
     def _standing(self, source: str, reason: str) -> Standing:
         everybody = f"auth:{reason}"
-        # Looked at first, so that a flood from many sources leaves no entry of each;
-        # taken last, so that one source alone cannot use up what is everybody's.
+        # The limit for all is checked first, so that a flood from many addresses makes
+        # no entry for each. It is charged last, so that one address cannot use it up.
         in_all = self._limits.look(everybody, self._from_all)
         if not in_all.is_within:
             return in_all

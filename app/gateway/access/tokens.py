@@ -1,4 +1,4 @@
-"""Tokens: who may come in. Only digests are kept, and all are always compared."""
+"""Tokens: which callers are let in. Only digests are kept; all are always compared."""
 
 import hashlib
 import hmac
@@ -35,7 +35,7 @@ DEFAULTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who showed a valid token. `name` goes on record, never the token.
+    """A caller with a valid token. `name` goes on record, never the token.
 
     `rate` is in requests a minute, None for as many as he likes.
     """
@@ -54,7 +54,7 @@ RESERVED_NAMES = frozenset({ANYBODY.name, LINK.name, "anonymous"})
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token's record: whose it is, the SHA-256 of its bytes, and when it is valid.
+    """A token's record: its caller, the SHA-256 of its bytes, and when it is valid.
 
     `not_before` (included) and `expires` (excluded) are Unix times in seconds: a
     date that an operator wrote is the wall clock's, so they follow its steps.
@@ -99,7 +99,7 @@ class NoSuchToken(Exception):
 
 
 class TokenStore(Protocol):
-    """Where the tokens that can be replaced are kept. One command at a time.
+    """The port through which commands read and change the tokens, one at a time.
 
     Each method raises TokensUnusable when what is there, or would be there, is wrong.
     """

@@ -1,4 +1,4 @@
-"""Admission: a chat is read, and then worked on, only while it holds a slot.
+"""Admission: a chat needs a slot before its body is read, and keeps it to its end.
 
 What a gateway takes on beyond what it can finish is finished for nobody, so the
 rest is refused at once, before anything of it is parsed: a megabyte may hold half a
@@ -25,7 +25,7 @@ from app.gateway.handler import ChatHandler, ReplyStream
 
 
 class RecordedChat(ChatHandler, Protocol):
-    """A handler that is told as well of what never came to it."""
+    """A handler that also records chats which admission refused."""
 
     def refuse(self, request: ChatRequest, code: str, status: int) -> None:
         """A door turned a known caller's request away."""
@@ -37,7 +37,7 @@ class RecordedChat(ChatHandler, Protocol):
 
 
 class Admission:
-    """The way to a handler: whoever would ask it holds a slot.
+    """A handler in front of another: each chat holds a slot while it is worked on.
 
     A slot covers the reading of the request and all attempts, and is given back at the
     reply's ending. Waiting for one ends with the longest wait, which counts from when

@@ -1,4 +1,4 @@
-"""Gate: slots, and the bounded queue before them, by class and age."""
+"""AdmissionQueue: slots for chats, and a bounded queue, by priority and age."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from app.gateway.budget import Clock
 from app.gateway.chat import Priority
 from app.gateway.errors import Overloaded
 
-# Of all places, in slots and in the queue, so many are for the classes below high, at
-# most: who comes with class high rarely has to evict somebody who has waited already.
+# At most this share of slots and of queue entries goes to normal and low priority, so
+# that a high-priority chat rarely has to evict one that is waiting.
 LOWER_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one process takes on.
+    """The number of chats that one process takes on.
 
     `slots` chats are worked on at once, at most `streams` of them as streams, and
     `queue` more wait for at most `wait` seconds.
@@ -30,7 +30,7 @@ class Limits:
 
 
 class State(Enum):
-    """Where a ticket stands. Its owner gives it back, however it ends."""
+    """The state of a ticket. Its owner gives it back in each of them."""
 
     WAITING = "waiting"
     SERVED = "served"
@@ -39,7 +39,7 @@ class State(Enum):
 
 
 class RefusalReason(Enum):
-    """Why somebody gets no place."""
+    """The reason why a chat gets no slot."""
 
     QUEUE_FULL = "queue_full"
     STREAMS_FULL = "streams_full"
@@ -50,7 +50,7 @@ class RefusalReason(Enum):
 
 
 class Ticket:
-    """One chat's place; `arrived` is on the monotonic clock."""
+    """One chat's slot or place in the queue; `arrived` is on the monotonic clock."""
 
     __slots__ = ("arrived", "called", "is_stream", "priority", "state")
 
@@ -64,7 +64,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is taken at the moment."""
+    """How many slots and queue entries of one process are taken."""
 
     busy: int
     waiting: int
@@ -73,7 +73,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class HostLoad:
-    """What is taken at the moment in all of so many workers; they share a `slots`."""
+    """The load of all `workers` of a host; each of them has `slots`."""
 
     workers: int
     slots: int
@@ -81,12 +81,12 @@ class HostLoad:
 
 
 class AdmissionQueue:
-    """Slots and the queue before them; it waits for nobody. Threads may share it.
+    """Slots and a queue for them; no method waits. Threads may share it.
 
-    The best waiter goes first: the class that he has grown into, one class up for
-    each half of the longest wait, then his age. What is a stream is known only once it
-    was read, in its slot. Streams have places of their own number and never queue for
-    one, so that streams without end cannot hold the slots of chats that are over soon.
+    The ticket with the highest effective priority is served first, the oldest first
+    among equals; priority rises by one class for each half of the longest wait. Whether
+    a chat is a stream is known only when its body was read, in its slot. Streams have a
+    limit of their own and never queue for it, so that they cannot hold all slots.
     """
 
     def __init__(self, limits: Limits, clock: Clock = monotonic) -> None:

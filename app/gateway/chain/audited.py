@@ -27,7 +27,7 @@ REDACTION_GRACE = 0.1  # and redaction, before that
 
 
 class Audited:
-    """A handler around the whole gateway that leaves a record of each request.
+    """A handler around the whole gateway that commits a record of each request.
 
     With `required` False (break-glass) answers do not wait for their record, which
     is written if and when that is possible. Threads may share it.

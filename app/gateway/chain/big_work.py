@@ -1,4 +1,4 @@
-"""BigWork: what is big is done one after the other, and in time or not at all.
+"""BigWork: a lock for work on large texts, which is done one after the other.
 
 A megabyte costs the interpreter a quarter of a second. A dozen at once would be late
 all together, with everybody beside them, and would all be in memory.
@@ -15,11 +15,11 @@ BIG = 65536  # bytes; what is smaller takes less time than all else of a chat
 
 
 class TooLate(Exception):
-    """It cannot be done by the time by which it must be."""
+    """The work cannot be finished in its time."""
 
 
 class BigWork:
-    """Lets one thread at a time do what is big. Threads may share it."""
+    """A lock that lets one thread at a time do big work. Threads may share it."""
 
     def __init__(self, clock: Clock = monotonic) -> None:
         self._clock = clock

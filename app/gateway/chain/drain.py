@@ -1,4 +1,4 @@
-"""Drain: what a process that is to end does with the work it still has."""
+"""Drain: the time that a stopping process gives to the chats it still has."""
 
 from collections.abc import Callable
 from math import inf
@@ -13,7 +13,7 @@ LAST_WORD = 1.0
 
 
 class Drain:
-    """Whether this process is about to end, and how long its work may still take.
+    """A process's stop: whether it has begun, and how long chats may still take.
 
     Threads may share it. `begin` is called by a signal handler, so nothing here
     takes a lock.

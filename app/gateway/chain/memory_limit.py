@@ -1,4 +1,4 @@
-"""Memory: a process that is about to be killed for it takes on nothing more."""
+"""Memory limit: a process that is short of memory takes on no more chats."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -9,7 +9,7 @@ LOOK_EVERY = 0.5  # seconds; asking the kernel for each chat would cost 10 us
 
 
 class Watermark:
-    """Whether the process holds more memory than it should. Threads may share it.
+    """The mark above which a process has too much memory. Threads may share it.
 
     `used` returns its resident bytes. What the kernel kills takes every chat with
     it; a refusal costs one (docs/faults.md, row 67).

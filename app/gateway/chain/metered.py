@@ -1,4 +1,4 @@
-"""Metered: every chat is told of once, when it is over, to whoever measures.
+"""Metered: a handler that reports each chat to an observer once, when it is over.
 
 The outermost handler behind admission, around the audit, so that what is counted is
 what the caller got: a reply whose record could not be committed is not an answer
@@ -26,7 +26,7 @@ REFUSED = "refused"  # never worked on; the other outcomes are those of `Outcome
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A chat that is over, and all that can be measured of it; seconds throughout.
+    """All that is measured of a chat that is over; times are in seconds.
 
     `outcome` is what the caller got. `error_type` is "" for an answer, `refusal` why
     admission refused. `duration` counts from when the front door took the request,
@@ -50,7 +50,7 @@ class Ending:
 
 
 class Observer(Protocol):
-    """Measures chats. Threads call it at the same time; it must be quick."""
+    """The port that measures chats. Threads call it at once; it must be quick."""
 
     def ended(self, ending: Ending) -> None:
         """A chat that was taken on is over."""
@@ -62,7 +62,7 @@ class Observer(Protocol):
 
 
 class Metered:
-    """A handler around the whole gateway. Threads may share it.
+    """A handler that reports each chat to its observer. Threads may share it.
 
     An observer that breaks is logged and harms no answer (docs/faults.md, row 71).
     """

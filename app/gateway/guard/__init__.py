@@ -1,4 +1,4 @@
-"""Guard: when an upstream is asked, and what is learned from each call.
+"""Guard: whether an upstream is asked, and what each call says of it.
 
 Circuit breaker, health, hang detection and the limit on calls at once.
 """

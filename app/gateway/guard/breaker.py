@@ -1,4 +1,4 @@
-"""CircuitBreaker: leave a failing upstream alone; later let one caller probe it.
+"""CircuitBreaker: keeps calls from a failing upstream, and lets single probes test it.
 
 What follows from what is in `breaker_state` and `circuit`, which are pure. This module
 keeps the state where all workers of the host see it, and tells of its transitions.
@@ -28,7 +28,7 @@ NAMES = {phase: phase.name.lower().replace("_", "-") for phase in Phase}
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """An upstream's circuit went from one phase to another.
+    """A change of an upstream's circuit from one phase to another.
 
     `until` is when it may be probed, for an open one, on the shared clock. `caller` is
     the one caller whose circuit it is; None where it is everybody's.
@@ -43,7 +43,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why no call may be made now: `resting` or `circuit_open`; `wait` is in seconds.
+    """The reason against a call: `resting` or `circuit_open`; `wait` is in seconds.
 
     `is_for_one` tells that it is the suspect's circuit alone which is not closed.
     """
@@ -91,8 +91,8 @@ class CircuitBreaker:
     def refusal(self, caller: str | None = None) -> Refusal | None:
         """Why that caller may make no call now, or None if it may; takes nothing.
 
-        Without a caller it is told what keeps anybody away. What it says of a probe
-        under way is how long most of them take.
+        Without a caller, it is the reason that holds for all. While a probe is running,
+        the wait is an estimate: probes usually take this long.
         """
         state = self._state()
         tag = state.tag if caller is None else tag_of(caller)

@@ -1,4 +1,4 @@
-"""Transitions: what circuit breakers did is on record, among the chats that saw it.
+"""Breaker records: transitions of circuit breakers, kept among the records of chats.
 
 Each is a record of its own, found by the correlation id of the chat that caused it,
 so that the trail alone explains why an upstream was passed over.
@@ -18,7 +18,7 @@ OUTCOME = "event"  # nobody asked for an answer
 
 
 class RecordedTransitions:
-    """Puts transitions on record; nobody waits for it. Threads may share it."""
+    """A listener that records transitions without a wait. Threads may share it."""
 
     def __init__(self, trail: Trail, wall_clock: Callable[[], float] = time) -> None:
         self._trail = trail

@@ -1,4 +1,4 @@
-"""BreakerState: whom an upstream's circuit breaker keeps away, and on whose evidence.
+"""BreakerState: an upstream's circuit for all callers, and one for a single suspect.
 
 An upstream has two circuits. One is for everybody; the other one is for the suspect:
 the caller whose calls failed last. What a caller asks may be the very reason why it
@@ -78,7 +78,7 @@ UNKNOWN = BreakerState()
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """One call may be made.
+    """The permission for one call.
 
     Report its end once: by `succeeded`, `failed` or `dropped` of the breaker. A permit
     of which nothing is heard does no harm. `caller` is who makes the call. With

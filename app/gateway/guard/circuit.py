@@ -28,7 +28,7 @@ SIZE = _STATE.size
 
 
 class Phase(IntEnum):
-    """Whether calls are let through: all, none, or one."""
+    """The phase of a circuit: it lets all calls through, none, or one."""
 
     CLOSED = 0
     OPEN = 1
@@ -37,7 +37,7 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """When the circuit opens and for how long. Times are in seconds.
+    """The rules by which a circuit opens, and for how long. Times are in seconds.
 
     It opens on `failures` in a row, or when at least `ratio` of at least `minimum`
     calls in `window` failed. A call that takes longer than `slow_call` (None: never)
@@ -58,7 +58,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Circuit:
-    """The state. Times are those of the clock that its sharers have in common.
+    """The state of a circuit. Times are on the clock of the shared state.
 
     `until` is when an open circuit may be probed, or when a probe's lease ends;
     `since` is when the phase was entered; `trips` counts those without a lasting

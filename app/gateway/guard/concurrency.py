@@ -20,7 +20,7 @@ Leases = tuple[int, ...]
 
 
 class ConcurrencyLimit:
-    """Counts the calls to one upstream and refuses those above the limit.
+    """A limit on the calls to one upstream at once, for all workers of a host.
 
     Each call holds a lease that ends by itself, so what a killed or frozen worker
     held comes back without anybody looking for it. `limit` is at most MOST; None is
@@ -164,7 +164,7 @@ class ConcurrencyLimit:
 
 @dataclass(frozen=True, slots=True)
 class ConcurrencyLimits:
-    """The caps of an upstream: on all of its calls, and on the extra ones.
+    """The two limits of an upstream: on all of its calls, and on the extra ones.
 
     Extra calls are made for want of another upstream, although a circuit or a verdict
     speaks against them.

@@ -1,4 +1,4 @@
-"""Guarded: an upstream that is passed over while another one is the better choice."""
+"""Guarded: a handler around an upstream that passes it over while it is unwell."""
 
 import logging
 from collections.abc import Callable
@@ -44,7 +44,7 @@ EXTRA_CALLS, EXTRA_WAITERS, EXTRA_WAIT = 2, 8, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why an upstream is passed over now, in the word that NeverSent has for it.
+    """The reason why an upstream is passed over, in NeverSent's word for it.
 
     `wait` is in seconds, None where nobody can know for how long. `is_for_one` tells
     that it is so for one caller alone, whose calls failed.
@@ -56,7 +56,7 @@ class Obstacle:
 
 
 class Guarded:
-    """An upstream with its verdict, its circuit breaker, its cap and our patience.
+    """An upstream behind its health, circuit breaker, concurrency limit and hang check.
 
     One that is out, open, resting or full is passed over in no time, where there is a
     choice. What becomes of each call is evidence (see `blame`): for the circuit, and

@@ -1,4 +1,4 @@
-"""HangDetector: giving up early on an upstream that hangs, and on no other.
+"""HangDetector: ends a call early if its upstream is silent and fails its probe.
 
 A model may think for as long as it is allowed to; one whose /health does not answer
 either is not thinking.
@@ -18,7 +18,7 @@ Inquire = Callable[[], "Future[bool]"]
 
 @dataclass(frozen=True, slots=True)
 class HangCheck:
-    """How an upstream that hangs is told from one that thinks.
+    """The settings that tell an upstream that hangs from one that is slow.
 
     `inquire` asks the upstream of that name for its health, in the background;
     `patience` is the silence after which it is asked, in seconds.

@@ -1,4 +1,4 @@
-"""Health: what is known of each upstream, by all workers of the host together.
+"""Health: the verdict on each upstream, shared by all workers of the host.
 
 Readers take the verdict that lies there; they never probe and never wait.
 """
@@ -26,7 +26,7 @@ Listener = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class HealthStatus:
-    """What was last learned of an upstream.
+    """The latest verdict on an upstream, and when it was reached.
 
     `since` is when it turned out so, `noted` when it was last confirmed, both on the
     shared clock.

@@ -1,1 +1,1 @@
-"""Records: what is kept of a chat, and the ports through which it is kept and read."""
+"""Records: what is stored of a chat, and the ports that store and read it."""

@@ -13,7 +13,7 @@ GAP = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One chat as a point in a picture.
+    """One chat as a point in the console's charts.
 
     `opened_at` is Unix time and `duration` in seconds; `status` is HTTP's. While
     the chat is under way all but `opened_at` is None.
@@ -30,7 +30,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of time in which somebody else than the first choice answered.
+    """A period in which another upstream than the first choice answered.
 
     From the first degraded answer's beginning to the last one's end, in Unix time.
     `causes` counts the answers by reason, in the order in which the reasons appeared:
@@ -44,7 +44,7 @@ class Window:
 
 
 class Activity(Protocol):
-    """Looks back. Threads may share it; it never disturbs who writes the records."""
+    """The port that reads the recent past. Threads may share it."""
 
     def recent(self, since: float, limit: int) -> tuple[Moment, ...]:
         """Return the newest chats begun since then, at most `limit`, newest first.

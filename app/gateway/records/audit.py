@@ -30,7 +30,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """How a chat ended.
+    """The end of a chat, as its record has it.
 
     `outcome` is completed, failed, cancelled, interrupted or refused, or event for
     what was no chat (see `transitions`); `code` is the error code that the caller
@@ -60,7 +60,7 @@ def undelivered(closing: Closing) -> Closing:
 
 
 class Trail(Protocol):
-    """Where records go. Threads may share it."""
+    """The port that stores records. Threads may share it."""
 
     def check(self) -> None:
         """Return if records can be written, as far as is known; never wait.
@@ -161,7 +161,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to search for; None means any.
+    """The terms of a search; None means any.
 
     `text` is looked for in request and reply; `since` (included) and `until`
     (excluded) are Unix times of the beginning; `outcome` may also be `open`.
@@ -179,7 +179,7 @@ class Query:
 
 
 class Records(Protocol):
-    """Finds records. Threads may share it; it never disturbs who writes them."""
+    """The port that finds records. Threads may share it; it never blocks writers."""
 
     def get(self, any_id: str) -> Record | None:
         """Return the record of that id, else the newest of that correlation id.

@@ -1,4 +1,4 @@
-"""Content: what is stored of what was asked and answered.
+"""Content: which part of questions and answers is stored.
 
 It is redacted, or only its digest, or nothing, as the operator chooses.
 """
@@ -18,7 +18,7 @@ from app.gateway.records.redaction import Redactor
 
 log = logging.getLogger(__name__)
 
-ENOUGH = 2.0  # seconds, for what nobody waits for
+ENOUGH = 2.0  # seconds, where no caller waits for it
 WRITING = 0.5  # seconds between redaction and the last byte of the largest answers
 BEGINNING = 16384  # characters that are stored of what is too long for the time left
 
@@ -27,7 +27,7 @@ _encode_ascii = strict_json.encoder(default=str)
 
 
 class Content(Enum):
-    """How much of what was said is stored."""
+    """The setting for how much of questions and answers is stored."""
 
     FULL = "full"
     DIGEST = "digest"
@@ -35,7 +35,7 @@ class Content(Enum):
 
 
 class Stored(NamedTuple):
-    """What may be stored, as JSON text; cut where there was no time for all of it."""
+    """JSON text that may be stored; cut if there was no time to redact all of it."""
 
     text: str
     is_cut: bool = False

@@ -1,4 +1,4 @@
-"""ChoiceMerger: what the deltas of a streamed reply come to, put together as they come.
+"""ChoiceMerger: merges the deltas of a streamed reply into whole choices.
 
 An upstream chooses how many pieces there are and what numbers they bear, so each
 takes the same time, however many came before: members are found by their number, and
@@ -25,7 +25,7 @@ class _Members(list[Any]):
 
 
 class ChoiceMerger:
-    """Takes pieces of choices, and gives one choice for each index. One thread's."""
+    """Merges pieces of choices into one choice for each index. One thread's."""
 
     def __init__(self) -> None:
         self._choices = _Members()

@@ -1,4 +1,4 @@
-"""Redaction: what must not be stored is taken out before a record is made.
+"""Redaction: secrets and personal data are taken out before a record is made.
 
 This is the one place where it happens. Patterns are searched only where a cheap
 sign of them is present, because every chat pays for this.
@@ -31,7 +31,7 @@ _COUNTED = re.compile(
     r"tokens|(?:max|min|num|per|total)[_-]?token"
     r"|token[_-]?(?:budget|count|id|index|limit|type|usage)"
 )
-# Under a sensitive name may stand the schema of a value: what it says stays.
+# A sensitive key may hold a JSON schema instead of a value; its words are kept.
 _SCHEMA_TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
 _SCHEMA_WORDS = frozenset({"type", "description", "title", "format"})
 
@@ -191,7 +191,7 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], _Replacement], ...] = (
 
 
 class Redactor:
-    """Takes secrets out of text and of free-form values. Threads may share it.
+    """Replaces secrets in text and in JSON values. Threads may share it.
 
     `secrets` are the gateway's own, found by exact match wherever they stand. `until`
     is a time of the clock: what cannot be done by then ends in TooLate.

@@ -1,4 +1,4 @@
-"""Relay: one reply for the reader, made of what one or more upstreams say.
+"""Continuation: one reply for the caller, made of one or more upstreams' streams.
 
 The one place that knows what to do when a reply breaks after it has begun, for all
 kinds of upstream.

@@ -1,4 +1,4 @@
-"""Failover: one request on its way through its upstreams, in their order."""
+"""Failover: asks the upstreams of one request in their order until one answers."""
 
 import logging
 from collections import deque
@@ -39,8 +39,8 @@ MOST_USEFUL = {
     for place, kind in enumerate((ContextTooLong, Unfit, Rejected, UnknownModel))
 }
 
-# Of the upstreams behind, so many have time kept for them: were it all of a hundred,
-# the first would have none.
+# Time is reserved for at most this many of the upstreams that follow. Reserving for
+# every one of a long list would leave the first no time.
 KEPT_FOR = 2
 
 
@@ -64,8 +64,8 @@ class Failover:
 
     Each attempt gets its own limit, or what remains less the share that is kept for
     the upstreams behind it, so that no upstream can starve the next. With
-    `may_use_reserve`, an upstream whose reply has begun may use up that share as well:
-    nobody behind it is likely to be needed.
+    `may_use_reserve`, an upstream that has started to answer may also use the reserved
+    time, since the next one will hardly be needed.
 
     Nobody is refused while an upstream is left untried: circuits and verdicts choose
     among upstreams, so those that they have passed over are asked after all, in their

@@ -1,6 +1,6 @@
-"""Retries: the same upstream again, where that is safe, worth it and affordable.
+"""Retries: asks the same upstream again where that is safe and its budget allows it.
 
-Only for kinds that declare a chat repeatable. What may be repeated: a 429, and once, a
+Only for upstreams of kind `openai`. What may be repeated: a 429, and once, a
 transient 5xx or a reset before any byte; after the rest that was asked for. Never a
 timeout: a route that was silent would be silent again. An upstream that says
 `x-should-retry: false` is not asked again.
@@ -49,7 +49,7 @@ class Repeatable(ChatHandler, Protocol):
 
 
 class RetryBudget:
-    """How many retries a process may make of an upstream. Threads may share it.
+    """The number of retries that a process may make. Threads may share it.
 
     Counts in ten parts of the window, so that a busy gateway keeps no long lists.
     """

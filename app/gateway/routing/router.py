@@ -1,4 +1,4 @@
-"""Routing: who is asked, in which order, and what follows when a reply breaks."""
+"""ChatRouter: the handler that picks a request's upstreams and opens its reply."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The recent past, read from the records in short read-only transactions."""
+"""ActivityReader: reads the recent past in short read-only transactions."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -16,7 +16,7 @@ MOMENTS_MAX = 2000
 
 
 class Part(NamedTuple):
-    """What one reason has of one window."""
+    """The share of one fallback reason in one window."""
 
     window: int
     cause: str
@@ -26,7 +26,7 @@ class Part(NamedTuple):
 
 
 class ActivityReader:
-    """Reads the activity from the records; threads may share it."""
+    """Fulfils the port `Activity` (see there); threads may share it."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine

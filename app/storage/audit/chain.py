@@ -103,7 +103,7 @@ def seal(
 
 
 class ClockWatch:
-    """Notice that the wall clock was set; for one thread.
+    """Notices that the wall clock was set. It belongs to one thread.
 
     A step is seen against the monotonic clock and, backwards only, against the
     time at which the chain was last sealed, by whichever worker.

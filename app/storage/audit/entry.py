@@ -27,7 +27,7 @@ RETRY_AFTER = 5.0
 
 
 class CommitResult:
-    """Committed, or not: told once by the writer, awaited by one thread.
+    """The result of a commit: set once by the writer, awaited by one thread.
 
     Whoever takes `_claim` first has decided. Raw locks, because an Event costs
     several times as much and there is one for every chat.

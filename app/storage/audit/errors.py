@@ -1,4 +1,4 @@
-"""What a store reports, whatever backend it is.
+"""Errors of a store, whatever backend it is.
 
 StoreFailed            writing does not work now; `reason` says why
 └── UnusableDatabase   nor will it, until an operator does something
@@ -7,7 +7,7 @@ RowRefused             this very row can't be written; others can
 
 
 class StoreFailed(Exception):
-    """Writing does not work at the moment.
+    """The store cannot write at the moment.
 
     `reason` is one word that callers may see: locked, disk_full, read_only,
     corrupt, deleted, replaced, no_key, wrong_key, unreadable, io_error or

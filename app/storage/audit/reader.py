@@ -1,4 +1,4 @@
-"""Reading the trail: one record, or a search, without disturbing the writers."""
+"""AuditReader: reads one record, or searches, without blocking the writers."""
 
 from collections.abc import Sequence
 from time import monotonic
@@ -20,7 +20,7 @@ LOOK_EVERY = 10_000  # steps of SQLite's machine, well under a millisecond
 
 
 class AuditReader:
-    """Read records in short read-only transactions; threads may share it."""
+    """Fulfils the port `Records` in short transactions; threads may share it."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine

@@ -1,4 +1,4 @@
-"""Scanning: a search through all records that can tell how far it is.
+"""Scan: a search through all records that reports its progress.
 
 The time between the oldest and the newest record is searched in windows, newest
 first, each in short transactions, so that a search through years holds up no

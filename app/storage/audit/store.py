@@ -12,7 +12,7 @@ Compose = Callable[[], Sequence[Draft]]
 
 
 class Store(Protocol):
-    """The place where rows become durable. It belongs to one thread.
+    """A database that makes rows durable. It belongs to one thread.
 
     Every method may raise StoreFailed, which says why in one word.
     """

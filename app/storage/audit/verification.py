@@ -1,4 +1,4 @@
-"""Verifying the chain: was a record edited, removed, moved or cut off."""
+"""Verification: whether a record was edited, removed, moved or cut off."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -26,12 +26,12 @@ OnProgress = Callable[[int, int], None]
 
 
 def ignore(_done: int, _total: int) -> None:
-    """The progress that nobody looks at."""
+    """Ignore the progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What a check of the chain found.
+    """The result of a check of the chain.
 
     `rows` were found sound, up to the first bad one. `reason` is None if all is
     well. `head` is worth noting elsewhere: only it can show, later, that the whole

@@ -34,7 +34,7 @@ HOLD_STILL = 1.0
 
 
 class Writer:
-    """Take entries from a queue and see to it that they are committed."""
+    """The thread that takes entries from the inbox and commits them in batches."""
 
     def __init__(
         self,

@@ -38,7 +38,7 @@ LOOK_INTERVAL = 2.0  # seconds between two looks whether the file is still in pl
 
 
 class SharedMemory:
-    """See SharedState. Threads may share it; a forked child goes on alone.
+    """Fulfils `SharedState`. Threads may share it; a forked child goes on alone.
 
     `path` is the file; the last of its users removes it. Raises OSError if it can't
     be had.

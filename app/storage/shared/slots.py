@@ -28,7 +28,7 @@ LOOKS = 4
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a key belongs: its digest, its bucket, and the slots of that.
+    """The address of a key: its digest, its bucket, and the slots of that.
 
     Of each slot: the offset, and those between which the digest lies.
     """

@@ -29,7 +29,7 @@ PAUSE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class AuditFiles:
-    """Where everything is, given the database's path."""
+    """The paths of a trail's files, given that of the database."""
 
     database: Path
 

@@ -1,4 +1,4 @@
-"""Bringing a database's schema up to date with Alembic, without an alembic.ini."""
+"""Migrations: bring a schema up to date with Alembic, without an alembic.ini."""
 
 import sqlite3
 from functools import cache

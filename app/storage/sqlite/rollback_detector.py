@@ -1,9 +1,8 @@
-"""RollbackDetector: what was seen of the chain must stay a part of it.
+"""RollbackDetector: notices that an older copy of the database was put back.
 
-A copy of the whole database that is put back fits key and chain. So each worker
-remembers the newest head that it has seen and notes it for the others; where one of
-these heads is no more, records that were delivered are lost. The memory ends with
-the workers: who restores a copy does so while none runs.
+An older copy still verifies, so each worker remembers the newest head it has seen,
+notes it for the others, and refuses to write if that record is gone. The notes end
+with the workers: backups are restored while none runs.
 """
 
 import sqlite3
@@ -17,7 +16,7 @@ _Place = tuple[int, bytes]  # a record's number in the chain, and its digest
 
 
 class RollbackDetector:
-    """Remember the newest head. Call every method under the writers' lock."""
+    """Remembers the newest head. Call every method under the writers' lock."""
 
     def __init__(self, roster: LiveWorkers) -> None:
         self._roster = roster

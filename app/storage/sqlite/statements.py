@@ -1,4 +1,4 @@
-"""How SQLite is spoken to: connections, statements, and what its errors mean."""
+"""Statements: SQLite's connections and SQL, and what its errors mean."""
 
 import errno
 import sqlite3

@@ -1,4 +1,4 @@
-"""Changing the file of tokens: one at a time, whole or not at all.
+"""TokenFile: changes the file of tokens, one change at a time, whole or not at all.
 
 Comments and everything else that an operator wrote stay as they are: a record is
 put at the end or cut out, with the comment right above it. What comes out is read

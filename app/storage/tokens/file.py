@@ -1,4 +1,4 @@
-"""The file of tokens: read whole, checked whole, replaced whole.
+"""Token file: its format, how it is read and checked, and how it is replaced.
 
 TOML, because operators write it by hand too:
 

@@ -1,4 +1,4 @@
-"""Watching the file of tokens, so that a change is in effect without a restart."""
+"""TokenWatch: takes up changes of the file of tokens without a restart."""
 
 import logging
 import os

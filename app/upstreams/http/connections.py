@@ -31,7 +31,7 @@ CONNECT_LIMIT = 2.0  # seconds for name, TCP and TLS (docs/faults.md, rows 2 to 
 # rarely closed in the moment in which we use it (docs/faults.md, row 13).
 IDLE_LIMIT = 4.0
 
-# Seconds within which a connection that was closed before we sent shows that it was.
+# Seconds after sending in which a kept connection fails if it was closed while idle.
 STALE_SHOWS = 0.2
 
 PIECE = 65_536  # bytes; the most that is read in one go

@@ -78,7 +78,7 @@ class ExchangeDeadline:
         return min(SLICE, left)
 
     def note_received(self, count: int) -> None:
-        """Count bytes that came in; from the first one on, being late is a drip."""
+        """Count received bytes; from the first on, being late is `deadline`."""
         self.received += count
         if self.phase is Phase.RECEIVE:
             self.phase = Phase.DRIP

@@ -22,8 +22,8 @@ class Skips:
     def skip(self, odd: bytes, *, may_be_alien: bool = False) -> None:
         """Pass over what is no chunk; BadReply if words may be lost with it.
 
-        A first event that is cut is taken for the stream's own; a whole object may
-        as well be somebody else's.
+        A truncated first event is assumed to belong to the stream; a whole object may
+        come from a proxy (`may_be_alien`).
         """
         self.are_any = True
         beginning = odd[:BEGINNING]
