@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from pydantic import TypeAdapter
 
@@ -11,6 +11,7 @@ from app.gateway.budget import Budget
 from app.gateway.chat import ChatReply, ChatRequest, Delta, Message
 from app.gateway.errors import UpstreamError
 from app.gateway.handler import ReplyStream
+from app.upstreams.dialect import Dialect, Surroundings
 from app.upstreams.http.service import Service
 from app.upstreams.http.transport import JSON, Answer, Exchange, Transport
 from app.upstreams.openai import chunks
@@ -51,7 +52,7 @@ class Limits:
     stream: float = STREAM_LIMIT
 
 
-class OpenAIUpstream:
+class OpenAIUpstream(Dialect):
     """Asks an OpenAI-speaking server, whole or streamed. Threads may share it.
 
     `url` ends in /v1 or the like. `api_key` is ours, empty for none. `model` is
@@ -59,7 +60,18 @@ class OpenAIUpstream:
     the path of its health, empty for /models behind `url`.
     """
 
-    repeatable = True  # a completion does nothing but answer
+    own_settings = frozenset(
+        {
+            "abilities",
+            "api_key_env",
+            "first_token_timeout",
+            "idle_timeout",
+            "model",
+            "retries",
+            "stream_timeout",
+        }
+    )
+    is_repeatable = True
 
     def __init__(
         self,
@@ -77,6 +89,26 @@ class OpenAIUpstream:
         self._limits = limits
         self._model = model
         self._service = Service(url, transport, bearer=api_key, health=health)
+
+    @classmethod
+    def from_settings(cls, entry: Any, surroundings: Surroundings) -> Self:
+        """Make the upstream of one entry of `[[upstreams]]`."""
+        upstream = cls(
+            name=entry.name,
+            url=entry.url,
+            limits=Limits(
+                total=entry.timeout,
+                first_token=entry.first_token_timeout,
+                idle=entry.idle_timeout,
+                stream=entry.stream_timeout,
+            ),
+            transport=surroundings.transport,
+            api_key=entry.api_key.get_secret_value(),
+            model=entry.model,
+            health=entry.health,
+        )
+        upstream.abilities = frozenset(entry.abilities)
+        return upstream
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Ask once; return the whole reply, or a streamed one whose words come.
