@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 from pydantic import TypeAdapter
 
 from app.gateway.budget import Budget
-from app.gateway.chat import ChatReply, ChatRequest, Delta, Message
+from app.gateway.chat import ChatReply, ChatRequest, Message
 from app.gateway.errors import UpstreamError
 from app.gateway.handler import ReplyStream
 from app.upstreams.dialect import Dialect, Surroundings
@@ -157,7 +157,7 @@ class OpenAIUpstream(Dialect):
     ) -> ReplyStream:
         if self._accepted(exchange, request, budget).media_type == JSON:
             answer = exchange.require(JSON).whole()  # it does not stream
-            return _at_once(self._reply(answer, request), answer)
+            return whole(self._reply(answer, request), answer, is_streamed=True)
         reply = StreamedReply(
             exchange.require(EVENTS),
             budget,
@@ -257,27 +257,3 @@ def _beginning(exchange: Exchange, budget: Budget) -> bytes:
             if len(body) > MAX_ERROR:
                 break
     return bytes(body[:MAX_ERROR])
-
-
-def _at_once(reply: ChatReply, answer: Answer) -> ReplyStream:
-    """A whole reply as a stream of one delta."""
-    if not reply.choices:
-        return whole(reply, answer)
-    delta = Delta(reply.text, tuple(_as_delta(c) for c in reply.choices))
-    ends = [(c.get("index", 0), c.get("finish_reason")) for c in reply.choices]
-    told = tuple({"index": i, "finish_reason": reason} for i, reason in ends)
-    stream = ReplyStream(iter((delta,)), replace(reply, text="", choices=told))
-    stream.received, stream.status = answer.received, answer.status
-    return stream
-
-
-def _as_delta(choice: chunks.Choice) -> chunks.Choice:
-    """A whole choice in the shape of a chunk's, where tool calls are numbered."""
-    message = dict(chunks.part_of(choice, "message"))
-    if isinstance(calls := message.get("tool_calls"), list):
-        message["tool_calls"] = [
-            {"index": i, **call} if isinstance(call, Mapping) else call
-            for i, call in enumerate(calls)
-        ]
-    rest = {k: v for k, v in choice.items() if k != "message"}
-    return {**rest, "delta": message, "finish_reason": None}
