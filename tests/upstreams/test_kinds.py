@@ -1,6 +1,7 @@
 """A dialect is one class and one entry of KINDS: a made-up one answers chats."""
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from app.upstreams import KINDS
 from app.upstreams.dialect import Dialect
 from app.upstreams.http.service import Service
 from app.upstreams.replies import whole
+from app.upstreams.words_in_time import WordsInTime
 from app.web import make_app
 from app.wiring import build_services, check_files
 from tests.support.events import events_of
@@ -20,14 +22,13 @@ from tests.upstreams.raw_server import answering
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
 BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
-WORDS = ["said ", "aloud"]
 PLAIN = (HEAD % 10) + b"said aloud"
 TOKEN = "a-token-for-tests"
 QUESTION = {"messages": [{"role": "user", "content": "Hello"}]}
 
 
 class Aloud(Dialect):
-    """Its server answers in plain text; each of its words is a delta."""
+    """Its server answers in plain text; each piece that comes is a delta."""
 
     own_settings = frozenset({"model"})
     is_repeatable = True
@@ -43,14 +44,19 @@ class Aloud(Dialect):
 
     def open(self, request, budget):
         asked = {"say": request.last_user_message}
-        with self._service.open("/", asked, request, budget, accept="text/*") as heard:
-            if heard.status != 200:
-                raise Refused("http_5xx", status=heard.status)
-            answer = heard.require("text/plain").whole()
-        reply = ChatReply(answer.body.decode(), self.name, self._model)
+        heard = self._service.open("/", asked, request, budget, accept="text/*")
+        if heard.status != 200:
+            heard.close()
+            raise Refused("http_5xx", status=heard.status)
+        reply = ChatReply("", self.name, self._model)
         if not request.stream:
-            return whole(reply, answer)
-        return ReplyStream(map(Delta, WORDS), reply)
+            with heard:
+                answer = heard.whole()
+            return whole(replace(reply, text=answer.body.decode()), answer)
+        pieces = WordsInTime(heard, budget, budget, idle_limit=5.0)
+        pieces.begin()
+        deltas = (Delta(piece.decode()) for piece in pieces)
+        return ReplyStream(deltas, reply, heard.close)
 
     def ping(self, budget):
         self._service.ping(budget)
@@ -91,7 +97,7 @@ def test_a_made_up_dialect_answers_in_a_stream(chat):
     *chunks, end = events_of(chat(PLAIN, stream=True))
 
     deltas = [chunk.data["choices"][0]["delta"] for chunk in chunks]
-    assert [d["content"] for d in deltas if "content" in d] == WORDS
+    assert "".join(d.get("content", "") for d in deltas) == "said aloud"
     assert end.data == "[DONE]"
 
 

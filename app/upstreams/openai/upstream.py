@@ -16,9 +16,10 @@ from app.upstreams.http.service import Service
 from app.upstreams.http.transport import JSON, Answer, Exchange, Transport
 from app.upstreams.openai import chunks
 from app.upstreams.openai.errors import failure, is_failure, refusal
-from app.upstreams.openai.stream import STREAM_LIMIT, StreamedReply, named
+from app.upstreams.openai.stream import StreamedReply
 from app.upstreams.openai_told import Echo
 from app.upstreams.replies import marked, parse, whole
+from app.upstreams.words_in_time import STREAM_LIMIT, WordsInTime, named
 
 PATH = "/chat/completions"
 HEALTH_PATH = "/models"
@@ -158,14 +159,14 @@ class OpenAIUpstream(Dialect):
         if self._accepted(exchange, request, budget).media_type == JSON:
             answer = exchange.require(JSON).whole()  # it does not stream
             return whole(self._reply(answer, request), answer, is_streamed=True)
-        reply = StreamedReply(
+        pieces = WordsInTime(
             exchange.require(EVENTS),
             budget,
             words_by,
             self._limits.idle,
-            self._wanted(request),
             stream_limit=self._limits.stream,
         )
+        reply = StreamedReply(pieces, self._wanted(request))
         reply.begin()
         facts = ChatReply("", self.name, reply.model or self._asked_for(request))
         stream = ReplyStream(reply, facts, exchange.close)
