@@ -68,7 +68,7 @@ class UpstreamSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name = Field(description="What it is called, here and in answers.")
-    kind: Name = Field(
+    kind: str = Field(
         description="What it speaks; `openai` is any server with chat completions."
     )
     url: Url = Field(description="Its base URL; for `openai` it ends in /v1.")

@@ -36,18 +36,18 @@ class Assembly:
 
     def __init__(self, settings: Settings, kinds: Kinds = KINDS) -> None:
         self.settings = settings
+        self.transport = parts.transport(settings)
+        self.upstreams = parts.upstreams(settings, self.transport, kinds)
         self.keyring = parts.keyring(settings)
         self._forget_tokens = parts.watch_tokens(settings, self.keyring)
         self.shared = parts.shared(settings)
         self.measuring = Measuring(parts.metrics_folder(settings))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
-        self.transport = parts.transport(settings)
         self.trail = open_trail(
             settings.audit_url,
             settings.audit_key_bytes(),
             is_known=handed() is not None,
         )
-        self.upstreams = parts.upstreams(settings, self.transport, kinds)
         self.health, self.prober = self._health_and_prober()
         self.breakers = self._breakers()
         self.guards = {

@@ -120,7 +120,7 @@ ENTRY = {"name": "a", "kind": "switch", "url": "http://x", "timeout": 3.0}
     [
         (ENTRY | {"retries": 1}, "VX11_UPSTREAMS[1]: retries: only for kind openai"),
         (
-            ENTRY | {"kind": "swich"},
+            ENTRY | {"kind": "Switch"},
             "VX11_UPSTREAMS[1].kind: must be one of switch, madre, openai",
         ),
     ],
