@@ -33,8 +33,9 @@ def as_whole(reply: ChatReply, deltas: Sequence[Delta]) -> ChatReply:
         return reply
     merger = ChoiceMerger()
     for delta in deltas:
-        text = ({"index": 0, "delta": {"content": delta.text}},) if delta.text else ()
-        merger.add(delta.choices or text)
+        text = ({"delta": {"content": delta.text}},) if delta.text else ()
+        # Servers with one choice may leave its number out.
+        merger.add({"index": 0, **piece} for piece in delta.choices or text)
     merger.add(reply.choices)
     return replace(reply, choices=tuple(map(_as_choice, merger.choices())))
 
