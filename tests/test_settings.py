@@ -294,12 +294,6 @@ class TestFile:
 
         assert "sk-in-the-file" not in str(caught.value)
 
-    def test_what_is_for_openai_is_for_no_other_kind(self, config):
-        config(OPENAI.replace('"openai"', '"switch"') + "retries = 1")
-
-        with pytest.raises(SettingsError, match="retries: only for kind openai"):
-            load(token=TOKEN)
-
     def test_a_route_leads_to_upstreams_that_there_are(self, config):
         config(OPENAI + '[[routes]]\nmodel = "gpt-*"\nupstreams = ["vllm"]')
         assert load(token=TOKEN).routes[0].upstreams == ("vllm",)

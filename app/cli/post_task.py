@@ -8,6 +8,7 @@ from app.cli.client import settings_or_exit
 from app.cli.exits import CONFIG, UNAVAILABLE, exit_codes
 from app.cli.failing import Failure
 from app.gateway.errors import GatewayError
+from app.settings import SettingsError
 from app.wiring import run_post_task
 
 SECONDS = 30.0
@@ -24,6 +25,8 @@ def post_task(as_json: bool) -> None:
     """
     try:
         answer = run_post_task(settings_or_exit(), SECONDS)
+    except SettingsError as error:
+        raise Failure(CONFIG, *error.problems) from None
     except GatewayError as error:
         raise Failure(UNAVAILABLE, f"madre did not do it: {error}") from None
     click.echo(json.dumps({"answer": answer}) if as_json else answer)

@@ -145,8 +145,9 @@ class Budget:
         return self._until(min(self._stream_deadline, end))
 
     def _until(self, deadline: float, *checks: Check) -> "Budget":
-        inner = Budget(self._seconds, *self._checks, *checks, clock=self._clock)
-        inner.deadline, inner.since = deadline, self.since
-        inner.tries = self.tries
+        inner = Budget.__new__(Budget)  # for each word of a stream: no new clock, tries
+        inner._clock, inner._seconds = self._clock, self._seconds
+        inner._checks = (*self._checks, *checks)
+        inner.deadline, inner.since, inner.tries = deadline, self.since, self.tries
         inner._stream_deadline = self._stream_deadline
         return inner

@@ -149,8 +149,8 @@ class Delta:
     """A piece of a reply, in order. A whole reply is one delta.
 
     `text` may be empty. `choices` is empty for plain text; else it is the `choices`
-    of the chunk as an OpenAI upstream sent it (tool calls, several choices,
-    reasoning), except that `finish_reason` is null: that is told by the reply.
+    of a chunk in OpenAI's shape (tool calls, several choices, reasoning), except that
+    `finish_reason` is null: that is told by the reply.
     """
 
     text: str
@@ -186,9 +186,10 @@ class ChatReply:
 
     `model`, `usage`, `finish_reason` and `choices` of a streamed reply are known
     once it is over. `finish_reason` is that of the first choice. `choices` is
-    empty where text and finish reason say it all; else what an OpenAI upstream
-    sent: of a whole reply its choices untouched (with `message`), of a streamed
-    one `index` and `finish_reason` of each, since the deltas had the rest.
+    empty where text and finish reason say it all; else it is in OpenAI's shape: of a
+    whole reply its choices (with `message`), of a streamed one `index` and
+    `finish_reason` of each, since the deltas had the rest. `replies` turns the one
+    into the other.
     """
 
     text: str

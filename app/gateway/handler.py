@@ -16,6 +16,7 @@ from app.gateway.budget import Budget
 from app.gateway.chat import ChatReply, ChatRequest, Delta
 from app.gateway.errors import BadReply, CallerGone, GatewayError
 from app.gateway.records.merge_choices import ChoiceMerger
+from app.gateway.replies import as_deltas, as_whole
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +61,15 @@ class ReplyStream(Iterator[Delta]):
         self.unread = 0.0  # seconds for which the reader did not ask for more
 
     @classmethod
-    def whole(cls, reply: ChatReply) -> Self:
-        """Wrap a reply that is already complete as a stream of one delta."""
+    def whole(cls, reply: ChatReply, *, is_streamed: bool = False) -> Self:
+        """Wrap a reply that is already complete as a stream of one delta.
+
+        With `is_streamed` its choices are in that delta, for a caller who asked for a
+        stream.
+        """
+        if is_streamed and reply.choices:
+            reply, deltas = as_deltas(reply)
+            return cls(iter(deltas), reply)
         return cls(iter((Delta(reply.text),)), reply)
 
     @property
@@ -121,9 +129,8 @@ class ReplyStream(Iterator[Delta]):
     def collect(self) -> ChatReply:
         """Read to the end and return the whole reply, or raise what broke it."""
         with self:
-            for _ in self:
-                pass
-        return self.reply
+            deltas = list(self)
+        return as_whole(self.reply, deltas)
 
     def close(self) -> None:
         """End the reply now. One that was not over counts as cancelled."""

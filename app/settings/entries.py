@@ -55,26 +55,20 @@ Bind = Annotated[str, Field(pattern=BIND), AfterValidator(_port_is_one)]
 NO_HEALTH = "none"
 Health = Annotated[str, Field(pattern=rf'^({NO_HEALTH}|/[!"$-~]*)?$', max_length=500)]
 
-FOR_OPENAI = {
-    "abilities",
-    "api_key_env",
-    "first_token_timeout",
-    "idle_timeout",
-    "model",
-    "retries",
-    "stream_timeout",
-}
-
 LoopbackUrl = Annotated[str, Field(pattern=r"^http://127\.0\.0\.1:\d{1,5}$")]
 
 
 class UpstreamSettings(BaseModel):
-    """One entry of `[[upstreams]]`; their order is the order of asking."""
+    """One entry of `[[upstreams]]`; their order is the order of asking.
+
+    Which kinds there are, and which of the keys are for some of them only, the
+    dialects declare (`app/upstreams`): wiring checks it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name = Field(description="What it is called, here and in answers.")
-    kind: Literal["switch", "madre", "openai"] = Field(
+    kind: str = Field(
         description="What it speaks; `openai` is any server with chat completions."
     )
     url: Url = Field(description="Its base URL; for `openai` it ends in /v1.")
@@ -139,17 +133,10 @@ class UpstreamSettings(BaseModel):
     @classmethod
     def _complete(cls, given: Any) -> Any:
         if isinstance(given, dict):
-            _refuse_foreign(given)
+            if "api_key" in given:
+                raise ValueError("api_key: keep it in a variable, named by api_key_env")
             return {**given, **_api_key(given.get("api_key_env"))}
         return given
-
-
-def _refuse_foreign(given: dict[str, Any]) -> None:
-    if "api_key" in given:
-        raise ValueError("api_key: keep it in a variable, named by api_key_env")
-    foreign = sorted(FOR_OPENAI & given.keys())
-    if foreign and given.get("kind") != "openai":
-        raise ValueError(f"{', '.join(foreign)}: only for kind openai")
 
 
 def _api_key(variable: Any) -> dict[str, str]:

@@ -49,9 +49,11 @@ def _is_name(name: str, secret: str) -> bool:
     return is_label and not (secret and secret in name)
 
 
-def whole(reply: ChatReply, answer: Answer) -> ReplyStream:
+def whole(
+    reply: ChatReply, answer: Answer, *, is_streamed: bool = False
+) -> ReplyStream:
     """Wrap a complete reply as a stream that knows what came over the wire."""
-    stream = ReplyStream.whole(reply)
+    stream = ReplyStream.whole(reply, is_streamed=is_streamed)
     stream.received, stream.status = answer.received, answer.status
     return stream
 

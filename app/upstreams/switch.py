@@ -1,6 +1,6 @@
 """switch: the primary chat service (docs/contracts.md)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -8,6 +8,7 @@ from app.gateway.budget import Budget
 from app.gateway.chat import ChatReply, ChatRequest, is_blank
 from app.gateway.errors import BadReply
 from app.gateway.handler import ReplyStream
+from app.upstreams.dialect import Dialect, Surroundings
 from app.upstreams.http.service import Service
 from app.upstreams.http.transport import Transport
 from app.upstreams.replies import marked, model_name, parse, whole
@@ -46,7 +47,7 @@ SHAPE: TypeAdapter[_Reply | _Failure] = TypeAdapter(
 )
 
 
-class SwitchUpstream:
+class SwitchUpstream(Dialect):
     """Asks switch. Threads may share it.
 
     `timeout` is in seconds. Of a request's metadata, which steers switch, only the
@@ -71,6 +72,19 @@ class SwitchUpstream:
         self._metadata_allowed = metadata_allowed
         self._token = token
         self._service = Service(url, transport, token, health=health)
+
+    @classmethod
+    def from_settings(cls, entry: Any, surroundings: Surroundings) -> Self:
+        """Make the upstream of one entry of `[[upstreams]]`."""
+        return cls(
+            name=entry.name,
+            url=entry.url,
+            timeout=entry.timeout,
+            token=surroundings.token,
+            metadata_allowed=surroundings.metadata_allowed,
+            transport=surroundings.transport,
+            health=entry.health,
+        )
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Ask once and return the whole reply as one delta."""

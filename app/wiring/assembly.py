@@ -23,7 +23,7 @@ from app.storage.shared.rate_limits import SlidingRateLimits
 from app.storage.trail import audit_files, open_activity, open_reader, open_trail
 from app.telemetry.metrics.measuring import GaugeSources, Measuring
 from app.telemetry.traces.export import open_exporter
-from app.upstreams.openai import upstream as openai_wire
+from app.upstreams import KINDS, Kinds
 from app.version import VERSION
 from app.wiring import parts
 
@@ -31,26 +31,23 @@ from app.wiring import parts
 class Assembly:
     """The parts of one process, in the order in which they need each other.
 
-    Raises SettingsError for a file of tokens that cannot be used.
+    Raises SettingsError for a file of tokens, or an upstream, that cannot be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, kinds: Kinds = KINDS) -> None:
         self.settings = settings
+        self.transport = parts.transport(settings)
+        self.upstreams = parts.upstreams(settings, self.transport, kinds)
         self.keyring = parts.keyring(settings)
         self._forget_tokens = parts.watch_tokens(settings, self.keyring)
         self.shared = parts.shared(settings)
         self.measuring = Measuring(parts.metrics_folder(settings))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
-        self.transport = parts.transport(settings)
         self.trail = open_trail(
             settings.audit_url,
             settings.audit_key_bytes(),
             is_known=handed() is not None,
         )
-        self.upstreams = {
-            one.name: parts.upstream(one, settings, self.transport)
-            for one in settings.effective_upstreams()
-        }
         self.health, self.prober = self._health_and_prober()
         self.breakers = self._breakers()
         self.guards = {
@@ -121,7 +118,7 @@ class Assembly:
         """Put the policies around each other."""
         settings, big_work = self.settings, BigWork()
         audited = Audited(
-            parts.router(settings, list(self.guards.values())),
+            parts.router(settings, list(self.guards.values()), self.upstreams),
             self.trail,
             parts.content_policy(settings, self.trail.key, big_work),
             required=settings.audit_mode == "required",
@@ -155,7 +152,7 @@ class Assembly:
     def _repeating(self, one: UpstreamSettings) -> Upstream:
         """The upstream; one whose kind allows it is asked again where it helps."""
         upstream = self.upstreams[one.name]
-        if isinstance(upstream, openai_wire.OpenAIUpstream):
+        if upstream.is_repeatable:
             return Retried(upstream, one.retries, RetryBudget())
         return upstream
 
@@ -189,12 +186,12 @@ class Assembly:
         return breakers
 
 
-def build_services(settings: Settings) -> Services:
+def build_services(settings: Settings, kinds: Kinds = KINDS) -> Services:
     """Connect everything for this process and start its background threads.
 
-    Raises SettingsError for a file of tokens that cannot be used.
+    Raises SettingsError for a file of tokens, or an upstream, that cannot be used.
     """
-    assembly = Assembly(settings)
+    assembly = Assembly(settings, kinds)
     services = assembly.services()
     assembly.start()
     return services

@@ -88,6 +88,7 @@ def _transport(settings: Settings) -> None:
 
 
 FILES: dict[str, Check] = {
+    "VX11_UPSTREAMS": parts.require_kinds,
     "VX11_TOKENS_FILE": parts.last_good_tokens,
     "VX11_TLS_CA": _transport,
 }

@@ -13,7 +13,6 @@ from app.storage.audit.scan import scan
 from app.storage.audit.verification import OnProgress, Verification
 from app.storage.tokens.edit import TokenFile
 from app.storage.trail import open_reader, verify_trail
-from app.upstreams.madre import MadreUpstream
 from app.wiring import parts
 
 __all__ = [
@@ -62,15 +61,12 @@ def verify_records(settings: Settings, on_progress: OnProgress) -> Verification:
 
 
 def run_post_task(settings: Settings, seconds: float) -> str:
-    """Ask every madre for its maintenance, once; return what the last one said.
+    """Ask every upstream that has a maintenance for it; return the last one's answer.
 
     Raises an UpstreamError if one does not do it.
     """
     transport = parts.transport(settings)
-    said = "there is no madre"
-    for one in settings.effective_upstreams():
-        upstream = parts.upstream(one, settings, transport)
-        if isinstance(upstream, MadreUpstream):
-            said = upstream.post_task(Budget(seconds))
+    upstreams = parts.upstreams(settings, transport).values()
+    answers = [upstream.post_task(Budget(seconds)) for upstream in upstreams]
     transport.close()
-    return said
+    return next(filter(None, reversed(answers)), "there is no madre")

@@ -1,6 +1,6 @@
 """Parts: what is made of the settings alone, each for itself."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,13 +21,12 @@ from app.storage.shared.shared_memory import MEMORY, open_shared
 from app.storage.tokens.watch import LastGood, TokenWatch
 from app.telemetry.host import container_memory as memory
 from app.telemetry.metrics.directory import folder_of
+from app.upstreams import KINDS, Kinds
+from app.upstreams.dialect import Dialect, Surroundings
 from app.upstreams.http.transport import Transport
-from app.upstreams.madre import MadreUpstream
-from app.upstreams.openai import upstream as openai_wire
 from app.upstreams.sandbox_control import SandboxControl
-from app.upstreams.switch import SwitchUpstream
 
-ProbedUpstream = SwitchUpstream | MadreUpstream | openai_wire.OpenAIUpstream
+Upstreams = Mapping[str, Dialect]
 
 
 def transport(settings: Settings) -> Transport:
@@ -40,42 +39,47 @@ def transport(settings: Settings) -> Transport:
         raise SettingsError([f"VX11_TLS_CA: {reason}"]) from None
 
 
-def upstream(
-    one: UpstreamSettings, settings: Settings, transport: Transport
-) -> ProbedUpstream:
-    """Make the adapter for one entry of the upstreams."""
-    if one.kind == "switch":
-        return SwitchUpstream(
-            name=one.name,
-            url=one.url,
-            timeout=one.timeout,
-            token=_plain_token(settings),
-            metadata_allowed=frozenset(settings.metadata_allowed),
-            transport=transport,
-            health=one.health,
-        )
-    if one.kind == "openai":
-        return openai_wire.OpenAIUpstream(
-            name=one.name,
-            url=one.url,
-            limits=openai_wire.Limits(
-                total=one.timeout,
-                first_token=one.first_token_timeout,
-                idle=one.idle_timeout,
-                stream=one.stream_timeout,
-            ),
-            transport=transport,
-            api_key=one.api_key.get_secret_value(),
-            model=one.model,
-            health=one.health,
-        )
-    return MadreUpstream(
-        name=one.name,
-        url=one.url,
-        timeout=one.timeout,
-        transport=transport,
-        health=one.health,
+def upstreams(
+    settings: Settings, transport: Transport, kinds: Kinds = KINDS
+) -> Upstreams:
+    """Make all upstreams, by name, in their order.
+
+    Raises SettingsError as `require_kinds` does.
+    """
+    require_kinds(settings, kinds)
+    surroundings = Surroundings(
+        transport, _plain_token(settings), frozenset(settings.metadata_allowed)
     )
+    return {
+        entry.name: kinds[entry.kind].from_settings(entry, surroundings)
+        for entry in settings.effective_upstreams()
+    }
+
+
+def require_kinds(settings: Settings, kinds: Kinds = KINDS) -> None:
+    """Raise SettingsError for a kind of upstream that there is not, or a foreign key.
+
+    A key that some dialects declare as their own is foreign to all others.
+    """
+    problems = [
+        f"VX11_UPSTREAMS[{number}]{problem}"
+        for number, entry in enumerate(settings.upstreams)
+        for problem in _problems_of_kind(entry, kinds)
+    ]
+    if problems:
+        raise SettingsError(problems)
+
+
+def _problems_of_kind(entry: UpstreamSettings, kinds: Kinds) -> Iterator[str]:
+    if entry.kind not in kinds:
+        yield f".kind: must be one of {', '.join(kinds)}"
+        return
+    for key in sorted(entry.model_fields_set):
+        owners = [
+            kind for kind, dialect in kinds.items() if key in dialect.own_settings
+        ]
+        if owners and entry.kind not in owners:
+            yield f": {key}: only for kind {' or '.join(owners)}"
 
 
 def rules(settings: Settings, one: UpstreamSettings) -> Rules:
@@ -92,16 +96,14 @@ def rules(settings: Settings, one: UpstreamSettings) -> Rules:
     )
 
 
-def router(settings: Settings, upstreams: list[Candidate]) -> ChatRouter:
-    """Make the router of these upstreams, in their order."""
+def router(
+    settings: Settings, guards: list[Candidate], upstreams: Upstreams
+) -> ChatRouter:
+    """Make the router of these guarded upstreams, in their order."""
     return ChatRouter(
-        upstreams,
+        guards,
         routes=[Route(route.model, route.upstreams) for route in settings.routes],
-        abilities={
-            one.name: frozenset(one.abilities)
-            for one in settings.upstreams
-            if one.kind == "openai"
-        },
+        abilities={name: one.abilities for name, one in upstreams.items()},
     )
 
 

@@ -11,14 +11,14 @@ from collections import deque
 from collections.abc import Callable
 from threading import Lock
 from time import monotonic, sleep
-from typing import Protocol
 
 from app.gateway.budget import Budget, Clock, Tries
 from app.gateway.chat import Attempt, ChatRequest
 from app.gateway.errors import GatewayError, NoAnswer, UpstreamError
-from app.gateway.handler import ChatHandler, ReplyStream
+from app.gateway.handler import ReplyStream
 from app.gateway.routing.attempts import failed_attempt
 from app.gateway.tracing import ended_attempt
+from app.gateway.turns import Upstream
 
 # Limits of one request, all upstreams together: there is no retry above them, so that
 # an upstream which is yet to be asked is not made to wait. What never saw the request
@@ -37,15 +37,6 @@ TIME_TO_ANSWER = 1.0  # seconds; a wait that leaves less is not worth it
 TRANSIENT = frozenset({500, 502, 503, 504})
 
 Wait = Callable[[float], None]
-
-
-class Repeatable(ChatHandler, Protocol):
-    """An upstream whose kind says that asking twice does no harm."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def timeout(self) -> float: ...
 
 
 class RetryBudget:
@@ -94,7 +85,7 @@ class Retried:
 
     def __init__(
         self,
-        upstream: Repeatable,
+        upstream: Upstream,
         retries: int,
         allowance: RetryBudget,
         *,

@@ -1,8 +1,6 @@
 """A streamed answer of an OpenAI-speaking upstream, as it comes in.
 
-What keeps it alive are words: heartbeats, roles and empty deltas do not count, and only
-time spent waiting for the upstream does, not what its reader takes. While they flow it
-may outlast the deadline by which it had to begin.
+Words keep it alive (`words_in_time`); roles and empty deltas are none.
 
 What makes it complete is a finish reason for each choice, and then `[DONE]`, the end of
 the body, a chunk of usage, or silence (docs/decisions/0012). Where `[DONE]` alone ends
@@ -11,76 +9,45 @@ it, callers are told `stop`: clients take an answer without a reason for a broke
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
-from time import monotonic
 
-from app.gateway.budget import Budget, Clock
 from app.gateway.chat import THOUGHTS, Delta, Usage, is_blank
-from app.gateway.errors import (
-    BadReply,
-    CallerFault,
-    Interrupted,
-    NoAnswer,
-    UpstreamError,
-)
+from app.gateway.errors import BadReply, UpstreamError
 from app.gateway.handler import Outcome, ReplyStream
-from app.upstreams.http.transport import Exchange
 from app.upstreams.openai import chunks
 from app.upstreams.openai.ending import Ending, State
 from app.upstreams.openai.errors import failure, is_failure
 from app.upstreams.openai.skips import Skips
 from app.upstreams.openai.sse import ERROR, Event, EventParser
 from app.upstreams.openai.tool_calls import ToolCalls
+from app.upstreams.words_in_time import WordsInTime
 
 DONE = b"[DONE]"
 BARE_END = "stop"  # the reason that is told where `[DONE]` alone ended an answer
 SETTLE = 0.05  # seconds for the end of the body, so that the connection can be kept
-STREAM_LIMIT = 600.0  # seconds
 
 # Seconds of silence that make an answer complete. Filters flush words up to 3 s after
 # the finish reason; behind the usage there is `[DONE]` or nothing.
 QUIET = {State.FINISHED: 5.0, State.TOLD: 0.5}
 
-# The transport's words for being late; which limit it was, only we know.
-TIMEOUTS = frozenset({"read_timeout", "write_timeout", "deadline"})
-
 
 class StreamedReply(Iterator[Delta]):
     """The deltas of a streamed answer. It belongs to one thread.
 
-    `budget` bounds its beginning; from there it flows for at most `stream_limit`
-    seconds. `words_by` is the time by which the first words must have come, as a
-    budget; `idle_limit` is in seconds. Where text alone is wanted, thoughts do not
-    begin the reply, and a refusal's words are its text.
+    Where text alone is wanted, thoughts do not begin the reply, and a refusal's words
+    are its text.
     """
 
     def __init__(
-        self,
-        exchange: Exchange,
-        budget: Budget,
-        words_by: Budget,
-        idle_limit: float,
-        wanted: chunks.Wanted = chunks.ANYTHING,
-        *,
-        stream_limit: float = STREAM_LIMIT,
-        clock: Clock = monotonic,
+        self, pieces: WordsInTime, wanted: chunks.Wanted = chunks.ANYTHING
     ) -> None:
-        self._exchange = exchange
-        self._pieces = exchange.pieces()
+        self._pieces = pieces
+        self._exchange = pieces.exchange
         self._parser = EventParser()
-        self._budget = budget
-        self._idle_limit = idle_limit
-        self._stream_limit = stream_limit
         self._wanted = wanted
-        self._clock = clock
-        self._patience = words_by.remaining()  # seconds of waiting for the upstream
-        self._left_at = clock()  # when that waiting was last over
-        self._unread = 0.0
         self._ready: deque[Delta] = deque()
         self._ending = Ending(wanted.choices)
         self._calls: dict[int, ToolCalls] = {}  # by the index of the choice
         self._usage = Usage()
-        self._has_begun = False
         self._answered = self._thought = False
         self._is_done = self._is_over = False
         self._broken_by: UpstreamError | None = None
@@ -100,14 +67,14 @@ class StreamedReply(Iterator[Delta]):
             self._advance()
         if self._is_over:
             self._require_whole()
-        self._has_begun = True
-        self._budget = self._budget.flowing(self._stream_limit)
+        self._pieces.begin()
 
     def __next__(self) -> Delta:
         while not self._ready:
             if self._is_over:
                 self._require_whole()
-                self._settle()
+                if self._is_done:
+                    self._pieces.settle(SETTLE)
                 raise StopIteration
             self._advance()
         return self._ready.popleft()
@@ -121,7 +88,7 @@ class StreamedReply(Iterator[Delta]):
 
     def report(self, stream: ReplyStream) -> None:
         """Tell at the reply's ending what is known only then."""
-        stream.received, stream.unread = self._exchange.received, self._unread
+        stream.received, stream.unread = self._exchange.received, self._pieces.unread
         reasons = {i: self._reason(i) for i in sorted(self._ending.reasons)}
         stream.annotate(usage=self._usage, finish_reason=reasons.get(0) or BARE_END)
         if not self._is_plain:
@@ -153,12 +120,12 @@ class StreamedReply(Iterator[Delta]):
                 thought=self._thought,
             )
         except UpstreamError as error:
-            raise self._meaning(error) from None
+            raise self._pieces.meaning(error) from None
 
     def _advance(self) -> None:
         """Take in the next piece. If it breaks, what came before it still counts."""
         try:
-            piece = self._next_piece()
+            piece = next(self._pieces, None)
         except UpstreamError as error:
             self._is_over = True
             if not self._is_complete_despite(error):
@@ -175,19 +142,8 @@ class StreamedReply(Iterator[Delta]):
 
         A reset behind a finish reason is one: the reason may have been none.
         """
-        state, is_quiet = self._ending.state, _is_late(error, self._budget)
+        state, is_quiet = self._ending.state, self._pieces.is_silence(error)
         return state is State.TOLD or (state is State.FINISHED and is_quiet)
-
-    def _next_piece(self) -> bytes | None:
-        """Wait for the upstream; the time since the last wait was the reader's."""
-        entered = self._clock()
-        self._unread += entered - self._left_at
-        self._exchange.rearm(self._budget.within(self._patience))
-        try:
-            return next(self._pieces, None)
-        finally:
-            self._left_at = self._clock()
-            self._patience -= self._left_at - entered
 
     def _take_events(self, piece: bytes | None) -> None:
         events = self._parser.end() if piece is None else self._parser.feed(piece)
@@ -230,7 +186,7 @@ class StreamedReply(Iterator[Delta]):
         says = not is_blank(text)
         self._answered |= says
         if says and self._ending.goes_on(0):
-            self._patience = self._idle_limit
+            self._pieces.renew()
         else:
             before = self._ending.state
             self._ending.take(0, None, says=says)
@@ -264,33 +220,4 @@ class StreamedReply(Iterator[Delta]):
         """Words came: those that follow have the whole time again. Or an end came."""
         state = self._ending.state
         if state is not before or (says and state is State.OPEN):
-            self._patience = QUIET.get(state, self._idle_limit)
-
-    def _settle(self) -> None:
-        """Read to the end of the body, if it is as good as there."""
-        if not self._is_done:
-            return
-        self._exchange.rearm(self._budget.within(SETTLE))
-        with suppress(UpstreamError):
-            for _ in self._pieces:
-                pass
-
-    def _meaning(self, error: UpstreamError) -> UpstreamError:
-        """What an error is to whoever reads: one of the beginning, or a break."""
-        limit = "stream_idle" if self._has_begun else "first_token"
-        error = named(error, limit, self._budget)
-        if self._has_begun and not isinstance(error, CallerFault):
-            error = Interrupted(error.fault)
-        error.status, error.received = self._exchange.status, self._exchange.received
-        return error
-
-
-def named(error: UpstreamError, limit: str, budget: Budget) -> UpstreamError:
-    """An error under the name of the limit that it met before the budget's end."""
-    return NoAnswer(limit) if _is_late(error, budget) else error
-
-
-def _is_late(error: UpstreamError, budget: Budget) -> bool:
-    """Whether a wait took too long that the budget would still have had time for."""
-    is_late = isinstance(error, NoAnswer) and error.fault in TIMEOUTS
-    return is_late and budget.remaining() > 0
+            self._pieces.renew(QUIET.get(state))

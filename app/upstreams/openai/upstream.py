@@ -2,22 +2,24 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from pydantic import TypeAdapter
 
 from app.gateway.budget import Budget
-from app.gateway.chat import ChatReply, ChatRequest, Delta, Message
+from app.gateway.chat import ChatReply, ChatRequest, Message
 from app.gateway.errors import UpstreamError
 from app.gateway.handler import ReplyStream
+from app.upstreams.dialect import Dialect, Surroundings
 from app.upstreams.http.service import Service
 from app.upstreams.http.transport import JSON, Answer, Exchange, Transport
 from app.upstreams.openai import chunks
 from app.upstreams.openai.errors import failure, is_failure, refusal
-from app.upstreams.openai.stream import STREAM_LIMIT, StreamedReply, named
+from app.upstreams.openai.stream import StreamedReply
 from app.upstreams.openai_told import Echo
 from app.upstreams.replies import marked, parse, whole
+from app.upstreams.words_in_time import STREAM_LIMIT, WordsInTime, named
 
 PATH = "/chat/completions"
 HEALTH_PATH = "/models"
@@ -51,7 +53,7 @@ class Limits:
     stream: float = STREAM_LIMIT
 
 
-class OpenAIUpstream:
+class OpenAIUpstream(Dialect):
     """Asks an OpenAI-speaking server, whole or streamed. Threads may share it.
 
     `url` ends in /v1 or the like. `api_key` is ours, empty for none. `model` is
@@ -59,7 +61,18 @@ class OpenAIUpstream:
     the path of its health, empty for /models behind `url`.
     """
 
-    repeatable = True  # a completion does nothing but answer
+    own_settings = frozenset(
+        {
+            "abilities",
+            "api_key_env",
+            "first_token_timeout",
+            "idle_timeout",
+            "model",
+            "retries",
+            "stream_timeout",
+        }
+    )
+    is_repeatable = True
 
     def __init__(
         self,
@@ -77,6 +90,26 @@ class OpenAIUpstream:
         self._limits = limits
         self._model = model
         self._service = Service(url, transport, bearer=api_key, health=health)
+
+    @classmethod
+    def from_settings(cls, entry: Any, surroundings: Surroundings) -> Self:
+        """Make the upstream of one entry of `[[upstreams]]`."""
+        upstream = cls(
+            name=entry.name,
+            url=entry.url,
+            limits=Limits(
+                total=entry.timeout,
+                first_token=entry.first_token_timeout,
+                idle=entry.idle_timeout,
+                stream=entry.stream_timeout,
+            ),
+            transport=surroundings.transport,
+            api_key=entry.api_key.get_secret_value(),
+            model=entry.model,
+            health=entry.health,
+        )
+        upstream.abilities = frozenset(entry.abilities)
+        return upstream
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Ask once; return the whole reply, or a streamed one whose words come.
@@ -125,15 +158,15 @@ class OpenAIUpstream:
     ) -> ReplyStream:
         if self._accepted(exchange, request, budget).media_type == JSON:
             answer = exchange.require(JSON).whole()  # it does not stream
-            return _at_once(self._reply(answer, request), answer)
-        reply = StreamedReply(
+            return whole(self._reply(answer, request), answer, is_streamed=True)
+        pieces = WordsInTime(
             exchange.require(EVENTS),
             budget,
             words_by,
             self._limits.idle,
-            self._wanted(request),
             stream_limit=self._limits.stream,
         )
+        reply = StreamedReply(pieces, self._wanted(request))
         reply.begin()
         facts = ChatReply("", self.name, reply.model or self._asked_for(request))
         stream = ReplyStream(reply, facts, exchange.close)
@@ -225,27 +258,3 @@ def _beginning(exchange: Exchange, budget: Budget) -> bytes:
             if len(body) > MAX_ERROR:
                 break
     return bytes(body[:MAX_ERROR])
-
-
-def _at_once(reply: ChatReply, answer: Answer) -> ReplyStream:
-    """A whole reply as a stream of one delta."""
-    if not reply.choices:
-        return whole(reply, answer)
-    delta = Delta(reply.text, tuple(_as_delta(c) for c in reply.choices))
-    ends = [(c.get("index", 0), c.get("finish_reason")) for c in reply.choices]
-    told = tuple({"index": i, "finish_reason": reason} for i, reason in ends)
-    stream = ReplyStream(iter((delta,)), replace(reply, text="", choices=told))
-    stream.received, stream.status = answer.received, answer.status
-    return stream
-
-
-def _as_delta(choice: chunks.Choice) -> chunks.Choice:
-    """A whole choice in the shape of a chunk's, where tool calls are numbered."""
-    message = dict(chunks.part_of(choice, "message"))
-    if isinstance(calls := message.get("tool_calls"), list):
-        message["tool_calls"] = [
-            {"index": i, **call} if isinstance(call, Mapping) else call
-            for i, call in enumerate(calls)
-        ]
-    rest = {k: v for k, v in choice.items() if k != "message"}
-    return {**rest, "delta": message, "finish_reason": None}

@@ -16,6 +16,7 @@ from app.upstreams.http.transport import Transport
 from app.upstreams.openai.chunks import ANYTHING, Wanted
 from app.upstreams.openai.stream import StreamedReply
 from app.upstreams.openai.upstream import Limits, OpenAIUpstream
+from app.upstreams.words_in_time import WordsInTime
 from tests.support.fakes import FakeUpstream, Unguarded, a_request
 from tests.upstreams.fuzzed import fuzzed
 from tests.upstreams.fuzzed_ends import FAILURE, RESET, fuzzed_end
@@ -51,7 +52,7 @@ def read(stream, wanted=ANYTHING):
     """What was said, and whether it was said to be complete."""
     budget = Budget(30)
     exchange = FakeExchange(stream.pieces, stream.is_cut)
-    reply = StreamedReply(exchange, budget, budget, 10.0, wanted)
+    reply = StreamedReply(WordsInTime(exchange, budget, budget, 10.0), wanted)
     said = []
     try:
         reply.begin()

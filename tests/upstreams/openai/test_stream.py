@@ -10,8 +10,11 @@ from app.gateway.errors import BadReply, Interrupted, NoAnswer, StreamLimit
 from app.gateway.handler import ReplyStream
 from app.upstreams.openai.chunks import Wanted
 from app.upstreams.openai.stream import QUIET, StreamedReply
+from app.upstreams.words_in_time import WordsInTime
+from tests.upstreams.timed_exchange import TimedExchange
 
 IDLE = 2.0
+OPENAI = Wanted()
 
 
 def event(text, reason=None, **delta):
@@ -20,51 +23,16 @@ def event(text, reason=None, **delta):
     return b"data: %s\n\n" % json.dumps({"choices": [choice]}).encode()
 
 
-class TimedExchange:
-    """Pieces that each take some seconds to come, under the budget last given."""
-
-    status = 200
-
-    def __init__(self, clock, pieces):
-        self._clock, self._pieces = clock, pieces
-        self.received = 0
-
-    def rearm(self, budget):
-        self._budget = budget
-
-    def holds_more(self):
-        return False
-
-    def pieces(self):
-        for seconds, piece in self._pieces:
-            left = self._budget.remaining()
-            self._clock.advance(min(seconds, left))
-            if seconds >= left:
-                raise self._late()
-            if isinstance(piece, Exception):
-                raise piece
-            self.received += len(piece)
-            yield piece
-
-    def _late(self):
-        """What the transport says where a budget has run out."""
-        try:
-            self._budget.check()
-        except NoAnswer:
-            return NoAnswer("read_timeout")
-        except StreamLimit as limit:
-            return limit
-
-
 @pytest.fixture
 def begun(clock):
-    def begun(*pieces, seconds=30.0, first=5.0, lasting=None, **options):
+    def begun(*pieces, seconds=30.0, first=5.0, lasting=None, wanted=OPENAI, **limits):
         budget = Budget(seconds, clock=clock)
         if lasting:
             budget = budget.streaming(lasting)
         exchange = TimedExchange(clock, pieces)
         words_by = budget.within(first)
-        reply = StreamedReply(exchange, budget, words_by, IDLE, clock=clock, **options)
+        timed = WordsInTime(exchange, budget, words_by, IDLE, clock=clock, **limits)
+        reply = StreamedReply(timed, wanted)
         reply.begin()
         stream = ReplyStream(reply, ChatReply("", "vllm", "m"))
         stream.on_end(reply.report)
@@ -137,7 +105,6 @@ RESET = (0.1, NoAnswer("reset"))
 CUT = (0.1, BadReply("truncated"))
 SILENCE = (60.0, b": ping\n\n")  # longer than any limit but the stream's own
 BARE = (0.1, event("", "stop"))
-OPENAI = Wanted()
 
 
 def saying(text, reason=None, after=0.1, **delta):

@@ -101,6 +101,17 @@ class TestWholeAnswer:
             "total_tokens": 12,
         }
 
+    def test_a_tool_call_that_came_in_deltas_is_a_message(self, complete, switch):
+        delta = {"tool_calls": [{"index": 0} | CALL]}
+        end = {"index": 0, "finish_reason": "tool_calls"}
+        deltas = [Delta("One "), Delta("moment"), Delta("", ({"delta": delta},))]
+        speaks(switch, deltas, choices=(end,))
+
+        (choice,) = complete(tools=[WEATHER]).json["choices"]
+
+        message = {"role": "assistant", "content": "One moment", "tool_calls": [CALL]}
+        assert choice == end | {"message": message}
+
     @pytest.mark.parametrize("stream", [False, True])
     def test_an_upstreams_numbers_that_json_cannot_say_are_null(
         self, complete, switch, trail, stream
