@@ -3,10 +3,10 @@
 All are frozen, so threads may share them.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 NOTHING: Mapping[str, Any] = {}
 
@@ -106,8 +106,9 @@ class ChatRequest:
     request that are nobody's business here (temperature, tools, stop, ...): passed
     on untouched to upstreams that speak it, ignored for the others. `needs` are the
     abilities (TOOLS, IMAGES, MULTIPLE) that an upstream must have to be asked.
-    `route` names the door it came through, for the record. `size` is that of the body
-    it came in, in bytes.
+    `wants_choices` says that the caller takes choices as an OpenAI upstream sends them
+    (tool calls, reasoning); without it a reply is text alone. `route` names the door
+    it came through, for the record. `size` is that of the body it came in, in bytes.
     """
 
     messages: tuple[Message, ...]
@@ -122,6 +123,7 @@ class ChatRequest:
     model: str | None = None
     extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     needs: frozenset[str] = frozenset()
+    wants_choices: bool = False
     route: str = "chat"
     size: int = 0
 
@@ -208,3 +210,33 @@ class ChatReply:
     def is_degraded(self) -> bool:
         """Whether the caller got less than the first choice would have given."""
         return self.degraded_by is not None
+
+    def with_facts(self, facts: Iterable["ReplyFacts"]) -> "ChatReply":
+        """The reply with these facts put into it; of two, the later one counts."""
+        known: dict[str, Any] = {
+            name: value
+            for some in facts
+            for name, value in zip(some._fields, some, strict=True)
+            if value is not None
+        }
+        return replace(self, **known)
+
+
+class ReplyFacts(NamedTuple):
+    """Facts about a reply that became known after it had begun; None says nothing.
+
+    Each field has the meaning of the field of `ChatReply` with the same name. A tuple,
+    since a frozen dataclass takes five times as long to make, several times a chat.
+    """
+
+    text: str | None = None
+    upstream: str | None = None
+    model: str | None = None
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    degraded_by: str | None = None
+    attempts: tuple[Attempt, ...] | None = None
+    audit_id: str | None = None
+    audit_seconds: float | None = None
+    queue_seconds: float | None = None
+    choices: tuple[Mapping[str, Any], ...] | None = None

@@ -7,13 +7,12 @@ on the stream's ending, innermost policy first.
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from enum import Enum
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from app.gateway.budget import Budget
-from app.gateway.chat import ChatReply, ChatRequest, Delta
+from app.gateway.chat import ChatReply, ChatRequest, Delta, ReplyFacts
 from app.gateway.errors import BadReply, CallerGone, GatewayError
 from app.gateway.records.merge_choices import ChoiceMerger
 from app.gateway.replies import as_deltas, as_whole
@@ -51,7 +50,7 @@ class ReplyStream(Iterator[Delta]):
         self._texts: list[str] = []
         self._observers: list[tuple[Observer, bool]] = []
         self._reply = reply
-        self._facts: dict[str, Any] = {}  # about the reply, not yet put into it
+        self._facts: list[ReplyFacts] = []  # not yet put into the reply
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
         self.veto: Exception | None = None
@@ -76,8 +75,8 @@ class ReplyStream(Iterator[Delta]):
     def reply(self) -> ChatReply:
         """What is known of the reply; its text is whole once it has ended."""
         if self._facts:
-            self._reply = replace(self._reply, **self._facts)
-            self._facts = {}
+            self._reply = self._reply.with_facts(self._facts)
+            self._facts = []
         return self._reply
 
     def on_end(
@@ -91,9 +90,9 @@ class ReplyStream(Iterator[Delta]):
         at = 0 if first else len(self._observers)
         self._observers.insert(at, (observer, may_veto))
 
-    def annotate(self, **facts: Any) -> None:
-        """Set fields of the reply that only an outer handler knows."""
-        self._facts.update(facts)  # several handlers do, and a copy has its price
+    def learn(self, facts: ReplyFacts) -> None:
+        """Add facts about the reply that became known after it had begun."""
+        self._facts.append(facts)  # several handlers do, and a copy has its price
 
     def __next__(self) -> Delta:
         try:
@@ -159,7 +158,7 @@ class ReplyStream(Iterator[Delta]):
             return
         self.outcome, self.error = outcome, error
         if (text := "".join(self._texts)) != self._reply.text:
-            self.annotate(text=text)
+            self.learn(ReplyFacts(text=text))
         self._tell(lambda _: self._close_source())
         for observer, may_veto in self._observers:
             self._tell(observer, may_veto=may_veto)

@@ -20,7 +20,7 @@ from app.gateway.chain.admission_queue import (
     Ticket,
 )
 from app.gateway.chain.big_work import BigWork, TooLate
-from app.gateway.chat import ChatRequest
+from app.gateway.chat import ChatRequest, ReplyFacts
 from app.gateway.handler import ChatHandler, ReplyStream
 
 
@@ -159,7 +159,7 @@ class Place:
         """Ask, once; raises Overloaded for a stream too many."""
         stream = self._admission.open_in(self._ticket, request, budget)
         if self._queued:
-            stream.annotate(queue_seconds=self._queued)
+            stream.learn(ReplyFacts(queue_seconds=self._queued))
         # The commit of the record is the disk's work and needs no slot.
         stream.on_end(lambda _: self._admission.leave(self._ticket), first=True)
         self._is_taken_over = True

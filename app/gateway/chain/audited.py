@@ -12,7 +12,7 @@ from dataclasses import replace
 from time import monotonic, time
 
 from app.gateway.budget import Budget, Clock
-from app.gateway.chat import Attempt, ChatReply, ChatRequest
+from app.gateway.chat import Attempt, ChatReply, ChatRequest, ReplyFacts
 from app.gateway.errors import AuditUnavailable, GatewayError, NoAnswer
 from app.gateway.handler import ChatHandler, Outcome, ReplyStream
 from app.gateway.records import closings
@@ -67,7 +67,7 @@ class Audited:
         except Exception as error:
             self._close_failed(intent, error, started, budget)
             raise
-        stream.annotate(audit_id=intent.id)
+        stream.learn(ReplyFacts(audit_id=intent.id))
         stream.on_end(
             lambda stream: self._close(intent, stream, started, budget), may_veto=True
         )
@@ -139,7 +139,7 @@ class Audited:
                 bare = closings.of_error(late, *self._times(started))
             closing = self._told(bare, reply, said)
             took = self._finish(intent, closing, budget, budget.stream_remaining())
-            stream.annotate(audit_seconds=took)
+            stream.learn(ReplyFacts(audit_seconds=took))
         if late is not None:
             raise late
 

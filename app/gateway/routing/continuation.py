@@ -72,7 +72,7 @@ def _told(
     relay: "_Continuation | None" = None,
     text: str = "",
 ) -> ReplyStream:
-    reply = ChatReply(text, **pursuit.facts(stream.reply))
+    reply = ChatReply(text, "", "").with_facts([pursuit.facts(stream.reply)])
     told = ReplyStream(deltas, reply, relay.close if relay else lambda: None)
     told.received, told.status = stream.received, stream.status
     if relay:
@@ -167,7 +167,7 @@ class _Continuation(Iterator[Delta]):
         """Tell at the reply's ending what is known only then."""
         self._note()
         told.received, told.status = self.stream.received, self.stream.status
-        told.annotate(**self._pursuit.facts(self.stream.reply))
+        told.learn(self._pursuit.facts(self.stream.reply))
 
     def close(self) -> None:
         """End the upstream's reply too; its connection closes at once."""

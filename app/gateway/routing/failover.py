@@ -4,10 +4,9 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any
 
 from app.gateway.budget import Budget, Clock
-from app.gateway.chat import Attempt, ChatReply, ChatRequest
+from app.gateway.chat import Attempt, ChatReply, ChatRequest, ReplyFacts
 from app.gateway.errors import (
     CallerGone,
     ConnectFailed,
@@ -127,20 +126,20 @@ class Failover:
         self.attempts.extend(stream.reply.attempts or (last,))
         self.degraded_by = self.degraded_by or fault
 
-    def facts(self, reply: ChatReply) -> dict[str, Any]:
-        """What there is to say of the answer: its own facts and the way to it."""
+    def facts(self, reply: ChatReply) -> ReplyFacts:
+        """The facts about the answer: its own, and the way to it."""
         is_first_choice = self._asked is self._first
-        return {
-            "upstream": reply.upstream,
-            "model": reply.model,
-            "usage": reply.usage,
-            "finish_reason": reply.finish_reason,
-            "choices": reply.choices,
-            "degraded_by": reply.degraded_by
+        return ReplyFacts(
+            upstream=reply.upstream,
+            model=reply.model,
+            usage=reply.usage,
+            finish_reason=reply.finish_reason,
+            choices=reply.choices,
+            degraded_by=reply.degraded_by
             if is_first_choice
             else self.degraded_by or reply.degraded_by,
-            "attempts": tuple(self.attempts),
-        }
+            attempts=tuple(self.attempts),
+        )
 
     def _take_next(self) -> Candidate | None:
         if not self._left and not self._is_extra:

@@ -13,7 +13,7 @@ from threading import Lock
 from time import monotonic, sleep
 
 from app.gateway.budget import Budget, Clock, Tries
-from app.gateway.chat import Attempt, ChatRequest
+from app.gateway.chat import Attempt, ChatRequest, ReplyFacts
 from app.gateway.errors import GatewayError, NoAnswer, UpstreamError
 from app.gateway.handler import ReplyStream
 from app.gateway.routing.attempts import failed_attempt
@@ -165,7 +165,7 @@ class Retried:
             else:
                 size, status = stream.received, stream.status
                 last = Attempt(self.name, None, took, size, status, ended_attempt())
-            stream.annotate(attempts=(*tries, last))
+            stream.learn(ReplyFacts(attempts=(*tries, last)))
 
         stream.on_end(tell)
         return stream

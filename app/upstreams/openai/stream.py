@@ -10,7 +10,7 @@ it, callers are told `stop`: clients take an answer without a reason for a broke
 from collections import deque
 from collections.abc import Iterator
 
-from app.gateway.chat import THOUGHTS, Delta, Usage, is_blank
+from app.gateway.chat import THOUGHTS, Delta, ReplyFacts, Usage, is_blank
 from app.gateway.errors import BadReply, UpstreamError
 from app.gateway.handler import Outcome, ReplyStream
 from app.upstreams.openai import chunks
@@ -90,14 +90,15 @@ class StreamedReply(Iterator[Delta]):
         """Tell at the reply's ending what is known only then."""
         stream.received, stream.unread = self._exchange.received, self._pieces.unread
         reasons = {i: self._reason(i) for i in sorted(self._ending.reasons)}
-        stream.annotate(usage=self._usage, finish_reason=reasons.get(0) or BARE_END)
-        if not self._is_plain:
-            bare = BARE_END if stream.outcome is Outcome.COMPLETED else None
-            told = [
-                {"index": index, "finish_reason": reason or bare}
-                for index, reason in reasons.items()
-            ]
-            stream.annotate(choices=tuple(told))
+        bare = BARE_END if stream.outcome is Outcome.COMPLETED else None
+        choices = tuple(
+            {"index": index, "finish_reason": reason or bare}
+            for index, reason in reasons.items()
+            if not self._is_plain
+        )
+        first = reasons.get(0) or BARE_END
+        facts = ReplyFacts(usage=self._usage, finish_reason=first, choices=choices)
+        stream.learn(facts)
 
     def _reason(self, index: int) -> str | None:
         reason, calls = self._ending.reasons[index], self._calls.get(index)

@@ -25,7 +25,6 @@ PATH = "/chat/completions"
 HEALTH_PATH = "/models"
 EVENTS = "text/event-stream"
 
-OWN_DOOR = "openai"  # whose callers get choices as they are (`ChatRequest.route`)
 
 MAX_ERROR = 64 * 1024  # bytes of an error's body; what they say stands at the beginning
 ERROR_WAIT = 1.0  # seconds for it; its status alone is worth more than a longer wait
@@ -196,10 +195,10 @@ class OpenAIUpstream(Dialect):
         raise told
 
     def _wanted(self, request: ChatRequest) -> chunks.Wanted:
-        """What the caller wants; who came by another door knows of text alone."""
+        """What the caller wants of an answer."""
         n = request.extra.get("n")
         return chunks.Wanted(
-            as_text=request.route != OWN_DOOR,
+            as_text=not request.wants_choices,
             choices=n if isinstance(n, int) and n > 1 else 1,
             may_be_empty=_may_be_empty(request),
             echo=self._echo(request),

@@ -166,6 +166,7 @@ class CompletionRequest(NulFree, BaseModel):
             model=self.model or None,
             extra={k: v for k, v in body.items() if k not in _OURS} | self._counted(),
             needs=frozenset(self._needs()),
+            wants_choices=True,
             route="openai",
             size=size,
         )

@@ -4,6 +4,7 @@ import pytest
 
 from app.gateway.budget import Budget
 from app.gateway.chain.audited import Audited
+from app.gateway.chat import ReplyFacts
 from app.gateway.errors import (
     AuditUnavailable,
     CallerFault,
@@ -164,7 +165,7 @@ def test_no_column_holds_the_gateways_token(trail, content):
     class Telling(FakeUpstream):
         def open(self, request, budget, turn=None):
             stream = super().open(request, budget)
-            stream.annotate(model="m-the-gateway-token")
+            stream.learn(ReplyFacts(model="m-the-gateway-token"))
             return stream
 
     chat = an_audited(trail, Telling(), content=content)

@@ -3,7 +3,7 @@
 import pytest
 
 from app.gateway.budget import Budget
-from app.gateway.chat import ChatReply, Delta, StreamMode, Usage
+from app.gateway.chat import ChatReply, Delta, ReplyFacts, StreamMode, Usage
 from app.gateway.errors import (
     CallerGone,
     ContentFiltered,
@@ -253,8 +253,10 @@ class TestLive:
         class Counting(FakeUpstream):
             def open(self, request, budget, turn=None):
                 stream = super().open(request, budget)
-                facts = {"model": "m2", "usage": Usage(3, 4), "finish_reason": "length"}
-                stream.on_end(lambda s: s.annotate(**facts))
+                facts = ReplyFacts(
+                    model="m2", usage=Usage(3, 4), finish_reason="length"
+                )
+                stream.on_end(lambda s: s.learn(facts))
                 return stream
 
         counting = Counting("second", deltas=("One two three",), clock=clock)

@@ -163,7 +163,7 @@ class TestWhole:
         assert body_of(server)["model"] == "ours"
 
     def test_tool_calls_come_back_as_they_were_sent(self, upstream):
-        reply = ask(upstream, route="openai", extra={"tools": TOOLS}).collect()
+        reply = ask(upstream, wants_choices=True, extra={"tools": TOOLS}).collect()
 
         (choice,) = reply.choices
         assert (reply.text, reply.finish_reason) == ("", "tool_calls")
@@ -245,7 +245,7 @@ class TestStreamed:
         assert server.connections == 1
 
     def test_tool_calls_stream_through(self, upstream):
-        stream = ask(upstream, stream=True, route="openai", extra={"tools": TOOLS})
+        stream = ask(upstream, stream=True, wants_choices=True, extra={"tools": TOOLS})
 
         parts = [
             call["function"]
@@ -378,7 +378,7 @@ class TestStreamed:
         assert (reply.text, reply.finish_reason) == ("Some", "length")
 
     def test_words_that_a_filter_took_are_told_as_they_are(self, raw):
-        reply = read(raw, chunk(reason="content_filter"), b"[DONE]", route="openai")
+        reply = read(raw, chunk(reason="content_filter"), b"[DONE]", wants_choices=True)
 
         assert (reply.text, reply.finish_reason) == ("", "content_filter")
 
@@ -551,19 +551,19 @@ class TestCutAnswers:
     )
     def test_an_end_mark_alone_ends_nothing_but_one_text(self, raw, chunks):
         with pytest.raises(BROKEN, match="truncated"):
-            read(raw, *chunks, DONE, route="openai")
+            read(raw, *chunks, DONE, wants_choices=True)
 
     def test_one_choice_of_two_is_not_all_that_was_asked_for(self, raw):
         chunks = (chunk("a"), chunk("b", index=1), chunk(reason="stop"))
 
         with pytest.raises(BROKEN, match="truncated"):
-            read(raw, *chunks, DONE, route="openai", extra={"n": 2})
+            read(raw, *chunks, DONE, wants_choices=True, extra={"n": 2})
 
     def test_a_text_that_the_end_mark_alone_ends_is_told_as_stopped(self, raw):
         assert read(raw, *WORDY, DONE).finish_reason == "stop"
 
     def test_what_was_cut_has_no_finish_reason_on_record(self, raw):
-        stream = raw(call("{", "lookup", "c1"), route="openai")
+        stream = raw(call("{", "lookup", "c1"), wants_choices=True)
 
         with pytest.raises(Interrupted):
             stream.collect()
@@ -621,7 +621,7 @@ class TestFinishReasons:
         ],
     )
     def test_others_words_are_told_in_openais(self, raw, answers, said, meant):
-        whole = answers(message(said, content="Hi", refusal="x"), route="openai")
+        whole = answers(message(said, content="Hi", refusal="x"), wants_choices=True)
 
         assert read(raw, chunk("Hi", said)).finish_reason == meant
         assert whole.reply.finish_reason == meant
@@ -637,9 +637,11 @@ class TestFinishReasons:
         calls = [{"id": "c1", "type": "function", "function": {"name": "f"}}]
 
         with pytest.raises(BROKEN, match="truncated"):
-            read(raw, call("{", "f", "c1"), chunk(reason="odd"), DONE, route="openai")
+            read(
+                raw, call("{", "f", "c1"), chunk(reason="odd"), DONE, wants_choices=True
+            )
         with pytest.raises(BadReply, match="truncated"):
-            answers(message("odd", tool_calls=calls), route="openai")
+            answers(message("odd", tool_calls=calls), wants_choices=True)
 
 
 CALLS = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
@@ -683,14 +685,14 @@ class TestToldAsText:
             raw(chunk(reasoning_content="hm"))
 
     def test_openais_callers_get_all_of_that_as_it_is(self, answers, raw):
-        whole = answers(message("tool_calls", tool_calls=CALLS), route="openai")
+        whole = answers(message("tool_calls", tool_calls=CALLS), wants_choices=True)
 
         assert whole.reply.choices[0]["message"]["tool_calls"] == CALLS
-        raw(chunk(reasoning_content="hm"), route="openai")
+        raw(chunk(reasoning_content="hm"), wants_choices=True)
 
     def test_for_them_too_zero_width_is_nothing(self, answers):
         with pytest.raises(BadReply, match="empty"):
-            answers(message(content="\u200b"), route="openai")
+            answers(message(content="\u200b"), wants_choices=True)
 
 
 @pytest.mark.parametrize(
@@ -713,7 +715,7 @@ def test_a_drip_of_nothing_does_not_keep_a_stream_alive(serve, adapt, drip):
             peer.send(b"data: " + drip + b"\n\n")
             peer.pause(0.1)
 
-    stream = ask(adapt(serve(script).url), seconds=3, stream=True, route="openai")
+    stream = ask(adapt(serve(script).url), seconds=3, stream=True, wants_choices=True)
 
     with pytest.raises(Interrupted, match="stream_idle"):
         stream.collect()
@@ -754,7 +756,9 @@ def test_a_model_without_a_usable_name_is_called_as_it_was_asked(answers, raw, n
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "to be streamed"])
 def test_tool_calls_of_no_shape_are_none(answers, stream):
     with pytest.raises(BadReply, match="bad_tool_call"):
-        answers(message("tool_calls", tool_calls=["x"]), stream=stream, route="openai")
+        answers(
+            message("tool_calls", tool_calls=["x"]), stream=stream, wants_choices=True
+        )
 
 
 FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\n"
@@ -844,7 +848,7 @@ class TestWithoutWords:
     def test_if_the_request_may_have_made_it_so(
         self, answers, raw, extra, reason, is_answer
     ):
-        ask = {"route": "openai", "extra": extra}
+        ask = {"wants_choices": True, "extra": extra}
         if is_answer:
             for got in (
                 answers(message(reason, content=""), **ask).collect(),
@@ -870,8 +874,10 @@ class TestWithoutWords:
     )
     def test_if_it_holds_thoughts_a_picture_or_sound(self, answers, raw, said):
         (name,) = said
-        whole = answers(message("stop", content=None, **said), route="openai").collect()
-        (delta,) = raw(chunk(**said), chunk(reason="stop"), DONE, route="openai")
+        whole = answers(
+            message("stop", content=None, **said), wants_choices=True
+        ).collect()
+        (delta,) = raw(chunk(**said), chunk(reason="stop"), DONE, wants_choices=True)
 
         assert whole.choices[0]["message"][name] == said[name]
         assert delta.choices[0]["delta"][name] == said[name]
@@ -881,24 +887,24 @@ class TestWithoutWords:
         said = {"reasoning_content": "hm"}
 
         with pytest.raises(BadReply, match="empty"):
-            answers(message(reason, content=None, **said), route="openai")
+            answers(message(reason, content=None, **said), wants_choices=True)
         with pytest.raises(BROKEN, match="empty"):
-            read(raw, chunk(**said), chunk(reason=reason), DONE, route="openai")
+            read(raw, chunk(**said), chunk(reason=reason), DONE, wants_choices=True)
 
 
 @pytest.mark.parametrize("reason", ["stop", "tool_calls"])
 def test_whole_tool_calls_are_told_as_calls_and_half_ones_not_at_all(answers, reason):
     half = [{"id": "c1", "function": {"name": "f", "arguments": '{"q": "te'}}]
 
-    whole = answers(message(reason, tool_calls=CALLS), route="openai").reply
+    whole = answers(message(reason, tool_calls=CALLS), wants_choices=True).reply
 
     assert whole.finish_reason == whole.choices[0]["finish_reason"] == "tool_calls"
     with pytest.raises(BadReply, match="bad_tool_call"):
-        answers(message(reason, tool_calls=half), route="openai")
+        answers(message(reason, tool_calls=half), wants_choices=True)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "to be streamed"])
 def test_one_choice_where_two_were_asked_for_is_told_as_it_is(answers, stream):
-    fields = {"stream": stream, "extra": {"n": 2}, "route": "openai"}
+    fields = {"stream": stream, "extra": {"n": 2}, "wants_choices": True}
 
     assert answers(message("stop", content="Hi"), **fields).collect().text == "Hi"

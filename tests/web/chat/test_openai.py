@@ -5,7 +5,7 @@ from math import inf, nan
 
 import pytest
 
-from app.gateway.chat import IMAGES, MULTIPLE, TOOLS, Delta, Usage
+from app.gateway.chat import IMAGES, MULTIPLE, TOOLS, Delta, ReplyFacts, Usage
 from app.gateway.errors import (
     CallerFault,
     ContentFiltered,
@@ -146,7 +146,7 @@ def speaks(upstream, deltas=HI, **facts):
     class Speaks(type(upstream)):
         def open(self, request, budget, turn=None):
             stream = super().open(request, budget)
-            stream.on_end(lambda s: s.annotate(**facts))
+            stream.on_end(lambda s: s.learn(ReplyFacts(**facts)))
             return stream
 
         def _speak(self):
@@ -307,6 +307,11 @@ class TestRequest:
         complete(**fields)
 
         assert heard[0].needs == needs
+
+    def test_its_callers_want_choices(self, complete, heard):
+        complete()
+
+        assert heard[0].wants_choices
 
     def test_images_are_needed_by_a_message_that_shows_one(self, complete, heard):
         url = {"url": "data:image/png;base64,AAAA"}

@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 
 from app.gateway.budget import Budget
-from app.gateway.chat import Delta, Usage
+from app.gateway.chat import Delta, ReplyFacts, Usage
 from app.gateway.errors import (
     AuditUnavailable,
     CallerGone,
@@ -134,7 +134,7 @@ class TestEvents:
         class Counts(type(switch)):
             def open(self, request, budget, turn=None):
                 stream = super().open(request, budget)
-                stream.on_end(lambda s: s.annotate(usage=Usage(3, 4)))
+                stream.on_end(lambda s: s.learn(ReplyFacts(usage=Usage(3, 4))))
                 return stream
 
         switch.__class__ = Counts
