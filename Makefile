@@ -1,5 +1,10 @@
-# Python 3.11 and make are all that must be there; the rest installs itself.
-PYTHON ?= python3.11
+# Python 3.11 to 3.14 and make are all that must be there; the rest installs itself.
+# The newest that runs and can make an environment: a shim of pyenv may not do the one,
+# a Python of Debian without its python3-venv not the other.
+IS_FIT := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+PYTHON ?= $(or $(shell for python in python3.14 python3.13 python3.12 python3.11 python3; do \
+	$$python -c "$(IS_FIT)" 2>/dev/null && echo $$python && break; done), \
+	$(error No Python 3.11 to 3.14 with venv is here; PYTHON= names one))
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -51,11 +56,11 @@ format: $(VENV)/dev ## Format and mend what can be mended by a tool
 	$(BIN)/ruff check --fix .
 
 lock: $(VENV)/dev ## Compile the lock files anew from requirements*.in
-	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" requirements.in -o requirements.txt
-	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" requirements-dev.in -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" requirements.in -o requirements.txt
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" requirements-dev.in -o requirements-dev.txt
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 
 $(VENV)/run: $(VENV)/bin/python requirements.txt
 	$(PIP) install --require-hashes --no-deps -r requirements.txt

@@ -4,6 +4,7 @@ import configparser
 import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,22 @@ def test_all_name_the_same_places(unit, settings):
     (command,) = re.findall(r"^# +(nginx -p .*)$", nginx, re.MULTILINE)
     for text in (command, unit["WorkingDirectory"], unit["EnvironmentFile"]):
         assert text in guide
+
+
+def python_that_make_takes(folder, **works):
+    for name, is_fit in works.items():
+        program = folder / name.replace("_", ".")
+        program.write_text(f"#!/bin/sh\nexit {0 if is_fit else 127}\n")
+        program.chmod(0o755)
+    where = {"PATH": f"{folder}:{os.defpath}"}
+    order = ["make", "-n", f"VENV={folder}/new", f"{folder}/new/bin/python"]
+    return subprocess.check_output(order, cwd=HOUSE, env=where, text=True).split()[0]
+
+
+def test_make_takes_the_newest_python_that_works(tmp_path):
+    """pyenv puts a shim on the PATH for a version that is switched off."""
+    broken = dict.fromkeys(("python3_14", "python3_13"), False)
+
+    taken = python_that_make_takes(tmp_path, **broken, python3_12=True, python3_11=True)
+
+    assert taken == "python3.12"

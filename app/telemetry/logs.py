@@ -153,7 +153,6 @@ def set_up_logging(
     handler = BackgroundHandler(sink or sys.stderr)
     handler.setFormatter(JsonFormatter(redact))
     # What no line shows need not be found out for each (Python's "Logging HOWTO").
-    logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers = [handler]

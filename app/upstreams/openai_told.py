@@ -19,6 +19,7 @@ from app.gateway.chat import ChatRequest
 MOST_PARTS = 32  # of one error: objects, texts and members of lists
 MAX_SAID = 8192  # characters of each text; what matters stands at the beginning
 SENTENCE = 12  # characters; a shorter text of the caller's may be a word of the server
+MAX_CODE = 10**15  # a larger number names nothing, and Python may not print it
 MAX_LABEL = 100  # characters of a code or type
 
 LABELS = ("code", "type", "error_code", "error_type", "reason", "status")
@@ -148,7 +149,9 @@ def _take_object(told: Told, part: Mapping[str, Any]) -> list[Any]:
 def _take_label(told: Told, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return
-    label = value[:MAX_LABEL] if isinstance(value, str) else f"{value:.0f}"
+    if isinstance(value, int) and abs(value) > MAX_CODE:
+        return
+    label = str(value)[:MAX_LABEL]
     if _STATUS.fullmatch(label):
         told.status = told.status or int(label)
     else:

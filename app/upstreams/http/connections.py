@@ -7,11 +7,9 @@ argument that both libraries pass on. This leans on their insides, so both are
 pinned, and the fault tests guard an upgrade.
 """
 
-import re
 import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
-from http.client import IncompleteRead
 from time import monotonic
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -21,8 +19,9 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
 
+from app.upstreams.http.bodies import StreamedResponse
 from app.upstreams.http.deadline import ExchangeDeadline, Phase
-from app.upstreams.http.heads import HeadedResponse, write_head
+from app.upstreams.http.heads import write_head
 from app.upstreams.http.sockets import DeadlineSocket
 
 CONNECT_LIMIT = 2.0  # seconds for name, TCP and TLS (docs/faults.md, rows 2 to 5)
@@ -34,11 +33,6 @@ IDLE_LIMIT = 4.0
 # Seconds after sending in which a kept connection fails if it was closed while idle.
 STALE_SHOWS = 0.2
 
-PIECE = 65_536  # bytes; the most that is read in one go
-
-# What must have come in of a chunk, so that reading some of it does not wait.
-_CHUNK = re.compile(rb"(?:\r\n)?[1-9A-Fa-f][0-9A-Fa-f]*[^\r\n]*\r\n.", re.DOTALL)
-
 Dial = Callable[[str, int, ExchangeDeadline], DeadlineSocket]
 
 
@@ -49,7 +43,7 @@ class DeadlineAsTimeout(Timeout):
         self.watch = watch
 
 
-class PooledResponse(HeadedResponse):
+class PooledResponse(StreamedResponse):
     """An answer on a connection that goes back to its pool after the last byte.
 
     One that is abandoned, or that ends early, takes its connection with it. It
@@ -58,56 +52,39 @@ class PooledResponse(HeadedResponse):
 
     connection: "_Connection"
     pool: "_Pool"
-    is_reusable = is_released = False
-
-    def read_piece(self) -> bytes:
-        """Return the next bytes; none, or a closed response, means the end.
-
-        Raises IncompleteRead if the end comes too early.
-        """
-        piece = self.read1(PIECE)
-        if self.length == 0:
-            self._close_conn()  # which `read1` forgets: python/cpython#113199
-        if self.isclosed():
-            if self.length:
-                raise IncompleteRead(b"", self.length)
-            if self.is_reusable:
-                self.is_released = True
-                self.pool.release(self.connection)
-        return piece
+    is_released = False
 
     def holds_more(self) -> bool:
         """Whether some of the body has come in already and can be read at once."""
-        if self.isclosed():
-            return False
+        return not self.is_over and self.holds(self._here())
+
+    def _here(self) -> bytes:
+        """Return what has come in already; the socket is asked for nothing."""
         watch = self.connection.watch
-        phase, watch.phase = watch.phase, Phase.OVER  # the socket is asked for nothing
+        phase, watch.phase = watch.phase, Phase.OVER
         try:
-            here = self.fp.peek()
+            return self.file.peek()
         finally:
             watch.phase = phase
-        if self.chunked and not self.chunk_left:
-            return _CHUNK.match(here) is not None
-        return bool(here)
 
-    def _close_conn(self) -> None:
-        """Part with the socket; the library calls this where the body is over."""
-        self.is_reusable = not self.will_close and not self._has_left_over()
-        super()._close_conn()  # type: ignore[misc]  # not in the stub
+    def end(self) -> None:
+        """Part with the socket, and give the connection back if it is in order.
 
-    def _has_left_over(self) -> bool:
-        """Whether bytes came in behind the answer, where nothing was asked for.
-
-        They would be lost here, or taken for the answer to the next question.
+        Bytes behind the answer, where nothing was asked for, would be lost here, or
+        taken for the answer to the next question.
         """
-        self.connection.watch.phase = Phase.OVER  # only what has come in already
-        return bool(self.fp.peek()) or self.connection.sock.pending() > 0
+        is_reusable = not (
+            self.will_close or self._here() or self.connection.sock.pending()
+        )
+        super().end()
+        if is_reusable:
+            self.is_released = True
+            self.pool.release(self.connection)
 
     def abandon(self) -> None:
         """Close the socket, unless the connection was given back."""
         if not self.is_released:
-            self.will_close = True
-            self.close()
+            self.file.close()
             self.connection.close()
 
 
@@ -133,7 +110,7 @@ class _Connection(urllib3.connection.HTTPConnection):
                 self.connect()
         self.sock.watch = self.watch
         self._send(message)
-        return self._receive(method)
+        return self._receive()
 
     def _send(self, message: bytes) -> None:
         self.watch.phase = Phase.SEND
@@ -145,13 +122,13 @@ class _Connection(urllib3.connection.HTTPConnection):
                 raise
         self.watch.phase = Phase.RECEIVE
 
-    def _receive(self, method: str) -> PooledResponse:
-        response = PooledResponse(self.sock, method=method)
+    def _receive(self) -> PooledResponse:
+        response = PooledResponse(self.sock)
         response.connection = self
         try:
             response.begin()
         except BaseException:
-            response.close()
+            response.file.close()
             raise
         if response.will_close:
             self.close()  # the response keeps the socket until it is read

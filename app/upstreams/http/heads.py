@@ -7,8 +7,9 @@ were mail, which costs as much as the rest of a call.
 
 import re
 from collections.abc import Mapping
-from http.client import HTTPException, HTTPResponse, RemoteDisconnected
+from http.client import HTTPException, RemoteDisconnected
 from io import BufferedReader
+from typing import Any
 
 MAX_HEAD = 65_536  # bytes; nginx and gunicorn refuse to send anything near it
 MAX_INTERIM = 1000  # answers like 100 Continue before the real one
@@ -47,14 +48,22 @@ def write_head(
     return "\r\n".join(lines).encode("ascii")
 
 
-class HeadedResponse(HTTPResponse):
-    """The library's response, except that `begin` reads the head as told above.
+class HeadedResponse:
+    """A response as it comes in on a socket; `begin` reads its head.
 
     `fields` are the headers, by name in lower case; repeated ones are joined by
-    commas. Bodies are read by the library.
+    commas. `length` is the number of bytes of the body, None where that is not known.
     """
 
+    version: int
+    status: int
     fields: Mapping[str, str]
+    is_chunked: bool
+    length: int | None
+    will_close: bool
+
+    def __init__(self, sock: Any) -> None:
+        self.file: BufferedReader = sock.makefile("rb")
 
     def begin(self) -> None:
         """Read up to the body.
@@ -62,24 +71,23 @@ class HeadedResponse(HTTPResponse):
         Raises RemoteDisconnected if nothing came at all, CutHead, or BadHead.
         """
         for _ in range(MAX_INTERIM):
-            self.version, self.status = _read_status_line(self.fp)
-            self.fields = _parse_fields(_read_fields(self.fp))
+            self.version, self.status = _read_status_line(self.file)
+            self.fields = _parse_fields(_read_fields(self.file))
             if self.status >= 200:
                 return self._frame()
         raise BadHead("interim answers without end")
 
     def _frame(self) -> None:
         """Decide where the body ends, and whether the connection outlives it."""
-        self.chunk_left = None
-        self.chunked = self._is_chunked()
         self.length = self._declared_length()
+        self.is_chunked = self._announces_chunks() and self.length is None
         tokens = self.fields.get("connection", "").lower()
         is_last = (
             "close" in tokens if self.version == 11 else "keep-alive" not in tokens
         )
-        self.will_close = is_last or (not self.chunked and self.length is None)
+        self.will_close = is_last or (not self.is_chunked and self.length is None)
 
-    def _is_chunked(self) -> bool:
+    def _announces_chunks(self) -> bool:
         coding = self.fields.get("transfer-encoding")
         if coding is None:
             return False
@@ -99,7 +107,7 @@ class HeadedResponse(HTTPResponse):
 
 
 def _read_status_line(lines: BufferedReader) -> tuple[int, int]:
-    """Return the version as the library writes it, 10 or 11, and the status."""
+    """Return the version, 10 for HTTP/1.0 and 11 for HTTP/1.1, and the status."""
     line = lines.readline(MAX_HEAD)
     if not line:
         raise RemoteDisconnected("no answer")

@@ -11,7 +11,7 @@ import os
 import socket
 import ssl
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.util.wait import wait_for_write
@@ -27,32 +27,22 @@ class Address(NamedTuple):
     sockaddr: Any
 
 
-class Armed(Protocol):
-    """What both kinds of socket have: a watch, and a timeout that it sets."""
-
-    watch: ExchangeDeadline
-
-    def gettimeout(self) -> float | None: ...
-    def settimeout(self, value: float | None, /) -> None: ...
-
-
-def _arm(sock: Armed) -> None:
-    limit = sock.watch.wait_limit()
-    if sock.gettimeout() != limit:  # setting it costs a system call
-        sock.settimeout(limit)
-
-
 class DeadlineSocket(socket.socket):
     """A TCP socket that obeys `watch`, which its connection sets. One thread."""
 
     watch: ExchangeDeadline
 
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+    def _arm(self) -> None:
+        limit = self.watch.wait_limit()
+        if self.gettimeout() != limit:  # setting it costs a system call
+            self.settimeout(limit)
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         """Receive some bytes, or none at the end."""
         while True:
-            _arm(self)
+            self._arm()
             try:
-                count = super().recv_into(buffer, nbytes, flags)
+                count = super().recv_into(buffer, nbytes or len(buffer), flags)
             except TimeoutError:
                 continue
             self.watch.note_received(count)
@@ -61,7 +51,7 @@ class DeadlineSocket(socket.socket):
     def send(self, data: Any, flags: int = 0) -> int:
         """Send at least one byte; return how many."""
         while True:
-            _arm(self)
+            self._arm()
             try:
                 return super().send(data, flags)
             except TimeoutError:
@@ -78,41 +68,21 @@ class DeadlineSocket(socket.socket):
         return 0
 
 
-class DeadlineTLSSocket(ssl.SSLSocket):
+class DeadlineTLSSocket(DeadlineSocket, ssl.SSLSocket):
     """A TLS socket that obeys `watch`. One thread.
 
     OpenSSL keeps its place when an operation times out, and wants the very same
     call again: so each is repeated as it was, and no byte is lost or sent twice.
     """
 
-    watch: ExchangeDeadline
+    pending = ssl.SSLSocket.pending
 
     def do_handshake(self, block: bool = False) -> None:
         """Shake hands, in slices."""
         while True:
-            _arm(self)
+            self._arm()
             try:
                 return super().do_handshake(block)
-            except TimeoutError:
-                continue
-
-    def read(self, *args: Any, **kwargs: Any) -> Any:
-        """Receive some bytes, into a buffer or not; all receiving ends here."""
-        while True:
-            _arm(self)
-            try:
-                got = super().read(*args, **kwargs)
-            except TimeoutError:
-                continue
-            self.watch.note_received(got if isinstance(got, int) else len(got))
-            return got
-
-    def send(self, *args: Any, **kwargs: Any) -> int:
-        """Send at least one byte; `sendall` is made of this."""
-        while True:
-            _arm(self)
-            try:
-                return super().send(*args, **kwargs)
             except TimeoutError:
                 continue
 

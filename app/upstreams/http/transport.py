@@ -105,7 +105,7 @@ class Exchange:
         Raises BadReply for one that is too large or ends early, NoAnswer when time
         is up, and whatever the budget's checks raise.
         """
-        while not self._raw.isclosed():
+        while not self._raw.is_over:
             piece = self._read_piece()
             self.received += len(piece)
             if self.received > self._max_body:

@@ -19,7 +19,7 @@ class Wire:
 
 
 def read(data):
-    response = HeadedResponse(Wire(data), method="POST")
+    response = HeadedResponse(Wire(data))
     response.begin()
     return response
 
