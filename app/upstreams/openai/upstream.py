@@ -59,8 +59,6 @@ class OpenAIUpstream:
     the path of its health, empty for /models behind `url`.
     """
 
-    repeatable = True  # a completion does nothing but answer
-
     def __init__(
         self,
         *,
