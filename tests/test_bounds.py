@@ -284,7 +284,7 @@ def test_twice_the_event_stream_is_twice_the_work(make):
 def read_whole(body):
     answer = Answer(200, body, len(body))
     try:
-        reply = chunks.whole_reply(parse(answer, OBJECT), "u", "m", as_text=False)
+        reply = chunks.whole_reply(parse(answer, OBJECT), "u", "m", chunks.Wanted())
     except BadReply:
         return
     POLICY.reply(reply, None, len(body))
