@@ -282,7 +282,7 @@ def test_twice_the_event_stream_is_twice_the_work(make):
 
 
 def read_whole(body):
-    answer = Answer(200, {}, body, len(body), stale_retry=False)
+    answer = Answer(200, body, len(body))
     try:
         value = parse(answer, OBJECT)
         reply = chunks.whole_reply(value, "u", "m", chunks.ANYTHING)

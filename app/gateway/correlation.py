@@ -5,8 +5,6 @@ without being handed it.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from random import getrandbits
 
@@ -31,13 +29,3 @@ def new_id() -> str:
 def is_well_formed(text: str) -> bool:
     """Whether an id from outside may be echoed: 1-128 harmless ASCII characters."""
     return _WELL_FORMED.fullmatch(text) is not None
-
-
-@contextmanager
-def correlated(correlation_id: str) -> Iterator[None]:
-    """Make the id current inside the block; threads keep their context otherwise."""
-    token = current.set(correlation_id)
-    try:
-        yield
-    finally:
-        current.reset(token)

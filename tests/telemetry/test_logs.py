@@ -93,8 +93,9 @@ def test_a_line_says_when_who_how_bad_and_what(make):
 
 def test_each_line_carries_the_id_of_its_request(make):
     def write(log):
-        with correlation.correlated("c-1"):
-            log.info("inside")
+        request = Context()
+        request.run(correlation.current.set, "c-1")
+        request.run(log.info, "inside")
 
     assert line_of(make(), write)["correlation_id"] == "c-1"
 
@@ -110,9 +111,9 @@ def test_threads_do_not_mix_up_their_ids(make, sink):
     handler, logger = make(queue=10_000)
 
     def work(number):
-        with correlation.correlated(f"c-{number}"):
-            for _ in range(100):
-                logger.info("%d", number)
+        correlation.current.set(f"c-{number}")
+        for _ in range(100):
+            logger.info("%d", number)
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
     for thread in threads:

@@ -24,7 +24,7 @@ class FakeTransport:
         self._body = body if isinstance(body, bytes) else json.dumps(body).encode()
 
     def post(self, url, body, headers, budget):
-        return Answer(200, {}, self._body, len(self._body), stale_retry=False)
+        return Answer(200, self._body, len(self._body))
 
 
 def from_switch(body, request, budget):
@@ -145,4 +145,4 @@ def test_what_only_looks_like_a_reply_is_refused(body, fault, asked):
 def test_any_bytes_are_a_reply_or_a_bad_one(body):
     for shape in (switch.SHAPE, madre.SHAPE):
         with suppress(BadReply):
-            parse(Answer(200, {}, body, len(body), stale_retry=False), shape)
+            parse(Answer(200, body, len(body)), shape)

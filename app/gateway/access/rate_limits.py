@@ -5,10 +5,8 @@ once, before a body is read; nobody waits here.
 """
 
 import logging
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
 from typing import Protocol
 
 log = logging.getLogger(__name__)
@@ -74,15 +72,7 @@ class FailedAuth:
     ) -> None:
         self._limits = limits
         self._per_source, self._from_all = per_source, from_all
-        self._totals: Counter[str] = Counter()
-        self._lock = Lock()  # guards the totals
         self._on_failure: Callable[[str], None] = lambda _: None
-
-    @property
-    def totals(self) -> dict[str, int]:
-        """Failures in this process by reason, those that were refused included."""
-        with self._lock:
-            return dict(self._totals)
 
     def on_failure(self, listener: Callable[[str], None]) -> None:
         """Call the listener with the reason of each failure."""
@@ -94,8 +84,6 @@ class FailedAuth:
         Its standing says whether it may still be told that it failed, or only to
         come later. Each reason has counts of its own.
         """
-        with self._lock:
-            self._totals[reason] += 1
         self._tell(reason)
         standing = self._standing(source, reason)
         if standing.is_within:

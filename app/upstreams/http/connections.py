@@ -189,7 +189,6 @@ class _Pool(HTTPConnectionPool):
             is_late = monotonic() - began > STALE_SHOWS
             if watch.received or watch.ended_by is not None or is_late:
                 raise
-        watch.stale_retry = True
         return self._exchange(self._new_conn(), message, watch)
 
     def _take(self) -> _Connection:

@@ -37,9 +37,8 @@ class ExchangeDeadline:
 
     `received` counts the bytes that came over the socket, head and framing
     included. `ended_by` is what a check of the budget raised: whatever the
-    libraries in between make of it, that is what ended the exchange. `stale_retry`
-    tells that the first connection was stale, `dialled` the host and port to which a
-    new one was made. It belongs to one thread.
+    libraries in between make of it, that is what ended the exchange. `dialled`
+    is the host and port to which a new connection was made. It belongs to one thread.
     """
 
     __slots__ = (
@@ -49,14 +48,12 @@ class ExchangeDeadline:
         "ended_by",
         "phase",
         "received",
-        "stale_retry",
     )
 
     def __init__(self, budget: Budget, phase: Phase = Phase.RESOLVE) -> None:
         self.budget = budget
         self.phase = phase
         self.received = 0
-        self.stale_retry = False
         self.dialled: tuple[str, int] | None = None
         self.ended_by: BaseException | None = None
         self._check_at = inf  # asked at once, then when so little time remains

@@ -33,17 +33,11 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole 200. `received` counts its body's bytes.
-
-    `stale_retry` tells that a pooled connection was found closed and the request
-    was sent again on a new one.
-    """
+    """A whole 200. `received` counts its body's bytes."""
 
     status: int
-    headers: Mapping[str, str]
     body: bytes
     received: int
-    stale_retry: bool
 
 
 class Exchange:
@@ -70,11 +64,6 @@ class Exchange:
     def headers(self) -> Mapping[str, str]:
         """The headers, by name in lower case; repeated ones are joined by commas."""
         return self._raw.fields
-
-    @property
-    def stale_retry(self) -> bool:
-        """Whether the request had to be sent again on a new connection."""
-        return self._watch.stale_retry
 
     @property
     def media_type(self) -> str:
@@ -132,13 +121,7 @@ class Exchange:
     def whole(self) -> Answer:
         """Return the whole answer; raises as `pieces` does."""
         body = self.read()
-        return Answer(
-            status=self.status,
-            headers=self.headers,
-            body=body,
-            received=self.received,
-            stale_retry=self.stale_retry,
-        )
+        return Answer(self.status, body, self.received)
 
     def _read_piece(self) -> bytes:
         try:
@@ -198,11 +181,6 @@ class Transport:
         Raises an UpstreamError, or whatever the budget's checks raise.
         """
         with self.open("POST", url, body, headers, budget) as exchange:
-            return exchange.require(JSON).whole()
-
-    def get(self, url: str, headers: Mapping[str, str], budget: Budget) -> Answer:
-        """Ask for a whole JSON answer; raises as `post` does."""
-        with self.open("GET", url, None, headers, budget) as exchange:
             return exchange.require(JSON).whole()
 
     def open(

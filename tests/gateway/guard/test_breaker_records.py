@@ -1,3 +1,5 @@
+from contextvars import Context
+
 from app.gateway import correlation
 from app.gateway.guard.breaker import Transition
 from app.gateway.guard.breaker_records import RecordedTransitions
@@ -9,8 +11,10 @@ def test_a_transition_is_a_record_found_by_the_chat_that_caused_it():
     trail = FakeTrail()
     record = RecordedTransitions(trail, wall_clock=lambda: 1_700_000_000.0)
 
-    with correlation.correlated("the-chat"):
-        record(Transition("switch", Phase.OPEN, Phase.HALF_OPEN, until=0.0))
+    chat = Context()
+
+    chat.run(correlation.current.set, "the-chat")
+    chat.run(record, Transition("switch", Phase.OPEN, Phase.HALF_OPEN, until=0.0))
 
     ((intent, closing),) = trail.closed
     assert (intent.correlation_id, intent.route) == ("the-chat", "breaker")

@@ -256,9 +256,9 @@ def test_a_hanging_resolver_costs_a_call_two_seconds_and_then_nothing(serve):
     transport = Transport(lookup=lookup)
 
     with Stopwatch() as first, pytest.raises(ConnectFailed, match=r"^dns$"):
-        transport.get("http://switch/", {}, Budget(30.0))
+        transport.post("http://switch/", b"{}", {}, Budget(30.0))
     lookup.released.set()
-    answer = transport.get("http://switch/", {}, Budget(5.0))
+    answer = transport.post("http://switch/", b"{}", {}, Budget(5.0))
     transport.close()
 
     assert 1.9 <= first.took <= 2.0 + 0.25 + 0.35
@@ -284,7 +284,8 @@ class TestAMovedUpstream:
             transport.close()
 
     def ask(self, transport, port, scheme="http", seconds=5.0):
-        return transport.get(f"{scheme}://switch:{port}/", {}, Budget(seconds)).status
+        url = f"{scheme}://switch:{port}/"
+        return transport.post(url, b"{}", {}, Budget(seconds)).status
 
     def test_that_refuses_is_found_within_a_second(self, serve, moved):
         old = serve(answering(OK), host="127.0.0.2")
