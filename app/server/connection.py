@@ -32,6 +32,8 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
     errors.ParseException: HTTPStatus.BAD_REQUEST,
 }
+# What callers are told does not depend on the version of Python: 3.13 changed it.
+RENAMED = {HTTPStatus.REQUEST_URI_TOO_LONG: "Request-URI Too Long"}
 OUR_FAULT = "InvalidResponse"  # how gunicorn's errors of the application begin
 
 
@@ -155,14 +157,15 @@ def refusal(status: HTTPStatus, begins: bytes = b"") -> bytes:
     `begins` is the beginning of the request: OpenAI's clients want OpenAI's words.
     """
     correlation_id = correlation.new_id()
-    phrase = status.phrase.lower()
+    reason = RENAMED.get(status, status.phrase)
+    phrase = reason.lower()
     code = re.sub("[^a-z]", "_", phrase)
     told = CallerError(status, code, phrase)
     body = {"detail": phrase, "code": code, "correlation_id": correlation_id}
     path = begins[:100].partition(b" ")[2].decode("latin-1")
     text = json.dumps(told.openai() if is_openai_path(path.split(" ")[0]) else body)
     lines = [
-        f"HTTP/1.1 {status.value} {status.phrase}",
+        f"HTTP/1.1 {status.value} {reason}",
         "Content-Type: application/json",
         f"Content-Length: {len(text)}",
         f"X-Correlation-ID: {correlation_id}",
