@@ -181,7 +181,7 @@ class Settings(BaseSettings):
     shared_dir: Path | None = Field(
         default=None,
         description="Folder, in memory if possible, of the file that workers share; "
-        "default: /dev/shm, else the audit database's.",
+        "default: /dev/shm, else VX11_STATE_DIR.",
     )
     chat_deadline: Seconds = Field(
         default=36.0,
@@ -230,6 +230,12 @@ class Settings(BaseSettings):
         description="Where records are kept: `sqlite:///` and the path of a file; "
         "nothing else is taken. A relative path goes by the folder that the process "
         "is started in; an absolute one makes four slashes.",
+    )
+    state_dir: Path | None = Field(
+        default=None,
+        description="Folder of this instance: its path tells the instance from others "
+        "on the host, and what workers share and count is kept there where /dev/shm "
+        "is missing. Default: the audit database's folder.",
     )
     audit_mode: Literal["required", "best_effort"] = Field(
         default="required",
@@ -305,7 +311,7 @@ class Settings(BaseSettings):
     metrics_dir: Path | None = Field(
         default=None,
         description="Folder, in memory if possible, in which each instance makes one "
-        "for its counts; default: /dev/shm, else the audit database's.",
+        "for its counts; default: /dev/shm, else VX11_STATE_DIR.",
     )
     otlp_endpoint: Url | None = Field(
         default=None,
