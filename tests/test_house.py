@@ -18,8 +18,6 @@ EXCEPTIONS = {
     "app/server/worker.py": "gunicorn calls the methods of one class",
     "app/gateway/guard/guarded.py": "one attempt, from its permit to what it taught",
     "app/upstreams/openai/chunks.py": "the shapes of one format",
-    "app/upstreams/http/connections.py": "what we replace in one library",
-    "Settings": "as its file",
     "Worker": "as its file",
     "Guarded": "as its file",
     "Writer": "one thread, its clock and its errors",
@@ -27,7 +25,6 @@ EXCEPTIONS = {
     "CircuitBreaker": "the shell around one shared state",
     "AdmissionQueue": "one lock guards all of it",
     "StreamedReply": "the states of one stream",
-    "Exchange": "one exchange, read in pieces or whole",
     "upgrade": "a migration names every column",
 }
 # A row of the faults, a path, and what names a document that is not in the tree.

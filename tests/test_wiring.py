@@ -12,7 +12,7 @@ from app.gateway.chain.metered import Metered
 from app.gateway.errors import NobodyAnswered, Overloaded
 from app.gateway.routing.router import ChatRouter
 from app.settings import Settings
-from app.wiring import build_services
+from app.wiring import build_services, metrics_folder
 from tests.support.fakes import a_request
 from tests.support.stack import wait_until
 from tests.upstreams.raw_server import OK, RawServer
@@ -117,3 +117,24 @@ def test_a_server_that_is_never_probed_is_not_thought_to_hang(
 def test_row_67_a_worker_that_is_short_of_memory_takes_on_nothing(build):
     with pytest.raises(Overloaded):
         build(max_memory=1).chat.open(a_request(), Budget(10))
+
+
+class TestInstance:
+    """What tells an instance from the others of its host."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        def folder(audit="audit.db", **settings):
+            url = f"sqlite:///{tmp_path}/{audit}"
+            return metrics_folder(Settings(token="t" * 20, audit_url=url, **settings))
+
+        return folder
+
+    def test_by_default_it_is_the_audit_database(self, folder):
+        assert folder() == folder()
+        assert folder() != folder("other.db")
+
+    def test_a_folder_for_its_state_takes_the_databases_place(self, folder, tmp_path):
+        assert folder(state_dir=tmp_path) == folder("other.db", state_dir=tmp_path)
+        assert folder(state_dir=tmp_path) != folder(state_dir=tmp_path / "other")
+        assert folder(state_dir=tmp_path) != folder(state_dir=tmp_path, bind="[::1]:81")

@@ -155,7 +155,7 @@ class Settings(BaseModel):
     shared_dir: Path | None = Field(
         default=None,
         description="Folder, in memory if possible, of the file that workers share; "
-        "default: /dev/shm, else the audit database's.",
+        "default: /dev/shm, else VX11_STATE_DIR.",
     )
     chat_deadline: Seconds = Field(
         default=36.0,
@@ -204,6 +204,12 @@ class Settings(BaseModel):
         description="Where records are kept: `sqlite:///` and the path of a file; "
         "nothing else is taken. A relative path goes by the folder that the process "
         "is started in; an absolute one makes four slashes.",
+    )
+    state_dir: Path | None = Field(
+        default=None,
+        description="Folder of this instance: its path tells the instance from others "
+        "on the host, and what workers share and count is kept there where /dev/shm "
+        "is missing. Default: the audit database's folder.",
     )
     audit_mode: Literal["required", "best_effort"] = Field(
         default="required",
@@ -279,7 +285,7 @@ class Settings(BaseModel):
     metrics_dir: Path | None = Field(
         default=None,
         description="Folder, in memory if possible, in which each instance makes one "
-        "for its counts; default: /dev/shm, else the audit database's.",
+        "for its counts; default: /dev/shm, else VX11_STATE_DIR.",
     )
     otlp_endpoint: Url | None = Field(
         default=None,

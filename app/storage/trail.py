@@ -126,6 +126,11 @@ def audit_files(url: str) -> tuple[Path, Path]:
     return files.database, files.wal
 
 
+def default_state_dir(url: str) -> Path:
+    """The folder of an instance that names none: the one of the audit database."""
+    return _files(url).database.parent
+
+
 def _files(url: str) -> AuditFiles:
     try:
         address = sa.make_url(url)

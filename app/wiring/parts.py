@@ -19,6 +19,7 @@ from app.settings import Settings, SettingsError, UpstreamSettings
 from app.settings.handed import handed
 from app.storage.shared.shared_memory import MEMORY, open_shared
 from app.storage.tokens.watch import LastGood, TokenWatch
+from app.storage.trail import default_state_dir
 from app.telemetry.host import container_memory as memory
 from app.telemetry.metrics.directory import folder_of
 from app.upstreams import KINDS, Kinds
@@ -146,14 +147,14 @@ def redactor(settings: Settings) -> Redactor:
 
 def shared(settings: Settings) -> SharedState:
     """Open what all workers of this instance share; another instance has its own."""
-    audit = _audit_folder(settings)
-    folders = (settings.shared_dir,) if settings.shared_dir else (MEMORY, audit)
+    state = _state_dir(settings)
+    folders = (settings.shared_dir,) if settings.shared_dir else (MEMORY, state)
     return open_shared(_identity(settings), folders)
 
 
 def metrics_folder(settings: Settings) -> Path:
     """Where the workers of this instance count."""
-    default = MEMORY if MEMORY.is_dir() else _audit_folder(settings)
+    default = MEMORY if MEMORY.is_dir() else _state_dir(settings)
     return folder_of(_identity(settings), settings.metrics_dir or default)
 
 
@@ -207,11 +208,13 @@ def fault_panel(settings: Settings, transport: Transport) -> SandboxControl | No
 
 def _identity(settings: Settings) -> str:
     """Tell this instance from all others of this host."""
-    return f"{settings.audit_url} {_audit_folder(settings)} {settings.bind}"
+    state = _state_dir(settings)
+    where = state if settings.state_dir else f"{settings.audit_url} {state}"
+    return f"{where} {settings.bind}"
 
 
-def _audit_folder(settings: Settings) -> Path:
-    return Path(settings.audit_url.partition(":///")[2]).absolute().parent
+def _state_dir(settings: Settings) -> Path:
+    return (settings.state_dir or default_state_dir(settings.audit_url)).absolute()
 
 
 def _plain_token(settings: Settings) -> str:

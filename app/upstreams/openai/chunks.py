@@ -13,9 +13,9 @@ from pydantic_core import from_json
 from app.gateway.chat import NOTHING, THOUGHTS, ChatReply, Delta, Usage, is_blank
 from app.gateway.errors import BadReply, ContentFiltered
 from app.gateway.strict_json import holds_more_values
+from app.upstreams.openai.error_reading import NO_ECHO, Echo
 from app.upstreams.openai.finish_reasons import is_end, reason_of
 from app.upstreams.openai.tool_calls import ToolCalls
-from app.upstreams.openai_told import NO_ECHO, Echo
 from app.upstreams.replies import model_name
 
 Choice = Mapping[str, Any]

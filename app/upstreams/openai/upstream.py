@@ -15,9 +15,9 @@ from app.upstreams.dialect import Dialect, Surroundings
 from app.upstreams.http.service import Service
 from app.upstreams.http.transport import JSON, Answer, Exchange, Transport
 from app.upstreams.openai import chunks
+from app.upstreams.openai.error_reading import Echo
 from app.upstreams.openai.errors import failure, is_failure, refusal
 from app.upstreams.openai.stream import StreamedReply
-from app.upstreams.openai_told import Echo
 from app.upstreams.replies import marked, parse, whole
 from app.upstreams.words_in_time import STREAM_LIMIT, WordsInTime, named
 

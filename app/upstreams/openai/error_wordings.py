@@ -1,7 +1,7 @@
 """Wordings: how servers that speak OpenAI's dialect phrase what is wrong.
 
-Each pattern covers a kind of phrase, in the plain form that `openai_told` gives codes,
-types and words: lower case, spaces between all words, `…` for what was quoted. None
+Each pattern covers a kind of phrase, in the plain form that `error_reading` gives
+codes, types and words: lower case, spaces between all words, `…` for what was quoted. None
 reaches further than a sentence.
 """
 
