@@ -1,8 +1,8 @@
 """Wordings: how servers that speak OpenAI's dialect phrase what is wrong.
 
 Each pattern covers a kind of phrase, in the plain form that `error_reading` gives
-codes, types and words: lower case, spaces between all words, `…` for what was quoted. None
-reaches further than a sentence.
+codes, types and words: lower case, spaces between all words, `…` for what was quoted.
+None reaches further than a sentence.
 """
 
 import re
