@@ -53,10 +53,11 @@ def switch(upstreams):
 
 
 def send_chat(port, correlation_id):
-    body = json.dumps({"message": "Hello", "correlation_id": correlation_id})
+    body = json.dumps({"message": "Hello"})
     connection = socket.create_connection(("127.0.0.1", port), 30)
     connection.sendall(
         f"POST /operator/api/chat HTTP/1.1\r\nHost: x\r\nX-VX11-Token: {TOKEN}\r\n"
+        f"X-Correlation-ID: {correlation_id}\r\n"  # of the body only once it is read
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         f"{body}".encode()
     )
