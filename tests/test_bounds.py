@@ -29,7 +29,7 @@ from app.web.schemas import chat as schemas
 from app.web.schemas import openai as openai_schemas
 
 DOUBLE = 2.3
-TRIES = 6
+TRIES = 8
 MEGABYTE = 1_000_000
 POLICY = ContentPolicy(Content.FULL, Redactor(["a-token-for-tests"]), b"k" * 32)
 

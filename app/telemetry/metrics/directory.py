@@ -1,4 +1,4 @@
-"""Folder: where the workers of one instance keep their numbers, each in its own file.
+"""MetricDirectory: where the workers of one instance keep their numbers.
 
     instance        flock, shared: held by everybody who uses the folder
     slot-0, …       flock, exclusive: held by the one worker that writes into it

@@ -85,8 +85,8 @@ def test_who_comes_later_joins_and_the_last_one_to_leave_removes_all(path):
 def test_what_a_killed_instance_left_is_begun_anew(path):
     command = (
         "import os, sys; from pathlib import Path;"
-        "from app.telemetry.metrics.directory import Folder;"
-        "slot = Folder(Path(sys.argv[1])).take_slot(); os.kill(os.getpid(), 9)"
+        "from app.telemetry.metrics.directory import MetricDirectory;"
+        "slot = MetricDirectory(Path(sys.argv[1])).take_slot(); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", command, path], check=False)
     assert (path / "slot-0").exists()

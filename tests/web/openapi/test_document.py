@@ -31,6 +31,7 @@ from app.storage.trail import open_activity, open_reader, open_trail
 from app.web import make_app
 from app.web.openapi.document import make_document
 from app.web.request.auth import ANY, SCOPE
+from app.web.request.caller import MILLISECONDS
 from tests.storage.making import a_closing, an_intent
 from tests.support.fakes import FakePanel
 from tests.web.conftest import TOKEN
@@ -145,6 +146,9 @@ api = schemathesis.openapi.from_dict(
 )
 
 
+DEADLINE = "X-Gateway-Deadline-Ms"
+
+
 @api.parametrize()
 # Only with a parameter has each route an id of its own (pytest 9.2), as xdist wants.
 @pytest.mark.parametrize("shown", [{"X-VX11-Token": TOKEN}], ids=["token"])
@@ -153,8 +157,11 @@ api = schemathesis.openapi.from_dict(
 def test_the_doors_do_what_the_document_says(case, shown, app):
     # Some checks ask once more, and look for whom in both places.
     case.operation.app = case.operation.schema.app = app
+    # On a busy machine a tenth of a second is used up before anybody is asked.
+    asked_for = str((case.headers or {}).get(DEADLINE, ""))
+    deadline = {DEADLINE: "30000"} if MILLISECONDS.fullmatch(asked_for) else {}
 
-    case.call_and_validate(headers=shown)
+    case.call_and_validate(headers=shown | deadline)
 
 
 CONFORMANCE = [
