@@ -136,6 +136,7 @@ class Flood:
             thread.join(60)
 
 
+@pytest.mark.alone  # quiet and loud are compared, and other tests are loud, too
 def test_row_88_a_tenant_who_floods_costs_the_others_nothing(gateway, token):
     def slowest():
         """Of 20 chats: close to their p99."""
