@@ -54,6 +54,24 @@ def chat(door, **headers):
     )
 
 
+def test_a_chat_goes_through_over_tls(door):
+    answer = requests.post(
+        f"{door.tls_url}/operator/api/chat",
+        json={"message": "Hello"},
+        headers={"X-VX11-Token": TOKEN},
+        verify=door.authority,
+        timeout=60,
+    )
+
+    assert answer.json()["provider"] == "switch"
+
+
+def test_plain_http_at_the_door_for_tls_is_told_so_in_json(door):
+    answer = requests.get(f"http://127.0.0.1:{door.tls_port}/health", timeout=10)
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+
+
 def test_a_chat_goes_through(door):
     answer = chat(door, **{"X-Correlation-ID": "through"})
 
