@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import load
+from app.settings import load, warnings_about
 from app.storage.tokens.file import read_tokens
 from app.upstreams import KINDS
 from app.wiring.parts import require_kinds
@@ -41,6 +41,7 @@ def names_in(file):
 
 def test_the_settings_can_be_used_and_show_every_kind_of_upstream(settings):
     require_kinds(settings)
+    assert not warnings_about(settings)
     assert {u.kind for u in settings.upstreams} == set(KINDS)
     assert settings.routes
 

@@ -93,8 +93,8 @@ def _after_all(
 
 
 def _is_up(service: dict[str, Any]) -> bool:
-    """Whether it is up; one that is never probed is, unless it is passed over."""
-    if service["status"] == "unprobed":
+    """Whether it is up; one of which nothing is known is, unless it is passed over."""
+    if service["status"] in ("unprobed", "unknown"):
         return not service.get("obstacle")
     return bool(service["status"] == "up")
 
