@@ -66,9 +66,12 @@ format: $(VENV)/dev ## Format and mend what can be mended by a tool
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: $(VENV)/dev ## Compile the lock files anew from requirements*.in
+lock: $(VENV)/dev ## Compile the lock files anew from requirements*.in, with SBOM and licences
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" requirements.in -o requirements.txt
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" requirements-dev.in -o requirements-dev.txt
+	$(PIP) install --require-hashes --no-deps -r requirements.txt
+	$(BIN)/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --output-reproducible requirements.txt -o deploy/sbom.json
+	$(BIN)/python -m docs.dependencies
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv --clear $(VENV)

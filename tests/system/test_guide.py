@@ -89,6 +89,6 @@ def test_install_and_upgrade_as_written(host, bundles):
     host.run(change)
 
     assert json.loads(host.run(ASK))["provider"] == "switch"
-    health = host.run("curl -s http://127.0.0.1:8000/operator/health")
+    health = host.run("curl -s http://127.0.0.1:8000/health")
     assert json.loads(health)["version"] == "8.1.0"
     assert "2 records" in host.run("chat-gateway records verify")
