@@ -13,6 +13,7 @@ from app.gateway.chain.admission_queue import AdmissionQueue, HostLoad
 from app.gateway.chain.drain import Drain
 from app.gateway.chat import StreamMode
 from app.gateway.fault_panel import FaultPanel
+from app.gateway.gateway_status import StatusBoard
 from app.gateway.guard.guarded import Guarded
 from app.gateway.guard.health import HealthBoard
 from app.gateway.records.activity import Activity
@@ -35,6 +36,7 @@ class Services:
     this one, or None while that is not known. `metrics_page` is None where nothing can
     be measured; `metrics_bind` is the address that serves it without a token. `traces`
     says whether requests that no caller traces are to be traced all the same.
+    `board` tells how the gateway is.
     `holds_secret` tells of an id from outside whether what opens the gateway is in it:
     then it goes nowhere.
     """
@@ -49,10 +51,10 @@ class Services:
     deadline: float
     max_body: int
     close: Callable[[], None]
+    board: StatusBoard
     stream_deadline: float = 600.0
     stream_mode: StreamMode = StreamMode.LIVE
     models: tuple[str, ...] = ()
-    drain: Drain = field(default_factory=Drain)
     rate_limits: RateLimits = field(default_factory=Unlimited)
     failed_auth: FailedAuth = field(default_factory=lambda: FailedAuth(Unlimited()))
     trusted_proxies: tuple[str, ...] = ()
@@ -64,6 +66,11 @@ class Services:
     metrics_bind: str | None = None
     traces: bool = False
     holds_secret: Callable[[str], bool] = lambda _: False
+
+    @property
+    def drain(self) -> Drain:
+        """The stop of this process."""
+        return self.board.drain
 
 
 class PerProcess(Generic[T]):

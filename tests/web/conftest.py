@@ -18,6 +18,7 @@ from tests.support.fakes import (
     FakeUpstream,
     a_board,
     a_guard,
+    a_status_board,
 )
 
 TOKEN = "a-token-for-tests"
@@ -50,8 +51,10 @@ def gate():
 
 @pytest.fixture
 def services(switch, madre, trail, health, gate):
+    guards = {one.name: a_guard(one, health) for one in (switch, madre)}
+    keyring = Keyring([Token.of(Caller("operator"), TOKEN)])
     router = ChatRouter(
-        [a_guard(switch, health), a_guard(madre, health)],
+        list(guards.values()),
         abilities={"switch": frozenset({TOOLS, IMAGES, MULTIPLE})},
     )
     redactor = Redactor([TOKEN])
@@ -62,11 +65,12 @@ def services(switch, madre, trail, health, gate):
         records=FakeRecords(trail),
         activity=FakeActivity(),
         health=health,
-        keyring=Keyring([Token.of(Caller("operator"), TOKEN)]),
+        keyring=keyring,
         upstreams=("switch", "madre"),
         deadline=36.0,
         max_body=65536,
         close=lambda: None,
+        board=a_status_board(trail, keyring, guards, health),
         holds_secret=redactor.holds_secret,
     )
 

@@ -1,6 +1,6 @@
 """Operations: is it alive, is it ready, what does it know of its upstreams."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from flask import Blueprint, g
@@ -20,12 +20,15 @@ from app.web.schemas.ops import (
     AdmissionState,
     CallerState,
     CallsState,
+    GatewayState,
     Health,
     Identity,
     ObstacleState,
     OperatorHealth,
     Policy,
     Readiness,
+    ReasonState,
+    RecentCallsState,
     Status,
     StatusData,
     TokenState,
@@ -66,13 +69,10 @@ def get_operator_health() -> ResponseReturnValue:
 @documented(Note(Readiness, failures=(ShuttingDown, AuditUnavailable)))
 def get_readiness() -> ResponseReturnValue:
     """200 if a chat sent now would be accepted, else 503 and why not."""
-    if services().drain.is_final:
-        return error_response(503, ShuttingDown.code, "the gateway is shutting down")
-    try:
-        services().trail.check()
-    except AuditUnavailable as error:
-        return error_response(503, error.code, str(error))
-    return json_response(Readiness(status="ready"))
+    board = services().board
+    if refusal := board.refusal():
+        return error_response(503, refusal.code, refusal.detail)
+    return json_response(Readiness(status="ready", state=board.now().state.value))
 
 
 @bp.get("/operator/api/whoami")
@@ -108,6 +108,7 @@ def get_status() -> ResponseReturnValue:
         Status(
             ok=True,
             data=known,
+            gateway=_gateway(),
             policy=known.policy,
             core_services=known.core_services,
             timestamp=known.timestamp,
@@ -117,6 +118,45 @@ def get_status() -> ResponseReturnValue:
             admission=_admission(),
         )
     )
+
+
+def _gateway() -> GatewayState:
+    """The one word for all of it, with its reasons."""
+    found = services().board.now()
+    return GatewayState(
+        state=found.state.value,
+        since=datetime.now(UTC) - timedelta(seconds=found.since),
+        sentence=found.sentence,
+        reasons=[
+            ReasonState(
+                code=reason.code,
+                detail=reason.detail,
+                upstream=reason.upstream or None,
+                since=_wall_time(reason.since),
+            )
+            for reason in found.reasons
+        ],
+    )
+
+
+def _recent(upstream: str) -> RecentCallsState | None:
+    known = services().board.history.recent(upstream)
+    if known.succeeded_at is None and known.failed_at is None:
+        return None
+    return RecentCallsState(
+        failures=known.failures,
+        fault=known.fault or None,
+        failed_at=_wall_time(known.failed_at),
+        succeeded_at=_wall_time(known.succeeded_at),
+    )
+
+
+def _wall_time(shared: float | None) -> datetime | None:
+    """What the clock on the wall showed at a time of the shared clock."""
+    if shared is None:
+        return None
+    ago = services().board.shared.now() - shared
+    return datetime.now(UTC) - timedelta(seconds=ago)
 
 
 def _tokens() -> TokenState:
@@ -144,7 +184,10 @@ def _guard(upstream: str) -> dict[str, Any]:
     guard = services().guards.get(upstream)
     if guard is None:
         return {}
-    known: dict[str, Any] = {"breaker": NAMES[guard.phase]}
+    known: dict[str, Any] = {
+        "breaker": NAMES[guard.phase],
+        "recent": _recent(upstream),
+    }
     if obstacle := guard.obstacle():
         known["obstacle"] = _obstacle(obstacle)
     if guard.cap.limit is not None:

@@ -27,6 +27,9 @@ class Readiness(BaseModel):
     """A chat sent now would be accepted."""
 
     status: Literal["ready"]
+    state: Literal["well", "degraded", "refusing"] = Field(
+        description="How the gateway is; the status tells valid tokens why."
+    )
 
 
 class ObstacleState(BaseModel):
@@ -51,6 +54,19 @@ class CallsState(BaseModel):
     limit: int
 
 
+class RecentCallsState(BaseModel):
+    """How the newest calls to an upstream ended."""
+
+    failures: int = Field(description="How many failed since the last that did not.")
+    fault: str | None = Field(
+        default=None, description="How the newest failure is called on record."
+    )
+    failed_at: AwareDatetime | None = Field(default=None, description="When it was.")
+    succeeded_at: AwareDatetime | None = Field(
+        default=None, description="When a call last succeeded, within three seconds."
+    )
+
+
 class UpstreamState(BaseModel):
     """What is known of an upstream."""
 
@@ -63,6 +79,9 @@ class UpstreamState(BaseModel):
     )
     obstacle: ObstacleState | None = Field(
         default=None, description="What keeps a chat from being asked of it now."
+    )
+    recent: RecentCallsState | None = Field(
+        default=None, description="How the newest calls to it ended."
     )
     calls: CallsState | None = Field(
         default=None, description="Where it gets so many calls at once, and no more."
@@ -127,6 +146,26 @@ class AdmissionState(BaseModel):
     stream_slots: int = Field(default=0, description="Streams that may be.")
 
 
+class ReasonState(BaseModel):
+    """One thing that is not as it should be."""
+
+    code: str
+    detail: str = Field(description="One clause, for people.")
+    upstream: str | None = Field(default=None, description="Whom it is about.")
+    since: AwareDatetime | None = Field(
+        default=None, description="Since when, if it is known."
+    )
+
+
+class GatewayState(BaseModel):
+    """How the gateway is, in one word, and why: the worst reason first."""
+
+    state: Literal["well", "degraded", "refusing"]
+    since: AwareDatetime = Field(description="Since when that is its state.")
+    sentence: str = Field(description="The state and all reasons, in one line.")
+    reasons: list[ReasonState]
+
+
 class StatusData(BaseModel):
     """What the gateway knows, in the shape that the older clients read."""
 
@@ -139,6 +178,8 @@ class StatusData(BaseModel):
 
 class Status(StatusData):
     """What the gateway knows; nobody is asked for it."""
+
+    gateway: GatewayState
 
     ok: Literal[True]
     data: StatusData
