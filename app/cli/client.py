@@ -9,12 +9,13 @@ from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
 from pydantic import BaseModel, ValidationError, ValidationInfo, field_validator
 
 from app.cli.address import Address
 from app.cli.exits import CONFIG, NOT_ALLOWED, UNAVAILABLE
 from app.cli.failing import Failure
-from app.settings import Settings, SettingsError, load_local
+from app.settings import Settings, SettingsError, load_local, load_usable
 
 URL = "VX11_OPERATOR_URL"
 STATUS = "/operator/api/status"
@@ -57,8 +58,14 @@ class GatewayClient:
 
     @classmethod
     def of_this_installation(cls) -> "GatewayClient":
-        """The gateway that VX11_OPERATOR_URL or the settings point to."""
-        settings = settings_or_exit()
+        """The gateway that VX11_OPERATOR_URL or the settings point to.
+
+        It runs on while its file of settings is broken, and it is then that one wants
+        to know how it is: so what can be used of them is used.
+        """
+        settings, problems = load_usable()
+        for problem in problems:
+            click.echo(f"Warning: {problem}", err=True)
         if settings.token is None and settings.auth_mode == "token":
             raise Failure(CONFIG, NOTHING_TO_SHOW)
         token = settings.token.get_secret_value() if settings.token else ""

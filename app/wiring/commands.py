@@ -6,19 +6,21 @@ from pathlib import Path
 from app.gateway.access.tokens import TokenStore
 from app.gateway.budget import Budget
 from app.gateway.errors import AuditUnavailable
+from app.gateway.records.activity import Activity
 from app.gateway.records.audit import Query, Record, Records
 from app.settings import Settings
 from app.storage.audit.errors import StoreFailed
 from app.storage.audit.scan import scan
 from app.storage.audit.verification import OnProgress, Verification
 from app.storage.tokens.edit import TokenFile
-from app.storage.trail import open_reader, verify_trail
+from app.storage.trail import open_activity, open_reader, verify_trail
 from app.wiring import parts
 
 __all__ = [
     "OnProgress",
     "log_redactor",
     "open_records",
+    "open_windows",
     "run_post_task",
     "search_records",
     "token_store",
@@ -39,6 +41,11 @@ def log_redactor(settings: Settings) -> Callable[[str], str]:
 def open_records(settings: Settings) -> Records:
     """Return the read side of the audit."""
     return open_reader(settings.audit_url)
+
+
+def open_windows(settings: Settings) -> Activity:
+    """Return the view of the recent past."""
+    return open_activity(settings.audit_url)
 
 
 def search_records(
