@@ -67,9 +67,6 @@ def test_a_wrong_call_is_told_in_words_where_json_is_not_asked_for():
 @pytest.mark.parametrize(
     "words",
     [
-        ["chat", "Hello"],
-        ["status"],
-        ["explain"],
         ["post-task"],
         ["config", "check"],
         ["records", "search"],
@@ -93,6 +90,19 @@ def test_bad_settings_are_named_as_json_too(monkeypatch, words):
     assert "secret-word" not in failed.output
     assert run(*words).exit_code == 78
     assert "VX11_THREADS" in run(*words).stderr
+
+
+@pytest.mark.parametrize("words", [["chat", "Hello"], ["status"], ["explain"]])
+def test_commands_that_ask_a_gateway_make_do_with_what_can_be_used(monkeypatch, words):
+    monkeypatch.setenv("VX11_THREADS", "secret-word")
+    monkeypatch.setenv("VX11_BIND", "127.0.0.1:1")
+    monkeypatch.setenv("VX11_TENTACULO_LINK_TOKEN", "a-token-for-tests")
+
+    done = run(*words)
+
+    assert done.exit_code == 69  # there is none
+    assert "Warning: VX11_THREADS" in done.stderr
+    assert "secret-word" not in done.output
 
 
 @pytest.fixture
