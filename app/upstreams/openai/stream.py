@@ -82,7 +82,7 @@ class StreamedReply(Iterator[Delta]):
     @property
     def is_ready(self) -> bool:
         """Whether the next delta has come in already; see ReplyStream."""
-        while not (self._ready or self._is_over) and self._exchange.holds_more():
+        while not (self._ready or self._is_over) and self._pieces.holds_more():
             self._advance()
         return bool(self._ready)
 
