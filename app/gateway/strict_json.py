@@ -5,7 +5,7 @@ And that is no more than it looks: of few bytes many values can be made.
 
 import json
 from collections.abc import Callable, Mapping
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 PIECE = 65536  # bytes; counting so many holds the interpreter's lock under 1 ms
@@ -50,12 +50,13 @@ def openings(text: bytes) -> int:
 class ValueCounter:
     """Counts the values of a JSON text as it comes in, before a single one is made.
 
-    `found` are those so far. An empty list or object counts as two. What comes behind a
-    mistake may be counted wrongly. It belongs to one thread.
+    `found` are those so far, and `containers` the lists and objects among them, which
+    take the most memory. An empty list or object counts as two values. What comes
+    behind a mistake may be counted wrongly. It belongs to one thread.
     """
 
     def __init__(self) -> None:
-        self.found = 0
+        self.found = self.containers = 0
         self._is_in_text = False
         self._escape = b""  # the first half of one
 
@@ -67,7 +68,9 @@ class ValueCounter:
         # Whatever stands before or behind two quotes stays inside or outside of texts.
         signs = piece.translate(None, _MEANINGLESS).replace(b'""', b"")
         parts = signs.split(b'"')
-        self.found += sum(map(len, parts[self._is_in_text :: 2]))
+        outside = b"".join(parts[self._is_in_text :: 2])
+        self.found += len(outside)
+        self.containers += openings(outside)
         self._is_in_text ^= len(parts) % 2 == 0
 
     def _without_escapes(self, piece: bytes) -> bytes:
@@ -80,13 +83,13 @@ class ValueCounter:
         return piece.replace(b"\\\\", b"").replace(b'\\"', b"")
 
 
-def holds_more_values(text: bytes, most: int) -> bool:
-    """Whether JSON holds more values than so many; see ValueCounter."""
-    if len(text) <= most:
+def holds_more_values(text: bytes, most: int, most_containers: float = inf) -> bool:
+    """Whether JSON holds more values or containers than so many; see ValueCounter."""
+    if len(text) <= min(most, most_containers):
         return False
     counter = ValueCounter()
     for start in range(0, len(text), PIECE):
         counter.feed(text[start : start + PIECE])
-        if counter.found > most:
+        if counter.found > most or counter.containers > most_containers:
             return True
     return False
