@@ -16,6 +16,7 @@ from app.gateway.handler import Outcome, ReplyStream
 from app.upstreams.openai import chunks
 from app.upstreams.openai.ending import Ending, State
 from app.upstreams.openai.errors import failure, is_failure
+from app.upstreams.openai.kept import KeptSize
 from app.upstreams.openai.skips import Skips
 from app.upstreams.openai.sse import ERROR, Event, EventParser
 from app.upstreams.openai.tool_calls import ToolCalls
@@ -54,6 +55,7 @@ class StreamedReply(Iterator[Delta]):
         self._is_plain = True
         self._is_prose = True  # nothing came but text and thoughts
         self._skips = Skips()
+        self._kept = KeptSize()
         self.model = ""
 
     def begin(self) -> None:
@@ -82,7 +84,7 @@ class StreamedReply(Iterator[Delta]):
     @property
     def is_ready(self) -> bool:
         """Whether the next delta has come in already; see ReplyStream."""
-        while not (self._ready or self._is_over) and self._exchange.holds_more():
+        while not (self._ready or self._is_over) and self._pieces.holds_more():
             self._advance()
         return bool(self._ready)
 
@@ -172,7 +174,7 @@ class StreamedReply(Iterator[Delta]):
         if text := chunks.words_of(choices):
             self._take_words(text)
         elif choices:
-            self._take_choices(choices)
+            self._take_choices(choices, event.data)
         elif chunks.usage_of(chunk):  # else it is a sign of life, and ends nothing
             before = self._ending.state
             self._ending.take_usage()
@@ -183,6 +185,7 @@ class StreamedReply(Iterator[Delta]):
             self._skips.skip_line(self._parser.strays.pop())
 
     def _take_words(self, text: str) -> None:
+        self._kept.add_text(text)
         self._ready.append(Delta(text))
         says = not is_blank(text)
         self._answered |= says
@@ -193,8 +196,11 @@ class StreamedReply(Iterator[Delta]):
             self._ending.take(0, None, says=says)
             self._wait_on(before, says=says)
 
-    def _take_choices(self, choices: tuple[chunks.Choice, ...]) -> None:
+    def _take_choices(self, choices: tuple[chunks.Choice, ...], data: bytes) -> None:
         delta = chunks.delta_of(choices, as_text=self._wanted.as_text)
+        self._kept.add_text(delta.text)
+        if delta.choices:
+            self._kept.add(data)
         if delta.text or delta.choices:
             self._ready.append(delta)
         self._is_plain = self._is_plain and not delta.choices
