@@ -7,6 +7,7 @@ by which it had to begin.
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from time import monotonic
 
 from app.gateway.budget import Budget, Clock
@@ -41,7 +42,7 @@ class WordsInTime(Iterator[bytes]):
     ) -> None:
         self.exchange = exchange
         self.unread = 0.0
-        self._pieces = exchange.pieces()
+        self._pieces: Iterator[bytes] = exchange.pieces()
         self._budget = budget
         self._idle_limit = idle_limit
         self._stream_limit = stream_limit
@@ -60,6 +61,23 @@ class WordsInTime(Iterator[bytes]):
         finally:
             self._left_at = self._clock()
             self._patience -= self._left_at - entered
+
+    def peek(self, blank: bytes) -> bytes:
+        """Return how the body begins, as far as it has come; "" if nothing ever comes.
+
+        Waits until more has come than the bytes of `blank`, or the end. What was
+        returned is given again as the first piece. Raises as `meaning` says.
+        """
+        beginning = b""
+        try:
+            while not beginning.strip(blank):
+                beginning += next(self)
+        except StopIteration:
+            pass
+        except UpstreamError as error:
+            raise self.meaning(error) from None
+        self._pieces = chain((beginning,), self._pieces)
+        return beginning
 
     def begin(self) -> None:
         """Take in that the first words came: from here on only their flow counts."""

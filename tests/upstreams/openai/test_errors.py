@@ -16,8 +16,8 @@ from app.gateway.errors import (
 )
 from app.gateway.guard.blame import Blame, blame
 from app.upstreams.http.statuses import LONGEST_REST
-from app.upstreams.openai.error_reading import Echo
-from app.upstreams.openai.errors import failure, is_failure, refusal
+from app.upstreams.openai.errors.meanings import failure, is_failure, refusal
+from app.upstreams.openai.errors.reading import Echo
 from tests.support.fakes import a_request
 
 TOO_LONG = [

@@ -1,6 +1,6 @@
 """Wordings: how servers that speak OpenAI's dialect phrase what is wrong.
 
-Each pattern covers a kind of phrase, in the plain form that `error_reading` gives
+Each pattern covers a kind of phrase, in the plain form that `reading` gives
 codes, types and words: lower case, spaces between all words, `…` for what was quoted.
 None reaches further than a sentence.
 """
