@@ -103,11 +103,13 @@ def _numbered(choice: Any, place: int, key: str) -> Choice:
     if not isinstance(choice, Mapping):
         raise BadReply("schema")
     index, part = choice.get("index"), choice.get(key)
-    index = place if index is None else index
-    if not isinstance(index, int) or not isinstance(part, Mapping | None):
+    told = place if index is None else index
+    if not isinstance(told, int) or not isinstance(part, Mapping | None):
         raise BadReply("schema")
-    said = {} if part is None else {key: with_text(part)}
-    return {**choice, "index": index, **said}
+    said = part and with_text(part)
+    if told is index and said is part:
+        return choice
+    return {**choice, "index": told, **({} if part is None else {key: said})}
 
 
 def _is_beyond(choice: Choice) -> bool:

@@ -17,12 +17,12 @@ from app.gateway.errors import BadReply, UpstreamError
 from app.gateway.handler import Outcome, ReplyStream
 from app.upstreams.openai import chunks
 from app.upstreams.openai.ending import Ending, State
-from app.upstreams.openai.envelope import extra_of, model_of, usage_of
+from app.upstreams.openai.envelope import OURS, extra_of, model_of, usage_of
 from app.upstreams.openai.errors.meanings import failure, is_failure
 from app.upstreams.openai.halves import Halves
 from app.upstreams.openai.skips import Skips
 from app.upstreams.openai.sse import ERROR, MAX_EVENT, Event, EventParser
-from app.upstreams.openai.tool_calls import CALLS, ToolCalls
+from app.upstreams.openai.tool_calls import ToolCalls
 from app.upstreams.words_in_time import WordsInTime
 
 DONE = b"[DONE]"
@@ -186,8 +186,8 @@ class StreamedReply(Iterator[Delta]):
         self._skips.learn(event.data)
         self.model = self.model or model_of(chunk)
         self._usage = usage_of(chunk) or self._usage
-        if extra := extra_of(chunk):
-            self._take_extra(extra)
+        if not chunk.keys() <= OURS:
+            self._take_extra(extra_of(chunk))
         if (text := chunks.words_of(chunk)) and not self._halves.are_any:
             self._take_words(text)
         elif choices := chunks.choices_of(chunk, "delta"):
@@ -203,9 +203,9 @@ class StreamedReply(Iterator[Delta]):
 
     def _take_extra(self, extra: Mapping[str, Any]) -> None:
         """Note what is new of it; clients that merge chunks would glue the rest."""
-        new = {k: v for k, v in extra.items() if self._extra.get(k) != v}
-        self._extra |= new
-        self._untold |= new
+        for name, value in extra.items():
+            if self._extra.get(name) != value:
+                self._extra[name] = self._untold[name] = value
 
     def _hand_on(self, delta: Delta) -> None:
         if self._untold:
@@ -251,7 +251,7 @@ class StreamedReply(Iterator[Delta]):
     def _with_calls(self, choice: chunks.Choice) -> chunks.Choice:
         """The choice with its tool calls, if any, numbered and labelled."""
         part = chunks.part_of(choice, "delta")
-        if not any(part.get(name) for name in CALLS):
+        if not (part.get("tool_calls") or part.get("function_call")):
             return choice
         calls = self._calls.setdefault(choice["index"], ToolCalls())
         return {**choice, "delta": calls.of_delta(part)}
