@@ -178,9 +178,13 @@ class OpenAIUpstream(Dialect):
         exchange = self._service.open(
             PATH, payload, request, budget, accept=accept, max_body=size
         )
-        if exchange.status < FAILED:
-            return exchange, b""
-        return exchange, _beginning(exchange, budget.within(ERROR_WAIT))
+        try:
+            failed = exchange.status >= FAILED
+            said = _beginning(exchange, budget.within(ERROR_WAIT)) if failed else b""
+        except BaseException:  # a caller who hung up, say
+            exchange.close()
+            raise
+        return exchange, said
 
     def _pieces(
         self, exchange: Exchange, budget: Budget, words_by: Budget
