@@ -1,12 +1,13 @@
 """Answers in the shapes that servers really send, asked as callers ask."""
 
 import json
+from threading import Event
 
 import pytest
 
 from app.gateway.budget import Budget
 from app.gateway.chat import THOUGHTS
-from app.gateway.errors import BadReply, Unfit
+from app.gateway.errors import BadReply, CallerGone, Unfit
 from app.upstreams.openai.stream_options import REMEMBERED, StreamOptions
 from app.upstreams.openai.upstream import Limits, OpenAIUpstream
 from tests.support.fakes import a_request
@@ -304,3 +305,29 @@ class TestStreamOptions:
         assert options.options({"stream_options": {"own": 1}}) == {
             "stream_options": {"own": 1, "include_usage": True}
         }
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_a_caller_who_leaves_while_an_error_is_read_frees_its_connection(
+    serve, transport, stream
+):
+    has_begun = Event()
+
+    def script(peer):
+        peer.read_request()
+        peer.send(b"HTTP/1.1 400 Bad\r\nContent-Length: 9\r\n\r\n{")
+        has_begun.set()
+        peer.wait_for_close()
+
+    def check():
+        if has_begun.is_set():
+            raise CallerGone
+
+    server = serve(script)
+    upstream = OpenAIUpstream(
+        name="v", url=server.url, limits=SHORT, transport=transport
+    )
+    with pytest.raises(CallerGone):
+        upstream.open(a_request(stream=stream), Budget(5.0, check))
+
+    assert server.closed_by_peer.wait(2)
