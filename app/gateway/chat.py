@@ -52,8 +52,12 @@ THOUGHTS = (
     "reasoning",
     "reasoning_details",
     "reasoning_text",
+    "reasoning_summary",
     "thinking",
     "thinking_blocks",
+    "thinking_content",
+    "thought",
+    "thoughts",
 )
 
 # What a request may need that not every upstream can (`ChatRequest.needs`).
@@ -138,12 +142,13 @@ class ChatRequest:
 class Usage:
     """Tokens spent, as counted by the upstream that answered.
 
-    `details` say how many of them were of which kind, in OpenAI's words.
+    `details` are all else that it counted, in its words, which are OpenAI's: how many
+    of the tokens were of which kind, a total of its own.
     """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
-    details: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: NOTHING)
+    details: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +157,13 @@ class Delta:
 
     `text` may be empty. `choices` is empty for plain text; else it is the `choices`
     of a chunk in OpenAI's shape (tool calls, several choices, reasoning), except that
-    `finish_reason` is null: that is told by the reply.
+    `finish_reason` is null: that is told by the reply. `extra` is what came around
+    the choices; see `ChatReply`.
     """
 
     text: str
     choices: tuple[Mapping[str, Any], ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +198,9 @@ class ChatReply:
     empty where text and finish reason say it all; else it is in OpenAI's shape: of a
     whole reply its choices (with `message`), of a streamed one `index` and
     `finish_reason` of each, since the deltas had the rest. `replies` turns the one
-    into the other.
+    into the other. `extra` are the fields around the choices that are nobody's
+    business here (a fingerprint, citations, ...): handed on untouched to a caller who
+    speaks OpenAI.
     """
 
     text: str
@@ -205,6 +214,7 @@ class ChatReply:
     audit_seconds: float = 0.0
     queue_seconds: float = 0.0
     choices: tuple[Mapping[str, Any], ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
     @property
     def is_degraded(self) -> bool:
@@ -240,3 +250,4 @@ class ReplyFacts(NamedTuple):
     audit_seconds: float | None = None
     queue_seconds: float | None = None
     choices: tuple[Mapping[str, Any], ...] | None = None
+    extra: Mapping[str, Any] | None = None

@@ -114,6 +114,11 @@ class UpstreamSettings(BaseModel):
         description="openai: longest that the words of one stream may flow, in "
         "seconds; `timeout` does not bound them.",
     )
+    max_answer: Annotated[int, Field(ge=65_536, le=268_435_456)] = Field(
+        default=16_777_216,
+        description="openai: largest answer that is read, in bytes; of a stream all of "
+        "it, and each of its events.",
+    )
     retries: Annotated[int, Field(ge=0, le=2)] = Field(
         default=1,
         description="openai: most times that one chat is asked again of it, after a "

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from app.gateway import correlation, strict_json
 from app.gateway.access.tokens import Caller
-from app.gateway.chat import ChatReply, ChatRequest, Delta
+from app.gateway.chat import NOTHING, ChatReply, ChatRequest, Delta
 from app.web.chat.chat_headers import (
     log_answer,
     record_refusal,
@@ -42,6 +42,7 @@ bp = Blueprint("openai", __name__, url_prefix="/v1")
 bp.after_request(record_refusal)
 
 SESSION = "X-Session-Id"
+CHOICES = "X-Gateway-Choices"
 _SESSION_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _encode = strict_json.encoder(separators=(",", ":"))  # upstreams' numbers may be NaN
 
@@ -54,7 +55,7 @@ _encode = strict_json.encoder(separators=(",", ":"))  # upstreams' numbers may b
         body=schemas.CompletionRequest,
         example={"messages": [{"role": "user", "content": "Hello"}]},
         headers=(*OF_CHATS, SESSION),
-        answer_headers=OF_REPLIES,
+        answer_headers=(*OF_REPLIES, CHOICES),
         events=(("", CompletionChunk), ("", OpenAIErrorBody), ("", "[DONE]")),
         failures=CHAT_FAILURES,
     )
@@ -76,13 +77,14 @@ def post_completion() -> ResponseReturnValue:
         stream = place.open(asked, budget)
     reply = stream.collect()
     log_answer(reply, monotonic() - started + waited(request))
+    choices = schemas.choices(reply)
     answer = _envelope(reply, "chat.completion") | {
-        "choices": schemas.choices(reply),
+        "choices": choices,
         "usage": schemas.usage(reply.usage),
     }
     return Response(
-        _encode(answer),
-        headers=who_answers(reply),
+        _encode({**answer, **reply.extra}),
+        headers={**who_answers(reply), **_fewer(asked, len(choices))},
         content_type="application/json",
     )
 
@@ -140,6 +142,11 @@ def _envelope(reply: ChatReply, kind: str) -> dict[str, Any]:
     }
 
 
+def _fewer(asked: ChatRequest, came: int) -> dict[str, str]:
+    """The header that tells of a server which ignored how many answers were wanted."""
+    return {CHOICES: str(came)} if came < (asked.extra.get("n") or 1) else {}
+
+
 class Chunks:
     """The chunks of a streamed completion, ending with `[DONE]` or an error.
 
@@ -165,11 +172,13 @@ class Chunks:
     def delta(self, delta: Delta, reply: ChatReply) -> bytes:
         """More of the message, with its role in the first chunk of each choice."""
         if delta.choices:
-            return self._chunk(reply, [self._with_role(c) for c in delta.choices])
+            choices = [self._with_role(c) for c in delta.choices]
+            return self._chunk(reply, choices, delta.extra)
         if not delta.text:
             return b""
-        if 0 not in self._begun:
-            return self._chunk(reply, [self._with_role(_plain(delta.text))])
+        if delta.extra or 0 not in self._begun:
+            plain = self._with_role(_plain(delta.text))
+            return self._chunk(reply, [plain], delta.extra)
         if reply.model != self._model:
             self._model = reply.model
             self._more = TextEvents(self._body(reply, [_plain(TextEvents.HERE)]))
@@ -178,11 +187,14 @@ class Chunks:
     def done(self, reply: ChatReply) -> bytes:
         """Finish reason, usage if asked for, how it went as a comment, and the end."""
         log_answer(reply, monotonic() - self._started + waited(this_request()))
-        pieces = [self._chunk(reply, list(_endings(reply)))]
+        endings = list(_endings(reply))
+        pieces = [self._chunk(reply, endings, reply.extra)]
         if self._with_usage:
             spent = schemas.usage(reply.usage)
-            pieces.append(self._chunk(reply, [], usage=spent))
+            pieces.append(self._chunk(reply, [], {"usage": spent}))
         timing = f": x-gateway-provider {reply.upstream}\n: {server_timing(reply)}\n\n"
+        for name, value in _fewer(self._asked, len(endings)).items():
+            timing = f": {name.lower()} {value}\n{timing}"
         return b"".join([*pieces, timing.encode(), b"data: [DONE]\n\n"])
 
     def error(self, report: CallerError) -> bytes:
@@ -190,9 +202,12 @@ class Chunks:
         return event(report.openai())
 
     def _chunk(
-        self, reply: ChatReply, choices: list[Mapping[str, Any]], **more: Any
+        self,
+        reply: ChatReply,
+        choices: list[Mapping[str, Any]],
+        more: Mapping[str, Any] = NOTHING,
     ) -> bytes:
-        return event(self._body(reply, choices) | more)
+        return event({**self._body(reply, choices), **more})
 
     def _body(
         self, reply: ChatReply, choices: list[Mapping[str, Any]]

@@ -56,6 +56,7 @@ SOMETIMES = frozenset(
         *OF_RATED,
         "X-Gateway-Fallback-Reason",
         "X-Gateway-Attempts",
+        "X-Gateway-Choices",
         "x-should-retry",
     }
 )
@@ -79,6 +80,7 @@ ANSWER: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "X-Gateway-Fallback-Reason": ("Why not, if it was not.", TEXT),
     "X-Gateway-Attempts": ("Upstreams asked, or passed over, for a chat.", COUNT),
+    "X-Gateway-Choices": ("How many answers came, if fewer than `n` asked for.", COUNT),
     "X-Gateway-Audit-Id": ("The record of this very answer.", TEXT),
     "Server-Timing": ("Where the time went, in milliseconds.", TEXT),
 }

@@ -101,6 +101,20 @@ class TestWholeAnswer:
             "total_tokens": 12,
         }
 
+    def test_what_stands_around_the_choices_is_handed_on(self, complete, switch):
+        told = {"system_fingerprint": "fp", "citations": ["u"], "reply": 1}
+        speaks(switch, extra=told)
+
+        answer = complete().json
+
+        assert told.items() <= answer.items()
+        assert answer["choices"][0]["message"]["content"] == "Hi"
+
+    def test_fewer_answers_than_were_asked_for_are_told(self, complete, switch):
+        assert complete(n=2).headers["X-Gateway-Choices"] == "1"
+        for n in (None, 1):
+            assert "X-Gateway-Choices" not in complete(n=n).headers
+
     def test_a_tool_call_that_came_in_deltas_is_a_message(self, complete, switch):
         delta = {"tool_calls": [{"index": 0} | CALL]}
         end = {"index": 0, "finish_reason": "tool_calls"}
@@ -180,6 +194,25 @@ class TestStream:
         told = complete().json["usage"]
 
         assert told["prompt_tokens_details"] == {"cached_tokens": 2}
+
+    def test_what_stands_around_the_choices_comes_where_it_came_and_at_the_end(
+        self, complete, switch
+    ):
+        more, told = {"citations": ["u"]}, {"system_fingerprint": "fp"}
+        deltas = Delta("Good ", extra=told), Delta("day"), Delta("!", extra=more)
+        speaks(switch, deltas, extra=told | more)
+
+        chunks = chunks_of(complete(stream=True))
+
+        ours = {"id", "object", "created", "model", "choices"}
+        extras = [{k: v for k, v in c.items() if k not in ours} for c in chunks]
+        assert extras == [told, {}, more, told | more]
+        words = [c["choices"][0]["delta"].get("content") for c in chunks]
+        assert words == ["Good ", "day", "!", None]
+
+    def test_fewer_answers_than_were_asked_for_are_told(self, complete):
+        assert b": x-gateway-choices 1\n" in complete(stream=True, n=2).data
+        assert b"x-gateway-choices" not in complete(stream=True).data
 
     def test_usage_is_the_last_chunk_when_asked_for(self, complete, switch):
         speaks(switch, usage=Usage(7, 5))
