@@ -138,3 +138,20 @@ class TestInstance:
         assert folder(state_dir=tmp_path) == folder("other.db", state_dir=tmp_path)
         assert folder(state_dir=tmp_path) != folder(state_dir=tmp_path / "other")
         assert folder(state_dir=tmp_path) != folder(state_dir=tmp_path, bind="[::1]:81")
+
+
+LISTED = {"name": "one", "kind": "openai", "url": f"{NOBODY}/v1"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, 1024 * 1024),
+        ({"upstreams": [LISTED]}, 20 * 1024 * 1024),
+        ({"upstreams": [LISTED | {"abilities": ["tools"]}]}, 1024 * 1024),
+        ({"upstreams": [LISTED | {"kind": "madre"}]}, 1024 * 1024),
+        ({"upstreams": [LISTED], "max_body": 2048}, 2048),
+    ],
+)
+def test_a_photo_fits_in_where_an_upstream_takes_photos(build, settings, expected):
+    assert build(**settings).max_body == expected

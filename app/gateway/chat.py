@@ -60,6 +60,12 @@ THOUGHTS = (
 TOOLS = "tools"
 IMAGES = "images"
 MULTIPLE = "multiple"  # more than one choice: `n` above 1
+JSON = "json"  # an answer in a format that the request lays down
+
+# The fields of a request that speak of tools, and are left out with them.
+TOOL_FIELDS = frozenset(
+    {"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"}
+)
 
 
 class Priority(IntEnum):
@@ -105,7 +111,8 @@ class ChatRequest:
     what the caller named, None for no wish. `extra` are the fields of an OpenAI
     request that are nobody's business here (temperature, tools, stop, ...): passed
     on untouched to upstreams that speak it, ignored for the others. `needs` are the
-    abilities (TOOLS, IMAGES, MULTIPLE) that an upstream must have to be asked.
+    abilities (TOOLS, IMAGES, MULTIPLE, JSON) that an upstream must have to be asked;
+    `wants` are those that it had better have (TOOLS).
     `wants_choices` says that the caller takes choices as an OpenAI upstream sends them
     (tool calls, reasoning); without it a reply is text alone. `route` names the door
     it came through, for the record. `size` is that of the body it came in, in bytes.
@@ -123,6 +130,7 @@ class ChatRequest:
     model: str | None = None
     extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     needs: frozenset[str] = frozenset()
+    wants: frozenset[str] = frozenset()
     wants_choices: bool = False
     route: str = "chat"
     size: int = 0
@@ -132,6 +140,11 @@ class ChatRequest:
         """The text that an upstream without a conversation is asked."""
         users = (m.content for m in reversed(self.messages) if m.role == "user")
         return next(users, "")
+
+    def without_tools(self) -> "ChatRequest":
+        """The same request as an upstream is asked that can do nothing with tools."""
+        extra = {k: v for k, v in self.extra.items() if k not in TOOL_FIELDS}
+        return replace(self, extra=extra, wants=self.wants - {TOOLS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +204,8 @@ class ChatReply:
     empty where text and finish reason say it all; else it is in OpenAI's shape: of a
     whole reply its choices (with `message`), of a streamed one `index` and
     `finish_reason` of each, since the deltas had the rest. `replies` turns the one
-    into the other.
+    into the other. `left_out` are the abilities that the request wanted and that
+    whoever answered was asked without.
     """
 
     text: str
@@ -205,6 +219,7 @@ class ChatReply:
     audit_seconds: float = 0.0
     queue_seconds: float = 0.0
     choices: tuple[Mapping[str, Any], ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def is_degraded(self) -> bool:
@@ -240,3 +255,4 @@ class ReplyFacts(NamedTuple):
     audit_seconds: float | None = None
     queue_seconds: float | None = None
     choices: tuple[Mapping[str, Any], ...] | None = None
+    left_out: tuple[str, ...] | None = None

@@ -119,9 +119,11 @@ class UpstreamSettings(BaseModel):
         description="openai: most times that one chat is asked again of it, after a "
         "429, a passing 5xx or a reset.",
     )
-    abilities: tuple[Literal["tools", "images", "multiple"], ...] = Field(
-        default=("tools", "images", "multiple"),
-        description="openai: what it can; chats that need more pass it over.",
+    abilities: tuple[Literal["tools", "images", "multiple", "json"], ...] = Field(
+        default=("tools", "images", "multiple", "json"),
+        description="openai: what it can; chats that need more pass it over. `json`: "
+        "answers in the `response_format` of a request. Without `tools` it is asked "
+        "without them, unless one must be called.",
     )
 
     @property

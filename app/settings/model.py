@@ -35,6 +35,7 @@ MOST_WORKERS = 256
 LONGEST_OPEN = 20.0  # seconds; an open circuit only chooses, so it may be short
 LONGEST_GRACE = 3600.0  # seconds, as of every other time
 STREAM_DEADLINE = 600.0  # seconds; a reasoning model's longest answers end before
+MOST_BODY = 67_108_864  # bytes; each thread may hold one before it has a slot
 MIN_AUDIT_KEY = 16  # guessing one signs a chain of lies, and needs no gateway for it
 MIN_TOKEN = 8  # shorter ones are guessed; `python -m app token new` makes 43
 
@@ -177,11 +178,13 @@ class Settings(BaseModel):
         default=None,
         description="CA bundle for upstreams over TLS; default: certifi's.",
     )
-    max_body: int = Field(
-        default=1_048_576,
+    max_body: int | None = Field(
+        default=None,
         ge=1024,
-        le=16_777_216,
-        description="Largest request body that is read, in bytes.",
+        le=MOST_BODY,
+        description="Largest request body that is read, in bytes; default: 1 MiB "
+        "(1048576), or 20 MiB (20971520) where an upstream takes images. nginx has a "
+        "limit of its own (`client_max_body_size`).",
     )
     tokens_file: Path | None = Field(
         default=None,

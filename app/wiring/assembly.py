@@ -97,7 +97,7 @@ class Assembly:
             upstreams=tuple(self.upstreams),
             deadline=settings.chat_deadline,
             stream_deadline=settings.stream_deadline,
-            max_body=settings.max_body,
+            max_body=parts.max_body(settings, self.upstreams),
             close=self.close,
             stream_mode=StreamMode(settings.stream_mode),
             models=tuple(r.model for r in settings.routes if not is_glob(r.model)),

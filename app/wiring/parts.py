@@ -8,6 +8,7 @@ from app.gateway.access.tokens import LINK, Keyring, Token, TokensUnusable
 from app.gateway.chain.admission_queue import AdmissionQueue, Limits
 from app.gateway.chain.big_work import BigWork
 from app.gateway.chain.memory_limit import Watermark
+from app.gateway.chat import IMAGES
 from app.gateway.guard.circuit import Rules
 from app.gateway.records.content import Content, ContentPolicy
 from app.gateway.records.redaction import Redactor
@@ -28,6 +29,9 @@ from app.upstreams.http.transport import Transport
 from app.upstreams.sandbox_control import SandboxControl
 
 Upstreams = Mapping[str, Dialect]
+
+# Bytes of a body. A photo of 15 MB, in base64; words need less.
+PHOTOS, WORDS = 20 * 1024 * 1024, 1024 * 1024
 
 
 def transport(settings: Settings) -> Transport:
@@ -81,6 +85,12 @@ def _problems_of_kind(entry: UpstreamSettings, kinds: Kinds) -> Iterator[str]:
         ]
         if owners and entry.kind not in owners:
             yield f": {key}: only for kind {' or '.join(owners)}"
+
+
+def max_body(settings: Settings, upstreams: Upstreams) -> int:
+    """Bytes of the largest body that is read: a photo's where somebody takes photos."""
+    takes_images = any(IMAGES in one.abilities for one in upstreams.values())
+    return settings.max_body or (PHOTOS if takes_images else WORDS)
 
 
 def rules(settings: Settings, one: UpstreamSettings) -> Rules:

@@ -51,6 +51,8 @@ def who_answers(reply: chat.ChatReply) -> dict[str, str]:
     }
     if reply.degraded_by:
         headers["X-Gateway-Fallback-Reason"] = reply.degraded_by
+    if reply.left_out:
+        headers["X-Gateway-Left-Out"] = ", ".join(reply.left_out)
     return headers
 
 

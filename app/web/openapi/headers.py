@@ -46,6 +46,7 @@ OF_REPLIES = (
     "X-Gateway-Provider",
     "X-Gateway-Degraded",
     "X-Gateway-Fallback-Reason",
+    "X-Gateway-Left-Out",
     "X-Gateway-Attempts",
     "X-Gateway-Audit-Id",
     "Server-Timing",
@@ -55,6 +56,7 @@ SOMETIMES = frozenset(
     {
         *OF_RATED,
         "X-Gateway-Fallback-Reason",
+        "X-Gateway-Left-Out",
         "X-Gateway-Attempts",
         "x-should-retry",
     }
@@ -78,6 +80,10 @@ ANSWER: dict[str, tuple[str, dict[str, Any]]] = {
         {"type": "string", "enum": ["true", "false"]},
     ),
     "X-Gateway-Fallback-Reason": ("Why not, if it was not.", TEXT),
+    "X-Gateway-Left-Out": (
+        "`tools` if whoever answered was asked without them, for want of the ability.",
+        TEXT,
+    ),
     "X-Gateway-Attempts": ("Upstreams asked, or passed over, for a chat.", COUNT),
     "X-Gateway-Audit-Id": ("The record of this very answer.", TEXT),
     "Server-Timing": ("Where the time went, in milliseconds.", TEXT),
