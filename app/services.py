@@ -28,7 +28,8 @@ class Services:
     `keyring` is None when authentication is off. `upstreams` are the names, in the
     order of asking; `deadline` and `stream_deadline` are in seconds, `max_body` in
     bytes. `stream_mode` is for callers who choose none; `models` are the names, beside
-    the upstreams', that the configuration gives to routes. `trusted_proxies` are
+    the upstreams', that the configuration gives to routes; `ports` are those of the
+    upstreams, by name. `trusted_proxies` are
     addresses, networks or `unix` that may say whom they speak for. `fault_panel` is
     there only where `run` started the sandbox. `gate` and `guards`, by the upstreams'
     names, are for looking at; `host_load` tells of all workers what `gate` tells of
@@ -52,6 +53,7 @@ class Services:
     stream_deadline: float = 600.0
     stream_mode: StreamMode = StreamMode.LIVE
     models: tuple[str, ...] = ()
+    ports: Mapping[str, int] = field(default_factory=dict)
     drain: Drain = field(default_factory=Drain)
     rate_limits: RateLimits = field(default_factory=Unlimited)
     failed_auth: FailedAuth = field(default_factory=lambda: FailedAuth(Unlimited()))

@@ -140,6 +140,22 @@ class TestInstance:
         assert folder(state_dir=tmp_path) != folder(state_dir=tmp_path, bind="[::1]:81")
 
 
+def test_both_tokens_of_the_environment_let_callers_in_and_go_nowhere(build):
+    services = build(operator_token="the-other-token")
+
+    for token in ("a-token-for-tests", "the-other-token"):
+        assert services.keyring.authenticate(token.encode()).name == "operator"
+        assert services.holds_secret(f"s-{token}")
+    assert services.keyring.authenticate(b"a-third-token") is None
+
+
+def test_the_ports_of_upstreams_are_known(build):
+    urls = ["http://one:8002", "http://two", "https://three/v1"]
+    listed = [LISTED | {"name": f"u{n}", "url": url} for n, url in enumerate(urls)]
+
+    assert build(upstreams=listed).ports == {"u0": 8002, "u1": 80, "u2": 443}
+
+
 LISTED = {"name": "one", "kind": "openai", "url": f"{NOBODY}/v1"}
 
 

@@ -63,6 +63,12 @@ class Settings(BaseModel):
         description="The token that callers show, and that is shown to switch. Its key "
         "in the TOML file is `token`.",
     )
+    operator_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("VX11_OPERATOR_TOKEN", "operator_token"),
+        description="One more token that callers may show: tentaculo_link adds its own "
+        "VX11_OPERATOR_TOKEN to what its callers show, which may differ.",
+    )
     auth_mode: Literal["token", "off"] = Field(
         default="token",
         description="`off` lets every caller in. For a closed lab only.",
@@ -315,7 +321,7 @@ class Settings(BaseModel):
         "its own `upstreams`, in the order of asking; default: all, in their order.",
     )
 
-    @field_validator("token")
+    @field_validator("token", "operator_token")
     @classmethod
     def _token_is_usable(cls, token: SecretStr | None) -> SecretStr | None:
         value = token.get_secret_value() if token else ""
@@ -325,7 +331,7 @@ class Settings(BaseModel):
             raise ValueError("must not hold commas, spaces or control characters")
         return token
 
-    @field_validator("token")
+    @field_validator("token", "operator_token")
     @classmethod
     def _token_is_no_example(cls, token: SecretStr | None) -> SecretStr | None:
         if token and token.get_secret_value().lower() in DEFAULTS:

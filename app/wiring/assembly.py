@@ -101,6 +101,7 @@ class Assembly:
             close=self.close,
             stream_mode=StreamMode(settings.stream_mode),
             models=tuple(r.model for r in settings.routes if not is_glob(r.model)),
+            ports=parts.ports(settings),
             rate_limits=rate_limits,
             failed_auth=failed_auth,
             trusted_proxies=settings.trusted_proxies,

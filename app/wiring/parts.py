@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from app.gateway.access.tokens import LINK, Keyring, Token, TokensUnusable
 from app.gateway.chain.admission_queue import AdmissionQueue, Limits
@@ -93,6 +94,15 @@ def max_body(settings: Settings, upstreams: Upstreams) -> int:
     return settings.max_body or (PHOTOS if takes_images else WORDS)
 
 
+def ports(settings: Settings) -> dict[str, int]:
+    """The port of each upstream, by name."""
+    urls = {one.name: urlsplit(one.url) for one in settings.effective_upstreams()}
+    return {
+        name: url.port or (443 if url.scheme == "https" else 80)
+        for name, url in urls.items()
+    }
+
+
 def rules(settings: Settings, one: UpstreamSettings) -> Rules:
     """When the circuit of an upstream opens, and for how long."""
     slow_call = settings.breaker_slow_call if one.slow_call is None else one.slow_call
@@ -152,7 +162,7 @@ def redactor(settings: Settings) -> Redactor:
     """Make what takes secrets out of records and logs."""
     keys = [one.api_key.get_secret_value() for one in settings.upstreams]
     audit_key = (settings.audit_key_bytes() or b"").decode()
-    return Redactor((_plain_token(settings), audit_key, *keys))
+    return Redactor((*_plain_tokens(settings), audit_key, *keys))
 
 
 def shared(settings: Settings) -> SharedState:
@@ -172,7 +182,7 @@ def keyring(settings: Settings) -> Keyring | None:
     """Make the keyring; None where authentication is off."""
     if settings.auth_mode == "off":
         return None
-    return Keyring([Token.of(LINK, _plain_token(settings))])
+    return Keyring([Token.of(LINK, token) for token in _plain_tokens(settings)])
 
 
 def watch_tokens(settings: Settings, keyring: Keyring | None) -> Callable[[], None]:
@@ -229,3 +239,9 @@ def _state_dir(settings: Settings) -> Path:
 
 def _plain_token(settings: Settings) -> str:
     return settings.token.get_secret_value() if settings.token else ""
+
+
+def _plain_tokens(settings: Settings) -> tuple[str, ...]:
+    """The tokens of the environment, each once; the first is also shown to switch."""
+    found = (settings.token, settings.operator_token)
+    return tuple(dict.fromkeys(one.get_secret_value() for one in found if one))

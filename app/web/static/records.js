@@ -15,7 +15,7 @@ let searched = ""; // the search that was shown last
 let next = null; // what asks for the records behind those that are shown
 
 start((status) => {
-  suggest(status.policy.order);
+  suggest(status.routing.order);
   byId("filters").addEventListener("submit", onSearch);
   byId("filters").addEventListener("reset", () => (location.hash = ""));
   byId("older").addEventListener("click", () => attempt(() => load(next)));

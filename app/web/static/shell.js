@@ -11,7 +11,7 @@ const NEEDS = {
   records: [["audit"]],
   break: [["admin", "chat"]],
 };
-const UNKNOWN = { core_services: {}, policy: { order: [] }, sandbox: false };
+const UNKNOWN = { core_services: {}, routing: { order: [] }, sandbox: false };
 let begin = () => {};
 let isBegun = false;
 let isIn = false;
@@ -149,7 +149,7 @@ async function look() {
   }
 }
 
-function showPulse({ policy: { order }, core_services: services }) {
+function showPulse({ routing: { order }, core_services: services }) {
   const down = order.filter((name) => services[name].status === "down");
   const passedOver = order.filter((name) => ["resting", "circuit_open"].includes(services[name].obstacle?.reason));
   const out = down.length + passedOver.length;
