@@ -105,7 +105,8 @@ class Message:
 class ChatRequest:
     """A caller's request, validated by the door it came through.
 
-    `caller` is the name of the token that was shown, never the token. `metadata`
+    `caller` is the name of the token that was shown, never the token; `person` is for
+    whom it speaks, None if it does not say or may not. `metadata`
     is everything the caller sent; adapters forward only what is allow-listed.
     `stream` says that the reply is wanted piece by piece as it comes. `model` is
     what the caller named, None for no wish. `extra` are the fields of an OpenAI
@@ -122,6 +123,7 @@ class ChatRequest:
     session_id: str
     correlation_id: str
     caller: str = "anonymous"
+    person: str | None = None
     context: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     metadata: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     priority: Priority = Priority.NORMAL

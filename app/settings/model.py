@@ -20,6 +20,7 @@ from app.settings.conflicts import SPARE_THREADS
 from app.settings.entries import (
     Bind,
     Concurrency,
+    Header,
     Health,
     LoopbackUrl,
     Name,
@@ -197,6 +198,23 @@ class Settings(BaseModel):
         description="TOML file of more tokens, with scopes, class, rate and expiry; "
         "`python -m app token` makes and revokes them. Changes need no restart.",
     )
+    person_headers: tuple[Header, ...] = Field(
+        default=("X-OpenWebUI-User-Id",),
+        description="Headers, the first goes first, in which a token with "
+        "`names_people` names the person it speaks for; else the body's `user` does. A "
+        "JSON list.",
+    )
+    session_headers: tuple[Header, ...] = Field(
+        default=("X-OpenWebUI-Chat-Id", "X-Session-Id"),
+        description="The same for the session. A JSON list.",
+    )
+    person_rate: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Requests a minute for each person that a token names; default: no "
+        "limit but the token's.",
+    )
     trusted_proxies: tuple[str, ...] = Field(
         default=("127.0.0.1", "::1", "unix"),
         description="Whose X-Forwarded-For names the source address of a caller: "
@@ -340,6 +358,8 @@ class Settings(BaseModel):
 
     @field_validator(
         "metadata_allowed",
+        "person_headers",
+        "session_headers",
         "trusted_proxies",
         "sandbox_control",
         "upstreams",

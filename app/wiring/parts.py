@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app.gateway.access.persons import PersonRules
 from app.gateway.access.tokens import LINK, Keyring, Token, TokensUnusable
 from app.gateway.chain.admission_queue import AdmissionQueue, Limits
 from app.gateway.chain.big_work import BigWork
@@ -92,6 +93,13 @@ def max_body(settings: Settings, upstreams: Upstreams) -> int:
     """Bytes of the largest body that is read: a photo's where somebody takes photos."""
     takes_images = any(IMAGES in one.abilities for one in upstreams.values())
     return settings.max_body or (PHOTOS if takes_images else WORDS)
+
+
+def person_rules(settings: Settings) -> PersonRules:
+    """How a caller who may name people does so."""
+    return PersonRules(
+        settings.person_headers, settings.session_headers, settings.person_rate
+    )
 
 
 def ports(settings: Settings) -> dict[str, int]:

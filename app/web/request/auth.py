@@ -17,6 +17,7 @@ from app.gateway.access.rate_limits import WINDOW, Standing
 from app.gateway.access.tokens import ANYBODY, Caller, Keyring
 from app.web.request.context import services, this_request
 from app.web.request.errors import error_response
+from app.web.request.person import take_in_person
 from app.web.request.source import source_of
 
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
@@ -85,9 +86,10 @@ def _refusal(scope: str, *, rated: bool) -> ResponseReturnValue | None:
     g.caller = caller
     if scope not in (ANY, *caller.scopes):
         return _forbidden()
-    if rated and caller.rate is not None:
-        return _over_rate(caller.name, caller.rate)
-    return None
+    if not rated:
+        return None
+    take_in_person()  # first, so that one person's rate costs the others nothing
+    return None if caller.rate is None else _over_rate(caller.name, caller.rate)
 
 
 def _authenticate(keyring: Keyring) -> Caller | ResponseReturnValue:

@@ -187,6 +187,7 @@ function facts(record) {
     "Correlation id": record.correlation_id,
     Session: record.session_id,
     Caller: record.caller,
+    Person: record.person,
     Route: record.route,
     Began: new Date(record.opened_at * 1000).toISOString(),
     Ended: record.closed_at && new Date(record.closed_at * 1000).toISOString(),
