@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Generic, TypeVar
 
+from app.gateway.access.persons import PersonRules
 from app.gateway.access.rate_limits import FailedAuth, RateLimits, Unlimited
 from app.gateway.access.tokens import Keyring
 from app.gateway.chain.admission import Admission
@@ -29,9 +30,11 @@ class Services:
     `keyring` is None when authentication is off. `upstreams` are the names, in the
     order of asking; `deadline` and `stream_deadline` are in seconds, `max_body` in
     bytes. `stream_mode` is for callers who choose none; `models` are the names, beside
-    the upstreams', that the configuration gives to routes. `trusted_proxies` are
-    addresses, networks or `unix` that may say whom they speak for. `fault_panel` is
-    there only where `run` started the sandbox. `gate` and `guards`, by the upstreams'
+    the upstreams', that the configuration gives to routes; `ports` are those of the
+    upstreams, by name. `persons` are the rules for callers who may speak for others.
+    `trusted_proxies` are addresses, networks or `unix` that may say whom they speak
+    for. `fault_panel` is there only where `run` started the sandbox. `gate` and
+    `guards`, by the upstreams'
     names, are for looking at; `host_load` tells of all workers what `gate` tells of
     this one, or None while that is not known. `metrics_page` is None where nothing can
     be measured; `metrics_bind` is the address that serves it without a token. `traces`
@@ -55,6 +58,8 @@ class Services:
     stream_deadline: float = 600.0
     stream_mode: StreamMode = StreamMode.LIVE
     models: tuple[str, ...] = ()
+    ports: Mapping[str, int] = field(default_factory=dict)
+    persons: PersonRules = field(default_factory=PersonRules)
     rate_limits: RateLimits = field(default_factory=Unlimited)
     failed_auth: FailedAuth = field(default_factory=lambda: FailedAuth(Unlimited()))
     trusted_proxies: tuple[str, ...] = ()

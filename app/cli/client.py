@@ -152,7 +152,7 @@ class _Service(BaseModel):
     reason: str
 
 
-class _Policy(BaseModel):
+class _Routing(BaseModel):
     """In which order they are asked."""
 
     order: list[str]
@@ -162,14 +162,14 @@ class _Status(BaseModel):
     """The answer of a gateway; of anything else it would be something else."""
 
     core_services: dict[str, _Service]
-    policy: _Policy
+    routing: _Routing
 
-    @field_validator("policy")
+    @field_validator("routing")
     @classmethod
-    def _is_of_these(cls, policy: _Policy, info: ValidationInfo) -> _Policy:
-        if not set(policy.order) <= info.data.get("core_services", {}).keys():
+    def _is_of_these(cls, routing: _Routing, info: ValidationInfo) -> _Routing:
+        if not set(routing.order) <= info.data.get("core_services", {}).keys():
             raise ValueError("the order is of others")
-        return policy
+        return routing
 
 
 def _address(bind: str) -> str:

@@ -40,6 +40,7 @@ def records() -> None:
 )
 @click.argument("text", required=False)
 @click.option("--session", "session_id", help="Only this session.")
+@click.option("--person", help="Only chats for this person.")
 @click.option("--correlation", "correlation_id", help="Only this correlation id.")
 @click.option("--provider", help="Only answers of this upstream.")
 @click.option(

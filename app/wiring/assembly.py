@@ -4,6 +4,7 @@ from app.gateway.access.rate_limits import FailedAuth
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.big_work import BigWork
+from app.gateway.chain.bound_sessions import BoundSessions
 from app.gateway.chain.drain import Drain
 from app.gateway.chain.metered import Metered, Observer
 from app.gateway.chat import StreamMode
@@ -103,11 +104,13 @@ class Assembly:
             upstreams=tuple(self.upstreams),
             deadline=settings.chat_deadline,
             stream_deadline=settings.stream_deadline,
-            max_body=settings.max_body,
+            max_body=parts.max_body(settings, self.upstreams),
             close=self.close,
             board=self.board,
             stream_mode=StreamMode(settings.stream_mode),
             models=tuple(r.model for r in settings.routes if not is_glob(r.model)),
+            ports=parts.ports(settings),
+            persons=parts.person_rules(settings),
             rate_limits=rate_limits,
             failed_auth=failed_auth,
             trusted_proxies=settings.trusted_proxies,
@@ -125,7 +128,10 @@ class Assembly:
         """Put the policies around each other."""
         settings, big_work = self.settings, BigWork()
         audited = Audited(
-            parts.router(settings, list(self.guards.values()), self.upstreams),
+            BoundSessions(
+                parts.router(settings, list(self.guards.values()), self.upstreams),
+                self.trail.key,
+            ),
             self.trail,
             parts.content_policy(settings, self.trail.key, big_work),
             required=settings.audit_mode == "required",

@@ -151,6 +151,30 @@ class TestConfigCheck:
 
         assert "switch may get only 4.5 of its 30 s" in run("config", "check").stderr
 
+    def test_behind_tentaculo_link_a_deadline_must_fit_into_its_wait(self, monkeypatch):
+        monkeypatch.setenv("VX11_TENTACULO_LINK_TOKEN", "a-token-for-tests")
+
+        told = run("config", "check").stderr
+
+        assert "VX11_CHAT_DEADLINE: behind tentaculo_link" in told
+        assert "36 s are too long; 9 fits, or 4.5" in told
+        assert "madre takes about 7.3 s and gets 5; 8 fits" in told
+
+        monkeypatch.setenv("VX11_CHAT_DEADLINE", "9")
+        monkeypatch.setenv("VX11_MADRE_TIMEOUT", "8")
+
+        assert "tentaculo_link" not in (told := run("config", "check").stderr)
+        assert "frozen" not in told
+
+    @pytest.mark.parametrize(("switch", "is_told"), [("0", True), ("True", False)])
+    def test_a_proxy_that_is_off_is_told(self, monkeypatch, switch, is_told):
+        monkeypatch.setenv("VX11_OPERATOR_PROXY_ENABLED", switch)
+
+        told = run("config", "check").stderr
+
+        assert ("tentaculo_link answers chats itself" in told) is is_told
+        assert "is not read" not in told
+
     def test_what_nobody_reads_is_told_whether_the_rest_is_good_or_not(
         self, monkeypatch
     ):

@@ -5,7 +5,7 @@ from app.gateway.chain.admission import Admission
 from app.gateway.chain.admission_queue import AdmissionQueue, Limits
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.metered import Metered
-from app.gateway.chat import IMAGES, MULTIPLE, TOOLS
+from app.gateway.chat import IMAGES, JSON, MULTIPLE, TOOLS
 from app.gateway.records.content import Content, ContentPolicy
 from app.gateway.records.redaction import Redactor
 from app.gateway.routing.router import ChatRouter
@@ -55,7 +55,7 @@ def services(switch, madre, trail, health, gate):
     keyring = Keyring([Token.of(Caller("operator"), TOKEN)])
     router = ChatRouter(
         list(guards.values()),
-        abilities={"switch": frozenset({TOOLS, IMAGES, MULTIPLE})},
+        abilities={"switch": frozenset({TOOLS, IMAGES, MULTIPLE, JSON})},
     )
     redactor = Redactor([TOKEN])
     policy = ContentPolicy(Content.FULL, redactor, b"k" * 32)

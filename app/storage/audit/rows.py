@@ -25,7 +25,7 @@ _numbers = itemgetter(*(n for n, kind in enumerate(_TYPES) if kind is not str))
 _NUMBER_MAX = 2**63 - 1  # of a BigInteger; the others are times
 
 _UNCLOSED: Values = (None,) * (len(CONTENT) - len(OPENING))
-_OPENED_AT = OPENING.index("opened_at")
+_OPENED_AT, _PERSON = map(OPENING.index, ("opened_at", "person"))
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -52,6 +52,7 @@ def opened(intent: Intent, worker: str) -> Values:
         intent.route,
         float(intent.opened_at),
         intent.request,
+        intent.person,
         worker,
     )
 
@@ -101,7 +102,7 @@ def closed_draft(opening: Values, ending: Values) -> Draft:
 
 def content(values: Values) -> bytes:
     """Return what the chain signs: the columns as one JSON array in UTF-8."""
-    return _to_json(values).encode()
+    return _to_json(_without_nobody(values)).encode()
 
 
 def open_content(opening: Sequence[Any]) -> bytes:
@@ -110,9 +111,20 @@ def open_content(opening: Sequence[Any]) -> bytes:
     Raises TypeError or ValueError for what we never write. JSON would cost twice as
     much.
     """
-    texts = list(opening)
+    texts: list[Any] = list(_without_nobody(tuple(opening)))
     texts[_OPENED_AT] = float.hex(opening[_OPENED_AT])
     return f"{[*map(len, texts)]}{''.join(texts)}".encode()
+
+
+def _without_nobody(values: Values) -> Values:
+    """Leave out a person that there is not.
+
+    So a row without one is signed as before there was that column. One with a person
+    has a value more, so that neither can pass for the other.
+    """
+    if values[_PERSON] is not None:
+        return values
+    return values[:_PERSON] + values[_PERSON + 1 :]
 
 
 def shown_id(value: object) -> str:

@@ -1,9 +1,8 @@
 """OpenAI's doors: any client that speaks chat completions, with the same promises."""
 
-import re
 from collections.abc import Iterator, Mapping
 from time import monotonic, time
-from typing import Any, TypeGuard
+from typing import Any
 
 from flask import Blueprint, Request, Response, g
 from flask.typing import ResponseReturnValue
@@ -28,6 +27,7 @@ from app.web.request.caller import budget_of, priority_of, waited
 from app.web.request.caller_error import CallerError
 from app.web.request.context import services, this_request
 from app.web.request.json_response import json_response
+from app.web.request.person import is_name, on_behalf, session_in_headers
 from app.web.request.values import parsed
 from app.web.schemas import openai as schemas
 from app.web.schemas.completions import (
@@ -43,7 +43,6 @@ bp.after_request(record_refusal)
 
 SESSION = "X-Session-Id"
 CHOICES = "X-Gateway-Choices"
-_SESSION_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _encode = strict_json.encoder(separators=(",", ":"))  # upstreams' numbers may be NaN
 
 
@@ -115,21 +114,16 @@ def _asked(
         priority=priority_of(request, caller),
         size=size,
     )
-    return asked, body.wants_usage
+    return on_behalf(asked, body.user), body.wants_usage
 
 
 def _session_id(body: schemas.CompletionRequest) -> str:
     """The first usable one of header, metadata and user; else a new UUID4."""
     metadata: Mapping[str, Any] = body.metadata or {}
     header = this_request().headers.get(SESSION)
-    shown = (header, metadata.get("session_id"), body.user)
-    return next((s for s in shown if _is_usable(s)), None) or correlation.new_id()
-
-
-def _is_usable(session_id: object) -> TypeGuard[str]:
-    if not (isinstance(session_id, str) and _SESSION_ID.fullmatch(session_id)):
-        return False
-    return not services().holds_secret(session_id)
+    shown = (session_in_headers(), header, metadata.get("session_id"), body.user)
+    names = (name for name in shown if isinstance(name, str) and is_name(name))
+    return next(names, None) or correlation.new_id()
 
 
 def _envelope(reply: ChatReply, kind: str) -> dict[str, Any]:

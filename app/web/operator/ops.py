@@ -6,6 +6,7 @@ from typing import Any, Literal
 from flask import Blueprint, g
 from flask.typing import ResponseReturnValue
 
+from app.gateway import correlation
 from app.gateway.chain.admission_queue import HostLoad
 from app.gateway.errors import AuditUnavailable, ShuttingDown
 from app.gateway.guard.breaker import NAMES
@@ -23,12 +24,15 @@ from app.web.schemas.ops import (
     GatewayState,
     Health,
     Identity,
+    Module,
     ObstacleState,
+    OperatorData,
     OperatorHealth,
-    Policy,
+    PolicyWord,
     Readiness,
     ReasonState,
     RecentCallsState,
+    Routing,
     Status,
     StatusData,
     TokenState,
@@ -36,6 +40,13 @@ from app.web.schemas.ops import (
 )
 
 bp = Blueprint("ops", __name__)
+
+MODULE_STATUS: dict[str, Literal["running", "down", "unknown"]] = {
+    "up": "running",
+    "down": "down",
+    "unknown": "unknown",
+    "unprobed": "unknown",
+}
 
 
 @bp.get("/health")
@@ -98,20 +109,23 @@ def get_whoami() -> ResponseReturnValue:
 def get_status() -> ResponseReturnValue:
     """What the gateway knows, in both shapes that clients read."""
     order = services().upstreams
+    states = {name: _upstream(name) for name in order}
+    asked = [name for name, state in states.items() if _is_asked(state)]
     known = StatusData(
-        policy=Policy(order=list(order), deadline_s=services().deadline),
-        core_services={name: _upstream(name) for name in order},
+        status="ok",
+        degraded=len(asked) < len(order),
+        policy=_policy(asked),
+        routing=Routing(order=list(order), deadline_s=services().deadline),
+        core_services=states,
         timestamp=datetime.now(UTC),
     )
     caller = CallerState(name=g.caller.name, scopes=sorted(g.caller.scopes))
     return json_response(
         Status(
+            **dict(known),
             ok=True,
-            data=known,
             gateway=_gateway(),
-            policy=known.policy,
-            core_services=known.core_services,
-            timestamp=known.timestamp,
+            data=_operator_data(known),
             tokens=_tokens(),
             caller=caller,
             sandbox=services().fault_panel is not None,
@@ -157,6 +171,34 @@ def _wall_time(shared: float | None) -> datetime | None:
         return None
     ago = services().board.shared.now() - shared
     return datetime.now(UTC) - timedelta(seconds=ago)
+
+
+def _is_asked(state: UpstreamState) -> bool:
+    """Whether a chat would be asked of it now."""
+    return state.status != "down" and state.obstacle is None
+
+
+def _policy(asked: list[str]) -> PolicyWord:
+    """What would be asked now, in the words of the operator backend."""
+    if asked == ["madre"]:
+        return "solo_madre"
+    return "full" if len(asked) == len(services().upstreams) else "operative_core"
+
+
+def _operator_data(known: StatusData) -> OperatorData:
+    """What the pages of the operator backend read."""
+    ports = services().ports
+    modules = {
+        name: Module(status=MODULE_STATUS[state.status], port=ports.get(name, 0))
+        for name, state in known.core_services.items()
+    }
+    return OperatorData(
+        **dict(known),
+        correlation_id=correlation.current.get(),
+        operational_mode=known.policy,
+        modules=modules,
+        dormant_services=[],
+    )
 
 
 def _tokens() -> TokenState:

@@ -11,7 +11,7 @@ const NEEDS = {
   records: [["audit"]],
   break: [["admin", "chat"]],
 };
-const UNKNOWN = { core_services: {}, policy: { order: [] }, sandbox: false };
+const UNKNOWN = { core_services: {}, routing: { order: [] }, sandbox: false };
 let begin = () => {};
 let isBegun = false;
 let isIn = false;

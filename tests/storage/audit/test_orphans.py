@@ -231,6 +231,8 @@ def test_records_that_are_open_at_the_upgrade_are_told_of_and_keep_nobody_away(
     dead_chat, sql, open_a_trail, reader, url, caplog
 ):
     sql(
+        "DROP INDEX ix_records_person",
+        "ALTER TABLE records DROP COLUMN person",
         "ALTER TABLE records DROP COLUMN mac",
         "UPDATE alembic_version SET version_num = '0002'",
     )

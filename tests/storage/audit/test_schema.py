@@ -73,6 +73,36 @@ sys.exit(not trail.close())
         worker.stdout.close()
 
 
+def test_records_of_before_there_were_persons_stay_sound(
+    open_a_trail, sql, reader, url
+):
+    first = open_a_trail()
+    old = record_one(first)
+    first.close()
+    sql(
+        "DROP INDEX ix_records_person",
+        "ALTER TABLE records DROP COLUMN person",
+        "UPDATE alembic_version SET version_num = '0003'",
+    )
+
+    new = record_one(open_a_trail(), person="ada")
+
+    assert verify_trail(url).ok
+    assert (reader.get(old.id).person, reader.get(new.id).person) == (None, "ada")
+
+
+@pytest.mark.parametrize("person", ["'ada'", "'eve'", "NULL", "''"])
+def test_whom_a_record_is_for_can_not_be_changed(open_a_trail, sql, url, person):
+    trail = open_a_trail()
+    for_whom = None if person == "'ada'" else "ada"
+    record_one(trail, person=for_whom)
+    trail.close()
+
+    sql("DROP TRIGGER records_sealed", f"UPDATE records SET person = {person}")
+
+    assert verify_trail(url).reason == "the record was changed or moved"
+
+
 def test_a_schema_from_the_future_is_refused_untouched(url, path):
     open_trail(url).close()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

@@ -5,7 +5,15 @@ from math import inf, nan
 
 import pytest
 
-from app.gateway.chat import IMAGES, MULTIPLE, TOOLS, Delta, ReplyFacts, Usage
+from app.gateway.chat import (
+    IMAGES,
+    JSON,
+    MULTIPLE,
+    TOOLS,
+    Delta,
+    ReplyFacts,
+    Usage,
+)
 from app.gateway.errors import (
     CallerFault,
     ContentFiltered,
@@ -27,6 +35,12 @@ CALL = {
     "type": "function",
     "function": {"name": "weather", "arguments": "{}"},
 }
+FUNCTION = {"name": "f"}
+NAMED = {"type": "function", "function": {"name": "weather"}}
+
+
+def allowed(mode):
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [NAMED]}}
 
 
 @pytest.fixture
@@ -86,6 +100,26 @@ class TestWholeAnswer:
         assert headers["X-Gateway-Attempts"] == "2"
         assert headers["X-Gateway-Audit-Id"]
         assert "madre;dur=" in headers["Server-Timing"]
+
+    def test_a_fallback_that_cannot_use_tools_is_asked_without(self, complete, switch):
+        assert "X-Gateway-Left-Out" not in complete(tools=[WEATHER]).headers
+        switch.fail(NoAnswer("read_timeout"))
+
+        answer = complete(tools=[WEATHER], tool_choice="auto")
+
+        assert answer.headers["X-Gateway-Provider"] == "madre"
+        assert answer.headers["X-Gateway-Left-Out"] == "tools"
+
+    def test_a_need_of_which_the_able_one_fails_is_no_answer_in_words(
+        self, complete, switch, madre
+    ):
+        switch.fail(NoAnswer("read_timeout"))
+
+        answer = complete(tools=[WEATHER], tool_choice="required")
+
+        assert (answer.status_code, madre.calls) == (503, 0)
+        assert answer.json["error"]["type"] == "invalid_request_error"
+        assert answer.json["error"]["code"] == "ability_unavailable"
 
     def test_an_upstreams_own_choices_come_through_untouched(self, complete, switch):
         message = {"role": "assistant", "content": None, "tool_calls": [CALL]}
@@ -329,17 +363,40 @@ class TestRequest:
         ("fields", "needs"),
         [
             ({}, set()),
-            ({"n": 1, "tools": []}, set()),
+            ({"n": 1, "tools": [], "response_format": None}, set()),
             ({"n": 2}, {MULTIPLE}),
             ({"n": 2.0}, {MULTIPLE}),
-            ({"tools": [WEATHER]}, {TOOLS}),
-            ({"functions": [{"name": "f"}]}, {TOOLS}),
+            ({"tools": [WEATHER], "tool_choice": "required"}, {TOOLS}),
+            ({"tools": [WEATHER], "tool_choice": NAMED}, {TOOLS}),
+            ({"tools": [WEATHER], "tool_choice": allowed("required")}, {TOOLS}),
+            ({"functions": [FUNCTION], "function_call": {"name": "f"}}, {TOOLS}),
+            ({"response_format": {"type": "text"}}, set()),
+            ({"response_format": {"type": "json_object"}}, {JSON}),
+            ({"response_format": {"type": "json_schema"}, "n": 2}, {JSON, MULTIPLE}),
         ],
     )
     def test_what_it_needs_is_known(self, complete, heard, fields, needs):
         complete(**fields)
 
         assert heard[0].needs == needs
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"tools": [WEATHER]},
+            {"tools": [WEATHER], "tool_choice": None},
+            {"tools": [WEATHER], "tool_choice": "auto"},
+            {"tools": [WEATHER], "tool_choice": "none"},
+            {"tools": [WEATHER], "tool_choice": allowed("auto")},
+            {"functions": [FUNCTION], "function_call": "auto"},
+        ],
+    )
+    def test_tools_that_need_not_be_called_are_only_wanted(
+        self, complete, heard, fields
+    ):
+        complete(**fields)
+
+        assert (heard[0].needs, heard[0].wants) == (set(), {TOOLS})
 
     def test_its_callers_want_choices(self, complete, heard):
         complete()
@@ -387,6 +444,13 @@ class TestRequest:
             m.raw or {"role": m.role, "content": m.content} for m in heard[0].messages
         ]
         assert raws == messages
+        assert heard[0].needs == {TOOLS}
+
+    def test_a_conversation_with_a_call_of_old_needs_tools(self, complete, heard):
+        call = {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}
+
+        complete([*USER, call])
+
         assert heard[0].needs == {TOOLS}
 
     @pytest.mark.parametrize(
