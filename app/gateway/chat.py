@@ -61,6 +61,12 @@ TOOLS = "tools"
 IMAGES = "images"
 MULTIPLE = "multiple"  # more than one choice: `n` above 1
 
+# What a request has an upstream do (`ChatRequest.task`). All but CHAT must be declared.
+CHAT = "chat"
+COMPLETIONS = "completions"  # go on with a text that is no conversation
+EMBEDDINGS = "embeddings"  # turn each text into a list of numbers
+CHAT_ONLY = frozenset({CHAT})
+
 
 class Priority(IntEnum):
     """The priority of a caller under load; a smaller number is better."""
@@ -109,6 +115,7 @@ class ChatRequest:
     `wants_choices` says that the caller takes choices as an OpenAI upstream sends them
     (tool calls, reasoning); without it a reply is text alone. `route` names the door
     it came through, for the record. `size` is that of the body it came in, in bytes.
+    `task` is CHAT, COMPLETIONS or EMBEDDINGS; each message of the last two is one text.
     """
 
     messages: tuple[Message, ...]
@@ -126,6 +133,7 @@ class ChatRequest:
     wants_choices: bool = False
     route: str = "chat"
     size: int = 0
+    task: str = CHAT
 
     @property
     def last_user_message(self) -> str:
@@ -191,7 +199,8 @@ class ChatReply:
     empty where text and finish reason say it all; else it is in OpenAI's shape: of a
     whole reply its choices (with `message`), of a streamed one `index` and
     `finish_reason` of each, since the deltas had the rest. `replies` turns the one
-    into the other.
+    into the other. `body` is the answer as it came, in JSON, where it is no text: then
+    `text` says only what came, for the record.
     """
 
     text: str
@@ -205,6 +214,7 @@ class ChatReply:
     audit_seconds: float = 0.0
     queue_seconds: float = 0.0
     choices: tuple[Mapping[str, Any], ...] = ()
+    body: bytes = b""
 
     @property
     def is_degraded(self) -> bool:
@@ -240,3 +250,4 @@ class ReplyFacts(NamedTuple):
     audit_seconds: float | None = None
     queue_seconds: float | None = None
     choices: tuple[Mapping[str, Any], ...] | None = None
+    body: bytes | None = None

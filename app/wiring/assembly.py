@@ -14,7 +14,6 @@ from app.gateway.guard.hang_detection import HangCheck
 from app.gateway.guard.health import HealthBoard
 from app.gateway.guard.prober import Prober
 from app.gateway.routing.retries import Retried, RetryBudget
-from app.gateway.routing.routes import is_glob
 from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load
@@ -100,7 +99,9 @@ class Assembly:
             max_body=settings.max_body,
             close=self.close,
             stream_mode=StreamMode(settings.stream_mode),
-            models=tuple(r.model for r in settings.routes if not is_glob(r.model)),
+            models=parts.models(settings),
+            tasks=frozenset().union(*(u.serves for u in self.upstreams.values())),
+            cors_origins=frozenset(settings.cors_origins),
             rate_limits=rate_limits,
             failed_auth=failed_auth,
             trusted_proxies=settings.trusted_proxies,

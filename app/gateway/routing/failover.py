@@ -135,6 +135,7 @@ class Failover:
             usage=reply.usage,
             finish_reason=reply.finish_reason,
             choices=reply.choices,
+            body=reply.body,
             degraded_by=reply.degraded_by
             if is_first_choice
             else self.degraded_by or reply.degraded_by,

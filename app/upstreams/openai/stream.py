@@ -18,6 +18,7 @@ from app.upstreams.openai.ending import Ending, State
 from app.upstreams.openai.errors import failure, is_failure
 from app.upstreams.openai.skips import Skips
 from app.upstreams.openai.sse import ERROR, Event, EventParser
+from app.upstreams.openai.tasks import as_chat
 from app.upstreams.openai.tool_calls import ToolCalls
 from app.upstreams.words_in_time import WordsInTime
 
@@ -165,6 +166,8 @@ class StreamedReply(Iterator[Delta]):
         if not chunks.is_chunk(chunk):
             self._skips.skip(event.data, may_be_alien=isinstance(chunk, dict))
             return
+        if self._wanted.is_text:
+            chunk = as_chat(chunk, "delta")
         self._skips.learn(event.data)
         self.model = self.model or chunks.model_of(chunk)
         self._usage = chunks.usage_of(chunk) or self._usage

@@ -8,20 +8,19 @@ from typing import Any, Self
 from pydantic import TypeAdapter
 
 from app.gateway.budget import Budget
-from app.gateway.chat import ChatReply, ChatRequest, Message
+from app.gateway.chat import COMPLETIONS, EMBEDDINGS, ChatReply, ChatRequest
 from app.gateway.errors import UpstreamError
 from app.gateway.handler import ReplyStream
 from app.upstreams.dialect import Dialect, Surroundings
 from app.upstreams.http.service import Service
 from app.upstreams.http.transport import JSON, Answer, Exchange, Transport
-from app.upstreams.openai import chunks
+from app.upstreams.openai import chunks, tasks
 from app.upstreams.openai.error_reading import Echo
 from app.upstreams.openai.errors import failure, is_failure, refusal
 from app.upstreams.openai.stream import StreamedReply
-from app.upstreams.replies import marked, parse, whole
+from app.upstreams.replies import MOST_VALUES, marked, parse, whole
 from app.upstreams.words_in_time import STREAM_LIMIT, WordsInTime, named
 
-PATH = "/chat/completions"
 HEALTH_PATH = "/models"
 EVENTS = "text/event-stream"
 
@@ -68,6 +67,7 @@ class OpenAIUpstream(Dialect):
             "idle_timeout",
             "model",
             "retries",
+            "serves",
             "stream_timeout",
         }
     )
@@ -108,6 +108,7 @@ class OpenAIUpstream(Dialect):
             health=entry.health,
         )
         upstream.abilities = frozenset(entry.abilities)
+        upstream.serves = frozenset(entry.serves)
         return upstream
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
@@ -122,9 +123,14 @@ class OpenAIUpstream(Dialect):
         self._service.ping(budget, HEALTH_PATH)
 
     def _whole(self, request: ChatRequest, budget: Budget) -> ReplyStream:
-        payload = self._payload(request)
+        is_long = request.task == EMBEDDINGS
         with self._service.open(
-            PATH, payload, request, budget, accept=JSON
+            tasks.PATHS[request.task],
+            self._payload(request),
+            request,
+            budget,
+            accept=JSON,
+            max_body=tasks.MAX_EMBEDDINGS if is_long else None,
         ) as exchange:
             answer = self._accepted(exchange, request, budget).require(JSON).whole()
         return whole(self._reply(answer, request), answer)
@@ -133,7 +139,7 @@ class OpenAIUpstream(Dialect):
         words_by = budget.within(self._limits.first_token)
         try:
             exchange = self._service.open(
-                PATH,
+                tasks.PATHS[request.task],
                 {**self._payload(request), **_streaming(request)},
                 request,
                 words_by,
@@ -174,14 +180,25 @@ class OpenAIUpstream(Dialect):
         return stream
 
     def _reply(self, answer: Answer, request: ChatRequest) -> ChatReply:
-        value = parse(answer, OBJECT)
+        is_long = request.task == EMBEDDINGS
+        value = parse(answer, OBJECT, tasks.MOST_NUMBERS if is_long else MOST_VALUES)
         try:
             if is_failure(value):
                 raise failure(value, answer.status, self._echo(request))
-            model, wanted = self._asked_for(request), self._wanted(request)
-            return chunks.whole_reply(value, self.name, model, wanted)
+            return self._read(value, answer, request)
         except UpstreamError as error:
             raise marked(error, answer) from None
+
+    def _read(
+        self, value: Mapping[str, Any], answer: Answer, request: ChatRequest
+    ) -> ChatReply:
+        model, wanted = self._asked_for(request), self._wanted(request)
+        if request.task == EMBEDDINGS:
+            names = self.name, model
+            return tasks.embeddings(value, answer.body, request, names)
+        if wanted.is_text:
+            value = tasks.as_chat(value, "message")
+        return chunks.whole_reply(value, self.name, model, wanted)
 
     def _accepted(
         self, exchange: Exchange, request: ChatRequest, budget: Budget
@@ -199,6 +216,7 @@ class OpenAIUpstream(Dialect):
         n = request.extra.get("n")
         return chunks.Wanted(
             as_text=not request.wants_choices,
+            is_text=request.task == COMPLETIONS,
             choices=n if isinstance(n, int) and n > 1 else 1,
             may_be_empty=_may_be_empty(request),
             echo=self._echo(request),
@@ -213,17 +231,11 @@ class OpenAIUpstream(Dialect):
     def _payload(self, request: ChatRequest) -> dict[str, Any]:
         payload = {
             **{k: v for k, v in request.extra.items() if k not in OURS},
-            "messages": [_message(message) for message in request.messages],
+            **tasks.said(request),
         }
         if model := self._model or request.model:
             payload["model"] = model
         return payload
-
-
-def _message(message: Message) -> Mapping[str, Any]:
-    if message.raw is not None:
-        return message.raw
-    return {"role": message.role, "content": message.content}
 
 
 def _streaming(request: ChatRequest) -> dict[str, Any]:

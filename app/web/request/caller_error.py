@@ -9,7 +9,6 @@ from typing import Any
 
 # What OpenAI calls them.
 OPENAI_TYPE = {
-    401: "authentication_error",
     403: "permission_error",
     429: "rate_limit_error",
 }
