@@ -8,7 +8,7 @@ import pytest
 
 from app.gateway.budget import Budget
 from app.gateway.chat import COMPLETIONS, EMBEDDINGS, ChatRequest, Message, Usage
-from app.gateway.errors import BadReply
+from app.gateway.errors import BadReply, UpstreamError
 from app.upstreams.openai.upstream import Limits, OpenAIUpstream
 from tests.upstreams.raw_server import JSON_HEAD
 
@@ -175,7 +175,7 @@ class TestTextCompletions:
         whole = in_json({"choices": [cut[0], cut[1] | {"index": 1}]})
         streamed = EVENTS + chunk(" a") + b"\n\n"
 
-        with pytest.raises(BadReply) as caught:
+        with pytest.raises(UpstreamError) as caught:
             ask(streamed if stream else whole, "x", task=COMPLETIONS, stream=stream)
 
         assert caught.value.fault == "truncated"

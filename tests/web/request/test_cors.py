@@ -1,4 +1,4 @@
-"""Pages of other origins: who may ask, and what is told before anybody shows a token."""
+"""Pages of other origins: who may ask, and what is told before a token is shown."""
 
 from dataclasses import replace
 
