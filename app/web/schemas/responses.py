@@ -25,7 +25,9 @@ from app.web.schemas.text import NUL_FREE, NulFree, ShownAs, text_or_list
 MOST_ITEMS = MOST_MESSAGES - 1  # the instructions become a message, too
 
 _SAYS = Field(min_length=1, json_schema_extra={"pattern": NUL_FREE})
-Label = Annotated[str, Field(min_length=1, max_length=200)]
+Label = Annotated[
+    str, Field(min_length=1, max_length=200, json_schema_extra={"pattern": NUL_FREE})
+]
 CallId = Annotated[str, _SAYS]
 
 # Not only thoughts, which are left out: an item with what somebody said or called.
@@ -34,7 +36,7 @@ SAYS: dict[str, JsonValue] = {
 }
 
 
-def _by_type(default: str | None, *known: str) -> Any:
+def _by_type(default: str | None, *known: str, why: str = "") -> Any:
     """Tells the members of a union apart by their `type`, without repeating it."""
 
     def tag(given: Any) -> str | None:
@@ -47,7 +49,8 @@ def _by_type(default: str | None, *known: str) -> Any:
     return Discriminator(
         tag,
         custom_error_type="type",
-        custom_error_message=f"must be an object of the type {' or '.join(known)}",
+        custom_error_message=f"must be an object of the type {' or '.join(known)}"
+        + why,
     )
 
 
@@ -141,7 +144,12 @@ Item = Annotated[
     | Annotated[OutputItem, Tag("<function_call_output>")]
     | Annotated[ReasoningItem, Tag("<reasoning>")],
     _by_type(
-        "message", "message", "function_call", "function_call_output", "reasoning"
+        "message",
+        "message",
+        "function_call",
+        "function_call_output",
+        "reasoning",
+        why="; nothing is stored here that could be referred to (store: false)",
     ),
 ]
 Items = Annotated[

@@ -29,6 +29,24 @@ _UNUSED = frozenset(
         "truncation",
     }
 )
+# Tools that OpenAI's own servers carry out.
+BUILT_IN = frozenset(
+    {
+        "apply_patch",
+        "code_interpreter",
+        "computer",
+        "computer_use_preview",
+        "custom",
+        "file_search",
+        "image_generation",
+        "local_shell",
+        "mcp",
+        "shell",
+        "tool_search",
+        "web_search",
+        "web_search_preview",
+    }
+)
 LOGPROBS = "message.output_text.logprobs"
 
 Message = dict[str, Any]
@@ -127,15 +145,20 @@ def _tools(asked: wire.ResponsesRequest) -> dict[str, Any]:
         allowed = {tool.get("name") for tool in choice.tools}
         functions = [tool for tool in functions if tool.name in allowed]
         choice = choice.mode
-    if choice == "required" and not functions:
-        raise InvalidBody({"tool_choice": "needs a function that can be called"})
     if not functions:
-        return {}
+        return _no_functions(asked, must_call=choice == "required")
     tools = {"tools": list(map(_tool, functions))}
     if isinstance(choice, wire.FunctionChoice):
         named = {"type": "function", "function": {"name": choice.name}}
         return tools | {"tool_choice": named}
     return tools | ({"tool_choice": choice} if choice else {})
+
+
+def _no_functions(asked: wire.ResponsesRequest, *, must_call: bool) -> dict[str, Any]:
+    """What is left without functions: a need, if one has to be called all the same."""
+    if must_call and any(tool.type in BUILT_IN for tool in asked.tools or ()):
+        raise InvalidBody({"tool_choice": "needs a function that can be called"})
+    return {"tool_choice": "required"} if must_call else {}
 
 
 def _is_function(tool: wire.Tool) -> bool:

@@ -320,7 +320,10 @@ class TestRequest:
             ("conversation", {"conversation": {"id": "secret"}}),
             ("prompt", {"prompt": {"id": "secret"}}),
             ("background", {"background": True}),
-            ("tool_choice", {"tool_choice": "required"}),
+            (
+                "tool_choice",
+                {"tool_choice": "required", "tools": [{"type": "web_search"}]},
+            ),
             ("tool_choice", {"tool_choice": {"type": "secret"}}),
             ("text.format", {"text": {"format": {"type": "secret"}}}),
             ("max_output_tokens", {"max_output_tokens": 0}),
