@@ -20,7 +20,7 @@ from app.web.request.caller_error import CallerError
 from app.web.request.values import parsed
 from app.web.schemas import openai as schemas
 from app.web.schemas.errors import OpenAIErrorBody
-from app.web.schemas.text_completions import TextCompletion, TextCompletionRequest
+from app.web.schemas.tasks.text_completions import TextCompletion, TextCompletionRequest
 
 bp = Blueprint("completions", __name__, url_prefix="/v1")
 bp.after_request(record_refusal)

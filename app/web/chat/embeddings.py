@@ -15,7 +15,7 @@ from app.web.openapi.headers import OF_EMBEDDINGS, OF_REPLIES
 from app.web.request.auth import token_required
 from app.web.request.values import parsed
 from app.web.schemas import openai as schemas
-from app.web.schemas.embeddings import MOST_TOKENS, Embeddings, EmbeddingsRequest
+from app.web.schemas.tasks.embeddings import MOST_TOKENS, Embeddings, EmbeddingsRequest
 
 bp = Blueprint("embeddings", __name__, url_prefix="/v1")
 bp.after_request(record_refusal)

@@ -45,11 +45,6 @@ NulFreeObject = Annotated[
 ]
 
 
-def text_or_list(given: Any) -> str:
-    """Tells a text from a list of parts, for a union whose tags are in `<>`."""
-    return "<list>" if isinstance(given, list) else "<text>"
-
-
 @dataclass(frozen=True, slots=True)
 class ShownAs:
     """Marks a field that is described by another type than the one that checks it."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from app.web.request.errors import InvalidBody
-from app.web.schemas import responses as wire
+from app.web.schemas.responses import request as wire
 
 # The fields that are translated or unused; the others mean the same in both protocols.
 _OWN = frozenset(wire.ResponsesRequest.model_fields) - {"user", "top_logprobs"}

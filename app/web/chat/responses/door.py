@@ -25,8 +25,8 @@ from app.web.request.auth import token_required
 from app.web.request.caller_error import CallerError
 from app.web.request.values import parsed
 from app.web.schemas import openai as schemas
-from app.web.schemas.response import EVENTS, ResponseBody, response_usage
-from app.web.schemas.responses import ResponsesRequest
+from app.web.schemas.responses.request import ResponsesRequest
+from app.web.schemas.responses.response import EVENTS, ResponseBody, response_usage
 
 bp = Blueprint("responses", __name__, url_prefix="/v1")
 bp.after_request(record_refusal)

@@ -10,7 +10,8 @@ from app.web.schemas.chat import WHOLE, validated
 from app.web.schemas.completions import CompletionUsage
 from app.web.schemas.facts import Facts
 from app.web.schemas.openai import Name, Object, StreamOptions, Text
-from app.web.schemas.text import NulFree, text_or_list
+from app.web.schemas.text import NulFree
+from app.web.schemas.unions import text_or_list
 
 # What only the gateway decides, so it is not passed on.
 _OURS = frozenset({"model", "prompt", "stream", "stream_options", "n"})

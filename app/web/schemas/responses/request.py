@@ -20,7 +20,8 @@ from pydantic_core import PydanticCustomError
 from app.web.request.errors import InvalidBody
 from app.web.schemas.chat import WHOLE, validated
 from app.web.schemas.openai import MOST_MESSAGES, Name, Object, Objects, Text
-from app.web.schemas.text import NUL_FREE, NulFree, ShownAs, text_or_list
+from app.web.schemas.text import NUL_FREE, NulFree, ShownAs
+from app.web.schemas.unions import by_type, text_or_list
 
 MOST_ITEMS = MOST_MESSAGES - 1  # the instructions become a message, too
 
@@ -34,24 +35,6 @@ CallId = Annotated[str, _SAYS]
 SAYS: dict[str, JsonValue] = {
     "anyOf": [{"required": ["content", "role"]}, {"required": ["call_id"]}]
 }
-
-
-def _by_type(default: str | None, *known: str, why: str = "") -> Any:
-    """Tells the members of a union apart by their `type`, without repeating it."""
-
-    def tag(given: Any) -> str | None:
-        is_model = isinstance(given, BaseModel)
-        if not (is_model or isinstance(given, dict)):
-            return None
-        kind = getattr(given, "type", None) if is_model else given.get("type", default)
-        return f"<{kind}>" if kind in known else None
-
-    return Discriminator(
-        tag,
-        custom_error_type="type",
-        custom_error_message=f"must be an object of the type {' or '.join(known)}"
-        + why,
-    )
 
 
 class _Kept(NulFree, BaseModel):
@@ -96,7 +79,7 @@ Part = Annotated[
     | Annotated[RefusalPart, Tag("<refusal>")]
     | Annotated[ImagePart, Tag("<input_image>")]
     | Annotated[FilePart, Tag("<input_file>")],
-    _by_type(None, "input_text", "output_text", "refusal", "input_image", "input_file"),
+    by_type(None, "input_text", "output_text", "refusal", "input_image", "input_file"),
 ]
 
 
@@ -143,7 +126,7 @@ Item = Annotated[
     | Annotated[CallItem, Tag("<function_call>")]
     | Annotated[OutputItem, Tag("<function_call_output>")]
     | Annotated[ReasoningItem, Tag("<reasoning>")],
-    _by_type(
+    by_type(
         "message",
         "message",
         "function_call",
@@ -227,7 +210,7 @@ Format = Annotated[
     Annotated[PlainFormat, Tag("<text>")]
     | Annotated[PlainFormat, Tag("<json_object>")]
     | Annotated[SchemaFormat, Tag("<json_schema>")],
-    _by_type(None, "text", "json_object", "json_schema"),
+    by_type(None, "text", "json_object", "json_schema"),
 ]
 
 
