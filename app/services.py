@@ -12,13 +12,14 @@ from app.gateway.access.tokens import Keyring
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.admission_queue import AdmissionQueue, HostLoad
 from app.gateway.chain.drain import Drain
-from app.gateway.chat import StreamMode
+from app.gateway.chat import CHAT_ONLY, StreamMode
 from app.gateway.fault_panel import FaultPanel
 from app.gateway.gateway_status import StatusBoard
 from app.gateway.guard.guarded import Guarded
 from app.gateway.guard.health import HealthBoard
 from app.gateway.records.activity import Activity
 from app.gateway.records.audit import Records, Trail
+from app.gateway.routing.models import Models
 
 T = TypeVar("T")
 
@@ -29,9 +30,10 @@ class Services:
 
     `keyring` is None when authentication is off. `upstreams` are the names, in the
     order of asking; `deadline` and `stream_deadline` are in seconds, `max_body` in
-    bytes. `stream_mode` is for callers who choose none; `models` are the names, beside
-    the upstreams', that the configuration gives to routes; `ports` are those of the
-    upstreams, by name. `persons` are the rules for callers who may speak for others.
+    bytes. `stream_mode` is for callers who choose none; `models` are the names
+    of upstreams and routes, `tasks` all that some upstream serves. `cors_origins` are
+    those whose pages may ask, `*` for any. `ports` are those of the upstreams, by
+    name. `persons` are the rules for callers who may speak for others.
     `trusted_proxies` are addresses, networks or `unix` that may say whom they speak
     for. `fault_panel` is there only where `run` started the sandbox. `gate` and
     `guards`, by the upstreams'
@@ -57,7 +59,9 @@ class Services:
     board: StatusBoard
     stream_deadline: float = 600.0
     stream_mode: StreamMode = StreamMode.LIVE
-    models: tuple[str, ...] = ()
+    models: Models = field(default_factory=Models)
+    tasks: frozenset[str] = CHAT_ONLY
+    cors_origins: frozenset[str] = frozenset()
     ports: Mapping[str, int] = field(default_factory=dict)
     persons: PersonRules = field(default_factory=PersonRules)
     rate_limits: RateLimits = field(default_factory=Unlimited)

@@ -29,6 +29,7 @@ from app.web.request.errors import InvalidBody
 from app.web.request.values import MOST_VALUES, parsed
 from app.web.schemas import chat as schemas
 from app.web.schemas import openai as openai_schemas
+from app.web.schemas.facts import Facts
 
 DOUBLE = 2.3
 TRIES = 8
@@ -153,11 +154,14 @@ def read_openai(body):
     value = parsed(body, openai_schemas.NUL)
     asked = openai_schemas.CompletionRequest.parse(value).to_request(
         value,
-        session_id="s",
-        correlation_id="c",
-        caller="c",
-        mode=StreamMode.LIVE,
-        priority=Priority.LOW,
+        Facts(
+            session_id="s",
+            correlation_id="c",
+            caller="c",
+            mode=StreamMode.LIVE,
+            priority=Priority.LOW,
+            size=len(body),
+        ),
     )
     POLICY.request(asked)
 

@@ -71,6 +71,12 @@ TOOL_FIELDS = frozenset(
     {"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"}
 )
 
+# What a request has an upstream do (`ChatRequest.task`). All but CHAT must be declared.
+CHAT = "chat"
+COMPLETIONS = "completions"  # go on with a text that is no conversation
+EMBEDDINGS = "embeddings"  # turn each text into a list of numbers
+CHAT_ONLY = frozenset({CHAT})
+
 
 class Priority(IntEnum):
     """The priority of a caller under load; a smaller number is better."""
@@ -121,6 +127,7 @@ class ChatRequest:
     `wants_choices` says that the caller takes choices as an OpenAI upstream sends them
     (tool calls, reasoning); without it a reply is text alone. `route` names the door
     it came through, for the record. `size` is that of the body it came in, in bytes.
+    `task` is CHAT, COMPLETIONS or EMBEDDINGS; each message of the last two is one text.
     """
 
     messages: tuple[Message, ...]
@@ -140,6 +147,7 @@ class ChatRequest:
     wants_choices: bool = False
     route: str = "chat"
     size: int = 0
+    task: str = CHAT
 
     @property
     def last_user_message(self) -> str:
@@ -216,7 +224,8 @@ class ChatReply:
     into the other. `extra` are the fields around the choices that are nobody's
     business here (a fingerprint, citations, ...): handed on untouched to a caller who
     speaks OpenAI. `left_out` are the abilities that the request wanted and that
-    whoever answered was asked without.
+    whoever answered was asked without. `body` is the answer as it came, in JSON, where
+    it is no text: then `text` says only what came, for the record.
     """
 
     text: str
@@ -232,6 +241,7 @@ class ChatReply:
     choices: tuple[Mapping[str, Any], ...] = ()
     extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     left_out: tuple[str, ...] = ()
+    body: bytes = b""
 
     @property
     def is_degraded(self) -> bool:
@@ -269,3 +279,4 @@ class ReplyFacts(NamedTuple):
     choices: tuple[Mapping[str, Any], ...] | None = None
     extra: Mapping[str, Any] | None = None
     left_out: tuple[str, ...] | None = None
+    body: bytes | None = None

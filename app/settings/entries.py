@@ -18,6 +18,8 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 # Calls at once that the workers can count together; 0 is no limit.
 Concurrency = Annotated[int, Field(ge=0, le=100)]
 Header = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,100}$")]
+# Tokens; 0 is not known.
+ContextLength = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 BIND = r"^(unix:.+|[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})$"
 HIGHEST_PORT = 65535
@@ -49,6 +51,14 @@ Url = Annotated[
     str,
     Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"),
     AfterValidator(_leads_somewhere),
+]
+# As browsers send it: no path, no port that goes without saying.
+Origin = Annotated[
+    str,
+    Field(
+        pattern=r"^(\*|[a-z][a-z0-9+.-]*://[a-z0-9._-]+(:\d{1,5})?|[a-z][a-z0-9+.-]*://\[[0-9a-f:]+\](:\d{1,5})?)$",
+        max_length=300,
+    ),
 ]
 Bind = Annotated[str, Field(pattern=BIND), AfterValidator(_port_is_one)]
 
@@ -131,6 +141,19 @@ class UpstreamSettings(BaseModel):
         "answers in the `response_format` of a request. Without `tools` it is asked "
         "without them, unless one must be called.",
     )
+    serves: Annotated[
+        tuple[Literal["chat", "completions", "embeddings"], ...], Field(min_length=1)
+    ] = Field(
+        default=("chat",),
+        description="openai: what it is asked for: `POST` to `/chat/completions`, "
+        "`/completions` or `/embeddings` behind its URL. A route of embeddings should "
+        "list servers of one and the same model: vectors of two cannot be compared.",
+    )
+    context_length: ContextLength = Field(
+        default=0,
+        description="Tokens that its model can read, which `GET /v1/models` tells "
+        "clients; 0: nobody knows.",
+    )
 
     @property
     def is_probed(self) -> bool:
@@ -168,4 +191,9 @@ class RouteSettings(BaseModel):
     )
     upstreams: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
         description="The upstreams to ask for it, in order."
+    )
+    context_length: ContextLength = Field(
+        default=0,
+        description="Tokens that `GET /v1/models` says it can read; default: the least "
+        "that its upstreams say, so that each of them can answer.",
     )

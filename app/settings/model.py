@@ -24,6 +24,7 @@ from app.settings.entries import (
     Health,
     LoopbackUrl,
     Name,
+    Origin,
     RouteSettings,
     Seconds,
     UpstreamSettings,
@@ -220,6 +221,11 @@ class Settings(BaseModel):
         description="Whose X-Forwarded-For names the source address of a caller: "
         "addresses, networks, or `unix` for a socket. A JSON list.",
     )
+    cors_origins: tuple[Origin, ...] = Field(
+        default=(),
+        description="Origins whose pages may ask chats from a browser "
+        "(`https://app.example`), `*` for any; by default none. A JSON list.",
+    )
     stream_mode: Literal["live", "verified"] = Field(
         default="live",
         description="`live`: words are handed on as they come, and a stream that "
@@ -357,6 +363,7 @@ class Settings(BaseModel):
         return token
 
     @field_validator(
+        "cors_origins",
         "metadata_allowed",
         "person_headers",
         "session_headers",

@@ -10,6 +10,7 @@ from app.services import PerProcess, Services
 from app.web.operator.metrics import answer_apart
 from app.web.request.caller_error import is_openai_path
 from app.web.request.context import is_usable_id
+from app.web.request.cors import cors_headers
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -44,7 +45,11 @@ class Envelope:
         def start(status: str, headers: list[Header], *rest: Any) -> Any:
             here = correlation.current.get()
             headers += [*more, ("X-Correlation-ID", here), *ON_ALL]
-            if is_openai_path(environ.get("PATH_INFO", "")):
+            path = environ.get("PATH_INFO", "")
+            if services.cors_origins:
+                origin = environ.get("HTTP_ORIGIN", "")
+                headers += cors_headers(path, origin, services.cors_origins)
+            if is_openai_path(path):
                 headers.append(("X-Request-Id", here))  # where its clients look for it
             return start_response(status, headers, *rest)
 

@@ -18,7 +18,6 @@ from app.gateway.guard.hang_detection import HangCheck
 from app.gateway.guard.health import HealthBoard
 from app.gateway.guard.prober import Prober
 from app.gateway.routing.retries import Retried, RetryBudget
-from app.gateway.routing.routes import is_glob
 from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load
@@ -108,7 +107,9 @@ class Assembly:
             close=self.close,
             board=self.board,
             stream_mode=StreamMode(settings.stream_mode),
-            models=tuple(r.model for r in settings.routes if not is_glob(r.model)),
+            models=parts.models(settings),
+            tasks=frozenset().union(*(u.serves for u in self.upstreams.values())),
+            cors_origins=frozenset(settings.cors_origins),
             ports=parts.ports(settings),
             persons=parts.person_rules(settings),
             rate_limits=rate_limits,

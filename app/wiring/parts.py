@@ -1,6 +1,7 @@
 """Parts: what is made of the settings alone, each for itself."""
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from app.gateway.chat import IMAGES
 from app.gateway.guard.circuit import Rules
 from app.gateway.records.content import Content, ContentPolicy
 from app.gateway.records.redaction import Redactor
+from app.gateway.routing.models import Model, Models
 from app.gateway.routing.router import ChatRouter
 from app.gateway.routing.routes import Route
 from app.gateway.shared import SharedState
@@ -133,7 +135,28 @@ def router(
         guards,
         routes=[Route(route.model, route.upstreams) for route in settings.routes],
         abilities={name: one.abilities for name, one in upstreams.items()},
+        tasks={name: one.serves for name, one in upstreams.items()},
     )
+
+
+def models(settings: Settings) -> Models:
+    """Make the list of what callers may name: routes, then upstreams.
+
+    What a route can read is what each of its upstreams can, as far as that is known.
+    """
+    lengths = {one.name: one.context_length for one in settings.effective_upstreams()}
+    routes = (
+        Model(
+            route.model,
+            route.context_length or _least(map(lengths.get, route.upstreams)),
+        )
+        for route in settings.routes
+    )
+    return Models([*routes, *itertools.starmap(Model, lengths.items())])
+
+
+def _least(lengths: Iterable[int | None]) -> int:
+    return min(filter(None, lengths), default=0)
 
 
 def gate(settings: Settings) -> AdmissionQueue:

@@ -8,6 +8,7 @@ from app.gateway.chain.metered import Metered
 from app.gateway.chat import IMAGES, JSON, MULTIPLE, TOOLS
 from app.gateway.records.content import Content, ContentPolicy
 from app.gateway.records.redaction import Redactor
+from app.gateway.routing.models import Model, Models
 from app.gateway.routing.router import ChatRouter
 from app.services import PerProcess, Services
 from app.web import make_app
@@ -67,6 +68,7 @@ def services(switch, madre, trail, health, gate):
         health=health,
         keyring=keyring,
         upstreams=("switch", "madre"),
+        models=Models([Model("switch"), Model("madre", 4096)]),
         deadline=36.0,
         max_body=65536,
         close=lambda: None,

@@ -138,6 +138,7 @@ class Failover:
             choices=reply.choices,
             extra=reply.extra,
             left_out=reply.left_out,
+            body=reply.body,
             degraded_by=reply.degraded_by
             if is_first_choice
             else self.degraded_by or reply.degraded_by,

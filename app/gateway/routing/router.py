@@ -19,11 +19,11 @@ class ChatRouter:
     """Asks the upstreams of a request in their order. Threads may share it.
 
     `routes` give models their own upstreams; `abilities` says what each upstream
-    can, by name. A reply that the caller wants whole, and a stream in verified
-    mode, is in hand completely before anything is returned; a live stream is
-    returned once it has begun. A `model` that is the name of an upstream only chooses
-    it: no server is asked for a model of that name. The model of a route is passed
-    on, since routes are for the names of real models too.
+    can, by name, and `tasks` what it serves. A reply that the caller wants whole, and
+    a stream in verified mode, is in hand completely before anything is returned; a live
+    stream is returned once it has begun. A `model` that is the name of an upstream only
+    chooses it: no server is asked for a model of that name. The model of a route is
+    passed on, since routes are for the names of real models too.
     """
 
     def __init__(
@@ -33,17 +33,19 @@ class ChatRouter:
         *,
         routes: Iterable[Route] = (),
         abilities: Mapping[str, frozenset[str]] = UNDECLARED,
+        tasks: Mapping[str, frozenset[str]] = UNDECLARED,
     ) -> None:
-        self._table = RouteTable(upstreams, routes, abilities)
+        self._table = RouteTable(upstreams, routes, abilities, tasks)
         self._clock = clock
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Return a reply that has begun, or is complete.
 
         Raises NobodyAnswered when all failed, an upstream's own error when it
-        forbids asking another, Unsupported when nobody can what is needed. Who can do
-        nothing with the tools of a request that may be answered without is asked
-        without them, after those who can.
+        forbids asking another, Unsupported when nobody can what is needed, and
+        UnknownModel for one that no route has. Who can do nothing with the tools of a
+        request that may be answered without is asked without them, after those who
+        can.
         """
         upstreams = self._candidates(request)
         if request.model in self._table.names:

@@ -45,12 +45,14 @@ CHUNK = "chat.completion.chunk"
 class Wanted:
     """What a caller can be told of an answer, and what he asked for.
 
-    With `as_text` he is told text alone. `choices` is how many he wants. `may_be_empty`
+    With `as_text` he is told text alone. `is_text` is for the answer to a text that is
+    no conversation. `choices` is how many he wants. `may_be_empty`
     are the finish reasons with which an answer is as he wished without a word. `echo`
     is what an error may repeat of his request.
     """
 
     as_text: bool = False
+    is_text: bool = False
     choices: int = 1
     may_be_empty: frozenset[str] = frozenset()
     echo: Echo = NO_ECHO

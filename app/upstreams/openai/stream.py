@@ -21,6 +21,7 @@ from app.upstreams.openai.envelope import OURS, extra_of, model_of, usage_of
 from app.upstreams.openai.errors.meanings import failure, is_failure
 from app.upstreams.openai.halves import Halves
 from app.upstreams.openai.kept import KeptSize
+from app.upstreams.openai.request.tasks import as_chat
 from app.upstreams.openai.skips import Skips
 from app.upstreams.openai.sse import ERROR, MAX_EVENT, Event, EventParser
 from app.upstreams.openai.tool_calls import ToolCalls
@@ -185,6 +186,8 @@ class StreamedReply(Iterator[Delta]):
         if not chunks.is_chunk(chunk):
             self._skips.skip(event.data, may_be_alien=isinstance(chunk, dict))
             return
+        if self._wanted.is_text:
+            chunk = as_chat(chunk, "delta")
         self._skips.learn(event.data)
         self.model = self.model or model_of(chunk)
         self._usage = usage_of(chunk) or self._usage

@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter
 
 from app.gateway.budget import Budget
-from app.gateway.chat import ChatReply, ChatRequest
+from app.gateway.chat import COMPLETIONS, EMBEDDINGS, ChatReply, ChatRequest
 from app.gateway.errors import BadReply, Interrupted, UpstreamError
 from app.gateway.handler import ReplyStream
 from app.upstreams.dialect import Dialect, Surroundings
@@ -19,13 +19,13 @@ from app.upstreams.openai.body_kinds import BLANK, EVENTS, kind_of
 from app.upstreams.openai.errors.meanings import failure, is_failure, refusal
 from app.upstreams.openai.errors.reading import Echo
 from app.upstreams.openai.halves import mended
-from app.upstreams.openai.payload import may_be_empty, payload_of
+from app.upstreams.openai.request import tasks
+from app.upstreams.openai.request.payload import may_be_empty, payload_of
+from app.upstreams.openai.request.stream_options import StreamOptions, are_refused
 from app.upstreams.openai.stream import StreamedReply
-from app.upstreams.openai.stream_options import StreamOptions, are_refused
-from app.upstreams.replies import marked, parse, whole
+from app.upstreams.replies import MOST_VALUES, marked, parse, whole
 from app.upstreams.words_in_time import STREAM_LIMIT, WordsInTime, named
 
-PATH = "/chat/completions"
 HEALTH_PATH = "/models"
 FAILED = 400  # the least status of an error
 
@@ -68,6 +68,7 @@ class OpenAIUpstream(Dialect):
             "max_answer",
             "model",
             "retries",
+            "serves",
             "stream_timeout",
         }
     )
@@ -110,6 +111,7 @@ class OpenAIUpstream(Dialect):
             health=entry.health,
         )
         upstream.abilities = frozenset(entry.abilities)
+        upstream.serves = frozenset(entry.serves)
         return upstream
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
@@ -174,9 +176,13 @@ class OpenAIUpstream(Dialect):
         accept: str,
     ) -> tuple[Exchange, bytes]:
         """Ask; return the answer, and what it says if its status tells of an error."""
-        size = self._limits.size
         exchange = self._service.open(
-            PATH, payload, request, budget, accept=accept, max_body=size
+            tasks.PATHS[request.task],
+            payload,
+            request,
+            budget,
+            accept=accept,
+            max_body=self._limits.size,
         )
         try:
             failed = exchange.status >= FAILED
@@ -230,11 +236,18 @@ class OpenAIUpstream(Dialect):
         return whole(self._reply(answer, request), answer, is_streamed=is_streamed)
 
     def _reply(self, answer: Answer, request: ChatRequest) -> ChatReply:
-        value = parse(answer, OBJECT)
+        is_long = request.task == EMBEDDINGS
+        value = parse(answer, OBJECT, tasks.MOST_NUMBERS if is_long else MOST_VALUES)
         model, wanted = self._asked_for(request), self._wanted(request)
         try:
             if is_failure(value):
                 raise failure(value, answer.status, wanted.echo)
+            if is_long:
+                names = self.name, model
+                return tasks.embeddings(value, answer.body, request, names)
+            if wanted.is_text:
+                said = tasks.as_chat(value, "message")
+                return chunks.whole_reply(said, self.name, model, wanted)
             return chunks.whole_reply(value, self.name, model, wanted)
         except UpstreamError as error:
             raise marked(error, answer) from None
@@ -244,6 +257,7 @@ class OpenAIUpstream(Dialect):
         n = request.extra.get("n")
         return chunks.Wanted(
             as_text=not request.wants_choices,
+            is_text=request.task == COMPLETIONS,
             choices=n if isinstance(n, int) and n > 1 else 1,
             may_be_empty=may_be_empty(request),
             echo=Echo(request, self._model),

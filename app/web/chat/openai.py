@@ -1,49 +1,32 @@
-"""OpenAI's doors: any client that speaks chat completions, with the same promises."""
+"""OpenAI's chat completions: any client that speaks them, with the same promises."""
 
 from collections.abc import Iterator, Mapping
 from time import monotonic, time
 from typing import Any
 
-from flask import Blueprint, Request, Response, g
+from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from app.gateway import correlation, strict_json
-from app.gateway.access.tokens import Caller
+from app.gateway import strict_json
 from app.gateway.chat import NOTHING, ChatReply, ChatRequest, Delta
-from app.web.chat.chat_headers import (
-    log_answer,
-    record_refusal,
-    seat,
-    server_timing,
-    stream_mode,
-    who_answers,
-)
-from app.web.chat.sse import TextEvents, event, stream_answer
+from app.web.chat.chat_headers import log_answer, record_refusal, server_timing
+from app.web.chat.door import Door, answer
+from app.web.chat.openai_facts import SESSION, facts
+from app.web.chat.sse import TextEvents, event
 from app.web.openapi.documented import CHAT_FAILURES, Note, documented
 from app.web.openapi.headers import OF_CHATS, OF_REPLIES
 from app.web.request.auth import token_required
-from app.web.request.body import read_plain
-from app.web.request.caller import budget_of, priority_of, waited
 from app.web.request.caller_error import CallerError
-from app.web.request.context import services, this_request
-from app.web.request.json_response import json_response
-from app.web.request.person import is_name, on_behalf, session_in_headers
 from app.web.request.values import parsed
 from app.web.schemas import openai as schemas
-from app.web.schemas.completions import (
-    Completion,
-    CompletionChunk,
-    Model,
-    ModelList,
-)
+from app.web.schemas.completions import Completion, CompletionChunk
 from app.web.schemas.errors import OpenAIErrorBody
 
 bp = Blueprint("openai", __name__, url_prefix="/v1")
 bp.after_request(record_refusal)
 
-SESSION = "X-Session-Id"
 CHOICES = "X-Gateway-Choices"
-_encode = strict_json.encoder(separators=(",", ":"))  # upstreams' numbers may be NaN
+to_json = strict_json.encoder(separators=(",", ":"))  # upstreams' numbers may be NaN
 
 
 @bp.post("/chat/completions")
@@ -61,75 +44,44 @@ _encode = strict_json.encoder(separators=(",", ":"))  # upstreams' numbers may b
 )
 def post_completion() -> ResponseReturnValue:
     """Answer one chat by its deadline, on record, in OpenAI's words."""
-    started, request, ours, caller = monotonic(), this_request(), services(), g.caller
-    budget = budget_of(request, ours.deadline, ours.drain)
-    data = read_plain(request, ours.max_body)
-    with seat(budget, priority_of(request, caller)) as place:
-        with place.reading(len(data), budget):
-            value = parsed(data, schemas.NUL)
-            asked, wants_usage = _asked(value, request, caller, len(data))
-        del data, value  # nobody needs it while an upstream works
-        g.is_on_record = True
-        if asked.stream:
-            chunks = Chunks(asked, started, with_usage=wants_usage)
-            return stream_answer(place, asked, budget, chunks)
-        stream = place.open(asked, budget)
-    reply = stream.collect()
-    log_answer(reply, monotonic() - started + waited(request))
-    choices = schemas.choices(reply)
-    answer = _envelope(reply, "chat.completion") | {
-        "choices": choices,
-        "usage": schemas.usage(reply.usage),
-    }
-    return Response(
-        _encode({**answer, **reply.extra}),
-        headers={**who_answers(reply), **_fewer(asked, len(choices))},
-        content_type="application/json",
-    )
+    return answer(ChatCompletions())
 
 
-@bp.get("/models")
-@token_required("chat")
-@documented(Note(ModelList))
-def get_models() -> ResponseReturnValue:
-    """The names that `model` may hold to choose an upstream or a route."""
-    names = dict.fromkeys((*services().models, *services().upstreams))
-    data = [
-        Model(id=name, object="model", created=0, owned_by="gateway") for name in names
-    ]
-    return json_response(ModelList(object="list", data=data))
+class ChatCompletions(Door):
+    """The door of chat completions; one for each request."""
+
+    def read(self, data: bytes) -> ChatRequest:
+        """See Door."""
+        value = parsed(data, schemas.NUL)
+        body = schemas.CompletionRequest.parse(value)
+        self._wants_usage, self.user = body.wants_usage, body.user
+        known = facts(body.metadata, body.user, len(data))
+        self._asked = body.to_request(value, known)
+        return self._asked
+
+    def whole(self, reply: ChatReply) -> str:
+        """See Door."""
+        spent = schemas.usage(reply.usage)
+        return to_json(
+            envelope(reply, "chatcmpl", "chat.completion")
+            | {"choices": schemas.choices(reply)}
+            | ({"usage": spent} if spent else {})
+            | dict(reply.extra)
+        )
+
+    def headers(self, reply: ChatReply) -> dict[str, str]:
+        """See Door."""
+        return _fewer(self._asked, len(schemas.choices(reply)))
+
+    def events(self) -> "Chunks":
+        """See Door."""
+        return Chunks(self._asked, self.started, with_usage=self._wants_usage)
 
 
-def _asked(
-    value: Any, request: Request, caller: Caller, size: int
-) -> tuple[ChatRequest, bool]:
-    """What a body asks, and whether a stream is to tell the tokens spent."""
-    body = schemas.CompletionRequest.parse(value)
-    asked = body.to_request(
-        value,
-        session_id=_session_id(body),
-        correlation_id=correlation.current.get(),
-        caller=caller.name,
-        mode=stream_mode(),
-        priority=priority_of(request, caller),
-        size=size,
-    )
-    return on_behalf(asked, body.user), body.wants_usage
-
-
-def _session_id(body: schemas.CompletionRequest) -> str:
-    """The first usable one of header, metadata and user; else a new UUID4."""
-    metadata: Mapping[str, Any] = body.metadata or {}
-    header = this_request().headers.get(SESSION)
-    shown = (session_in_headers(), header, metadata.get("session_id"), body.user)
-    names = (name for name in shown if isinstance(name, str) and is_name(name))
-    return next(names, None) or correlation.new_id()
-
-
-def _envelope(reply: ChatReply, kind: str) -> dict[str, Any]:
-    """What is around the choices; the id leads to the record."""
+def envelope(reply: ChatReply, prefix: str, kind: str) -> dict[str, Any]:
+    """What is around the choices; the id, behind its prefix, leads to the record."""
     return {
-        "id": f"chatcmpl-{reply.audit_id}",
+        "id": f"{prefix}-{reply.audit_id}",
         "object": kind,
         "created": int(time()),
         "model": reply.model,
@@ -158,9 +110,11 @@ class Chunks:
 
     def opening(self, reply: ChatReply) -> bytes:
         """Nothing; but id and time stay the same in all chunks from here."""
-        self._envelope = _envelope(reply, "chat.completion.chunk")
+        self._envelope = envelope(reply, "chatcmpl", "chat.completion.chunk")
         if self._with_usage:
-            self._envelope["usage"] = None
+            self._envelope["usage"] = (
+                None  # as OpenAI has it in all chunks but the last
+            )
         return b""
 
     def delta(self, delta: Delta, reply: ChatReply) -> bytes:
@@ -180,11 +134,11 @@ class Chunks:
 
     def done(self, reply: ChatReply) -> bytes:
         """Finish reason, usage if asked for, how it went as a comment, and the end."""
-        log_answer(reply, monotonic() - self._started + waited(this_request()))
+        log_answer(reply, monotonic() - self._started)
         endings = list(_endings(reply))
         pieces = [self._chunk(reply, endings, reply.extra)]
-        if self._with_usage:
-            spent = schemas.usage(reply.usage)
+        spent = schemas.usage(reply.usage) if self._with_usage else None
+        if spent:  # else nobody has counted, and clients look for numbers
             pieces.append(self._chunk(reply, [], {"usage": spent}))
         timing = f": x-gateway-provider {reply.upstream}\n: {server_timing(reply)}\n\n"
         for name, value in _fewer(self._asked, len(endings)).items():

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from app.version import VERSION
 from app.web.openapi import headers as api_headers
 from app.web.openapi.documented import Note, Refusal
-from app.web.openapi.operations import OPENAI, Operation, operations
+from app.web.openapi.operations import Operation, operations
 from app.web.request.auth import ANY
 from app.web.schemas.errors import Error, OpenAIErrorBody
 
@@ -37,9 +37,11 @@ anything else: who has none learns nothing of what else is wrong.
 A request that is not HTTP at all, or comes while nobody can take it, is answered by
 the server in front of these routes: 400, 408, 431, 502, 503 or 504, as JSON, too.\
 """
+OPENAI = ("OpenAI", "The same for any client that speaks OpenAI's protocols.")
+OPENAI_DOORS = ("openai", "responses", "completions", "embeddings", "models")
 TAGS = {
     "chat": ("Chat", "Ask, and be answered."),
-    OPENAI: ("OpenAI", "The same for any client that speaks chat completions."),
+    **dict.fromkeys(OPENAI_DOORS, OPENAI),
     "audit": ("Records", "What was asked and answered, and how it went of late."),
     "ops": ("Operations", "Is it alive, is it ready, what does it know."),
     "metrics": ("Metrics", "What Prometheus comes for."),
@@ -56,7 +58,9 @@ def make_document(app: Flask) -> Json:
             "openapi": "3.1.1",
             "info": {"title": "Chat gateway", "version": VERSION, "description": ABOUT},
             "servers": [{"url": "/"}],
-            "tags": [{"name": n, "description": text} for n, text in TAGS.values()],
+            "tags": [
+                {"name": n, "description": t} for n, t in dict.fromkeys(TAGS.values())
+            ],
             "paths": {
                 path: {one.method: _operation(one) for one in same}
                 for path, same in groupby(found, key=attrgetter("path"))
@@ -176,7 +180,7 @@ def _failures(one: Operation) -> Json:
 def _failure(one: Operation, status: int, refusals: tuple[Refusal, ...]) -> Json:
     told = {refusal.code: refusal.meaning for refusal in refusals}
     lines = [f"`{code}`: {meaning}." for code, meaning in told.items()]
-    shape = OpenAIErrorBody if one.door == OPENAI else Error
+    shape = OpenAIErrorBody if one.is_openai else Error
     return {
         "description": "\n".join((f"{HTTPStatus(status).phrase}.", *lines)),
         "headers": _shown(one, *_also_in(one, status)),
@@ -202,7 +206,7 @@ def _rate(one: Operation) -> tuple[str, ...]:
 
 
 def _shown(one: Operation, *names: str) -> Json:
-    of_door = ("X-Request-Id",) if one.door == OPENAI else ()
+    of_door = ("X-Request-Id",) if one.is_openai else ()
     every = (*api_headers.ON_ALL_ANSWERS, *of_door, *names)
     return {name: {"$ref": f"#/components/headers/{name}"} for name in every}
 

@@ -1,7 +1,7 @@
 """Authentication: decided from the headers alone, before a body is read.
 
-In this order: no token 401, a wrong one 403, a known one that may not do this 403,
-one that comes too often 429.
+In this order: no token 401, a wrong one 403 (below /v1 401), a known one that may not
+do this 403, one that comes too often 429.
 """
 
 import math
@@ -16,7 +16,7 @@ from flask.typing import ResponseReturnValue
 from app.gateway.access.rate_limits import WINDOW, Standing
 from app.gateway.access.tokens import ANYBODY, Caller, Keyring
 from app.web.request.context import services, this_request
-from app.web.request.errors import error_response
+from app.web.request.errors import error_response, is_openai
 from app.web.request.person import take_in_person
 from app.web.request.source import source_of
 
@@ -96,14 +96,12 @@ def _authenticate(keyring: Keyring) -> Caller | ResponseReturnValue:
     tokens = shown_tokens(this_request())
     if not tokens:
         _note_failure("missing")
-        response = error_response(401, "auth_required", "auth_required")
-        response.headers["WWW-Authenticate"] = 'Bearer realm="operator"'
-        return response
+        return _unknown("auth_required", "auth_required")
     if (caller := _caller_of(tokens, keyring)) is not None:
         return caller
     standing = _note_failure("wrong")
     if standing.is_within:
-        return _forbidden()
+        return _wrong_token()
     return error_response(
         429,
         "too_many_failed_auth",
@@ -123,6 +121,19 @@ def _caller_of(tokens: list[bytes], keyring: Keyring) -> Caller | None:
 def _note_failure(reason: str) -> Standing:
     source = source_of(this_request(), services().trusted_proxies)
     return services().failed_auth.note(source, reason)
+
+
+def _wrong_token() -> Response:
+    """What each door's clients know a wrong token by."""
+    if is_openai():
+        return _unknown("invalid_api_key", "the API key is wrong")
+    return _forbidden()
+
+
+def _unknown(code: str, detail: str) -> Response:
+    response = error_response(401, code, detail)
+    response.headers["WWW-Authenticate"] = 'Bearer realm="operator"'
+    return response
 
 
 def _forbidden() -> Response:

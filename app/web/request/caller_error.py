@@ -11,7 +11,6 @@ from app.gateway.errors import NobodyAble
 
 # What OpenAI calls them.
 OPENAI_TYPE = {
-    401: "authentication_error",
     403: "permission_error",
     429: "rate_limit_error",
 }

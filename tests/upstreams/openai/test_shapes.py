@@ -8,7 +8,7 @@ import pytest
 from app.gateway.budget import Budget
 from app.gateway.chat import THOUGHTS
 from app.gateway.errors import BadReply, CallerGone, Unfit
-from app.upstreams.openai.stream_options import REMEMBERED, StreamOptions
+from app.upstreams.openai.request.stream_options import REMEMBERED, StreamOptions
 from app.upstreams.openai.upstream import Limits, OpenAIUpstream
 from tests.support.fakes import a_request
 from tests.upstreams.raw_server import answering

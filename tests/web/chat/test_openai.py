@@ -1,10 +1,12 @@
 import json
 import re
 import uuid
+from dataclasses import replace
 from math import inf, nan
 
 import pytest
 
+from app.gateway.access.tokens import Caller, Keyring, Token
 from app.gateway.chat import (
     IMAGES,
     JSON,
@@ -20,6 +22,8 @@ from app.gateway.errors import (
     Interrupted,
     NoAnswer,
 )
+from app.services import PerProcess
+from app.web import make_app
 from tests.support.events import events_of
 from tests.web.conftest import TOKEN
 
@@ -505,7 +509,22 @@ class TestErrors:
         headers = {"Authorization": "Bearer wrong"}
         answer = client.post(COMPLETIONS, json={"messages": USER}, headers=headers)
 
-        assert self.error(answer, 403)["type"] == "permission_error"
+        error = self.error(answer, 401)
+        assert (error["type"], error["code"]) == (
+            "invalid_request_error",
+            "invalid_api_key",
+        )
+        assert answer.headers["WWW-Authenticate"]
+
+    def test_a_token_that_may_not_chat(self, services):
+        reader = Keyring([Token.of(Caller("reader", frozenset({"audit"})), TOKEN)])
+        client = make_app(
+            PerProcess(lambda: replace(services, keyring=reader))
+        ).test_client()
+
+        answer = client.get("/v1/models", headers={"X-VX11-Token": TOKEN})
+
+        assert self.error(answer, 403)["code"] == "forbidden"
 
     @pytest.mark.parametrize(
         ("method", "path", "status"),
@@ -610,6 +629,27 @@ class TestModels:
         assert [m["id"] for m in answer.json["data"]] == ["switch", "madre"]
         assert all(m["object"] == "model" for m in answer.json["data"])
 
+    def test_one_alone_and_what_it_can_read(self, client, token):
+        madre = client.get("/v1/models/madre", headers=token).json
+
+        assert madre == {
+            "id": "madre",
+            "object": "model",
+            "created": 0,
+            "owned_by": "gateway",
+            "context_length": 4096,
+            "max_model_len": 4096,
+        }
+        assert (
+            "context_length" not in client.get("/v1/models/switch", headers=token).json
+        )
+
+    def test_nobody_knows_it(self, client, token):
+        answer = client.get("/v1/models/no/body", headers=token)
+
+        assert answer.status_code == 404
+        assert answer.json["error"]["code"] == "model_not_found"
+
     def test_only_callers_see_them(self, client):
         assert client.get("/v1/models").status_code == 401
 
@@ -619,7 +659,7 @@ class TestModels:
     [
         ("GET", "/v1", 404),
         ("GET", "/v1/", 404),
-        ("POST", "/v1/embeddings", 404),
+        ("POST", "/v1/v1/chat/completions", 404),
         ("GET", COMPLETIONS, 405),
         ("POST", "/v1//chat/completions", 404),
     ],
@@ -630,3 +670,7 @@ def test_what_is_not_there_is_told_in_openais_words(client, method, path, status
     assert answer.status_code == status
     assert answer.json["error"]["type"] == "invalid_request_error"
     assert answer.headers["X-Request-Id"] == answer.headers["X-Correlation-ID"]
+    if status == 404:
+        assert "POST /v1/responses" in answer.json["error"]["message"]
+    else:
+        assert answer.headers["Allow"] == "POST"

@@ -1,10 +1,10 @@
 """The payload that an OpenAI-speaking upstream is sent, and what it lets come back."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from app.gateway.chat import ChatRequest, Message
-from app.upstreams.openai.stream_options import FIELD
+from app.gateway.chat import ChatRequest
+from app.upstreams.openai.request import tasks
+from app.upstreams.openai.request.stream_options import FIELD
 
 # Fields of a request that are not the caller's to pass through.
 OURS = frozenset({"messages", "model", "stream", FIELD})
@@ -17,17 +17,11 @@ def payload_of(request: ChatRequest, model: str) -> dict[str, Any]:
     """Return a request in OpenAI's words, for `model`, or for the one it names."""
     payload = {
         **{k: v for k, v in request.extra.items() if k not in OURS},
-        "messages": [_message(message) for message in request.messages],
+        **tasks.said(request),
     }
     if asked_for := model or request.model:
         payload["model"] = asked_for
     return payload
-
-
-def _message(message: Message) -> Mapping[str, Any]:
-    if message.raw is not None:
-        return message.raw
-    return {"role": message.role, "content": message.content}
 
 
 def may_be_empty(request: ChatRequest) -> frozenset[str]:
