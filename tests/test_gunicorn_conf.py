@@ -13,7 +13,7 @@ from gunicorn.config import Config
 from gunicorn.util import load_class
 
 from app.server.worker import Worker
-from app.storage.trail import open_trail
+from app.storage.trail import open_backend
 
 HOUSE = Path(__file__).parents[1]
 CONFIG = HOUSE / "gunicorn.conf.py"
@@ -137,7 +137,7 @@ class Master:
 def master(env, tmp_path):
     url = f"sqlite:///{tmp_path}/audit.db"
     env(AUDIT_URL=url)
-    open_trail(url).close()  # as the start has done
+    open_backend(url).trail().close()  # as the start has done
     master = Master()
     load().when_ready(master)
     return master

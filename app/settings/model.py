@@ -1,6 +1,7 @@
 """The model of all settings: names, types, defaults, and what each may be."""
 
 import json
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
@@ -365,10 +366,9 @@ class Settings(BaseModel):
 
     @field_validator("audit_url")
     @classmethod
-    def _audit_is_a_file(cls, url: str) -> str:
-        scheme, _, path = url.partition(":///")
-        if scheme.partition("+")[0] != "sqlite" or path in ("", ":memory:"):
-            raise ValueError("must be sqlite:///PATH")
+    def _audit_has_a_scheme(cls, url: str) -> str:
+        if not re.match(r"[a-z][a-z0-9+.-]*:", url):
+            raise ValueError("must be a URL, such as sqlite:///PATH")
         return url
 
     @field_validator("upstreams")

@@ -12,13 +12,13 @@ from app.storage.audit.errors import StoreFailed
 from app.storage.audit.scan import scan
 from app.storage.audit.verification import OnProgress, Verification
 from app.storage.tokens.edit import TokenFile
-from app.storage.trail import open_reader, verify_trail
 from app.wiring import parts
 
 __all__ = [
     "OnProgress",
     "log_redactor",
     "open_records",
+    "place_of_records",
     "run_post_task",
     "search_records",
     "token_store",
@@ -36,16 +36,21 @@ def log_redactor(settings: Settings) -> Callable[[str], str]:
     return parts.redactor(settings).text
 
 
+def place_of_records(settings: Settings) -> str:
+    """Where the records are, for people. Raises SettingsError for a URL of none."""
+    return parts.audit(settings).place
+
+
 def open_records(settings: Settings) -> Records:
-    """Return the read side of the audit."""
-    return open_reader(settings.audit_url)
+    """Return the read side of the audit. Raises SettingsError as all here do."""
+    return parts.audit(settings).records()
 
 
 def search_records(
     settings: Settings, query: Query, on_progress: OnProgress
 ) -> Iterator[Record]:
     """Yield what is found in all records, newest first. Raises AuditUnavailable."""
-    return scan(open_reader(settings.audit_url), query, on_progress)
+    return scan(parts.audit(settings).records(), query, on_progress)
 
 
 def verify_records(settings: Settings, on_progress: OnProgress) -> Verification:
@@ -53,9 +58,9 @@ def verify_records(settings: Settings, on_progress: OnProgress) -> Verification:
 
     Raises AuditUnavailable, with what an operator can do, when it can't be read.
     """
-    key = settings.audit_key_bytes()
+    audit = parts.audit(settings)
     try:
-        return verify_trail(settings.audit_url, key, on_progress=on_progress)
+        return audit.verify(on_progress=on_progress)
     except StoreFailed as error:
         raise AuditUnavailable(str(error)) from error
 

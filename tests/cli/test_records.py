@@ -14,7 +14,7 @@ from app.cli import main
 from app.cli.failing import Failure
 from app.cli.records import _readable, sealed_from_now_on
 from app.gateway.errors import SearchTookTooLong
-from app.storage.trail import open_reader, open_trail
+from app.storage.trail import open_backend
 from tests.storage.making import a_closing, an_intent, record_one
 from tests.support.stack import HOUSE
 
@@ -30,7 +30,7 @@ def url(tmp_path, monkeypatch):
 
 @pytest.fixture
 def trail(url):
-    trail = open_trail(url)
+    trail = open_backend(url).trail()
     trail.start()
     yield trail
     trail.close()
@@ -46,7 +46,9 @@ def followed(url, *turns):
             return False
         return True
 
-    return [record.id for record in sealed_from_now_on(open_reader(url), wait)]
+    return [
+        record.id for record in sealed_from_now_on(open_backend(url).records(), wait)
+    ]
 
 
 def test_each_record_is_printed_once_when_it_ends_in_order(trail, url):

@@ -7,7 +7,7 @@ ends. Nothing here knows how or where the rows are kept.
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,17 @@ class Trail(Protocol):
     def unsigned(self) -> int:
         """How many open records of the past were found that we did not write."""
         ...
+
+
+class AuditSpace(NamedTuple):
+    """The room of the records in bytes; None where nobody here can tell.
+
+    `log` is the size of what is committed and not yet brought into the database,
+    `free` is the space that is left for more.
+    """
+
+    log: int | None = None
+    free: int | None = None
 
 
 def new_audit_id(now: float) -> str:

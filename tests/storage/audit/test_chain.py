@@ -17,40 +17,33 @@ from app.storage.audit.chain import (
     link,
     seal,
 )
-from app.storage.audit.errors import StoreFailed
 from app.storage.audit.rows import Draft, open_draft, opened
-from app.storage.trail import open_reader, open_trail, verify_trail
 from tests.storage.making import an_intent, record_one, until
 
 UNGUARD = ("DROP TRIGGER records_stay", "DROP TRIGGER records_sealed")
 
 
 @pytest.fixture
-def five_records(url):
-    trail = open_trail(url)
+def five_records(backend):
+    trail = backend.trail()
     intents = [record_one(trail, session_id=f"s{n}") for n in range(5)]
     trail.close()
     return intents
 
 
-def test_an_untouched_trail_verifies(five_records, url):
-    check = verify_trail(url)
+def test_an_untouched_trail_verifies(five_records, backend):
+    check = backend.verify()
 
     assert (check.ok, check.rows, check.reason) == (True, 5, None)
     assert check.head.seq == 5
 
 
-def test_how_far_the_check_is_can_be_told(five_records, url):
+def test_how_far_the_check_is_can_be_told(five_records, backend):
     told = []
 
-    verify_trail(url, on_progress=lambda *at: told.append(at))
+    backend.verify(on_progress=lambda *at: told.append(at))
 
     assert told == [(5, 5)]
-
-
-def test_a_trail_that_is_not_there_is_no_bug(url):
-    with pytest.raises(StoreFailed, match="is not there"):
-        verify_trail(url)
 
 
 @pytest.mark.parametrize(
@@ -77,11 +70,11 @@ def test_a_trail_that_is_not_there_is_no_bug(url):
     ],
 )  # fmt: skip
 def test_editing_removing_and_moving_records_show(
-    tampering, first_bad, five_records, url, sql
+    tampering, first_bad, five_records, backend, sql
 ):
     sql(*UNGUARD, *tampering.split(";"))
 
-    check = verify_trail(url)
+    check = backend.verify()
 
     assert not check.ok
     assert check.first_bad_seq == first_bad
@@ -89,7 +82,7 @@ def test_editing_removing_and_moving_records_show(
 
 
 def test_cutting_off_the_end_shows_even_if_the_head_is_moved_back(
-    five_records, url, sql
+    five_records, backend, sql
 ):
     sql(
         *UNGUARD,
@@ -97,37 +90,24 @@ def test_cutting_off_the_end_shows_even_if_the_head_is_moved_back(
         "UPDATE chain SET seq = 3, digest = (SELECT digest FROM records WHERE seq = 3)",
     )
 
-    check = verify_trail(url)
+    check = backend.verify()
 
     assert (check.ok, check.reason) == (False, "the head is missing or forged")
 
 
-def test_emptying_the_whole_trail_shows(five_records, url, sql):
+def test_emptying_the_whole_trail_shows(five_records, backend, sql):
     sql(*UNGUARD, "DELETE FROM records", "DELETE FROM chain")
 
-    assert not verify_trail(url).ok
+    assert not backend.verify().ok
 
 
-def test_putting_back_a_copy_shows_only_to_who_noted_the_head(five_records, url, path):
-    copy = path.read_bytes()
-    trail = open_trail(url)
-    record_one(trail)
-    trail.close()
-    noted = verify_trail(url).head
-    path.write_bytes(copy)
-
-    assert verify_trail(url).ok
-    check = verify_trail(url, noted=noted)
-    assert check.reason == "the trail was put back to an earlier state"
-
-
-def test_a_noted_head_that_is_still_part_of_the_trail_verifies(five_records, url):
-    noted = verify_trail(url).head
-    trail = open_trail(url)
+def test_a_noted_head_that_is_still_part_of_the_trail_verifies(five_records, backend):
+    noted = backend.verify().head
+    trail = backend.trail()
     record_one(trail)
     trail.close()
 
-    assert verify_trail(url, noted=noted).ok
+    assert backend.verify(noted=noted).ok
 
 
 def test_sealed_records_refuse_change_and_no_record_can_be_deleted(five_records, sql):
@@ -165,20 +145,20 @@ FORGED = (
     ],
 )
 def test_a_forged_record_outside_the_chain_shows(
-    five_records, url, sql, columns, values, number, why
+    five_records, backend, sql, columns, values, number, why
 ):
     sql(FORGED.format(columns, values))
 
-    check = verify_trail(url)
+    check = backend.verify()
 
     assert (check.ok, check.rows) == (False, 5)
     assert (check.first_bad_seq, check.reason) == (number, f"record forged {why}")
 
 
-def test_chats_under_way_and_new_records_are_no_forgery(five_records, url):
-    trail = open_trail(url)
+def test_chats_under_way_and_new_records_are_no_forgery(five_records, backend):
+    trail = backend.trail()
     trail.begin(an_intent())
-    until(lambda: verify_trail(url) and open_reader(url).search(Query(outcome="open")))
+    until(lambda: backend.verify() and backend.records().search(Query(outcome="open")))
     over = Event()
 
     def work():
@@ -187,25 +167,12 @@ def test_chats_under_way_and_new_records_are_no_forgery(five_records, url):
 
     worker = Thread(target=work)
     worker.start()
-    checks = [verify_trail(url) for _ in range(30)]
+    checks = [backend.verify() for _ in range(30)]
     over.set()
     worker.join()
     trail.close()
 
     assert [check.reason for check in checks] == [None] * 30
-
-
-def test_verifying_needs_the_right_key(five_records, url):
-    assert not verify_trail(url, key=b"another").ok
-
-
-def test_a_key_from_the_settings_leaves_no_key_file(url, path):
-    trail = open_trail(url, b"from the settings")
-    record_one(trail)
-    trail.close()
-
-    assert not path.with_name("audit.db.key").exists()
-    assert verify_trail(url, key=b"from the settings").ok
 
 
 def test_only_the_first_sealed_row_carries_a_clock_step():

@@ -284,8 +284,8 @@ def test_a_thread_that_can_not_be_had_is_a_refusal(url):
     code = """
 import resource, sys, threading
 from app.gateway.errors import AuditUnavailable
-from app.storage.trail import open_trail
-trail = open_trail(sys.argv[1])
+from app.storage.trail import open_backend
+trail = open_backend(sys.argv[1]).trail()
 threading.stack_size(1 << 33)
 resource.setrlimit(resource.RLIMIT_AS, (1 << 32, resource.RLIM_INFINITY))
 try:

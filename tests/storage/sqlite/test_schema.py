@@ -12,7 +12,7 @@ from app.storage.audit.errors import UnusableDatabase
 from app.storage.audit.reader import Record
 from app.storage.audit.rows import closed_draft, interrupted, opened
 from app.storage.audit.schema import COLUMNS, CONTENT, RECORD, metadata
-from app.storage.trail import open_trail, verify_trail
+from app.storage.trail import open_backend
 from tests.storage.making import a_closing, an_intent, record_one, run_python
 
 
@@ -59,24 +59,24 @@ def test_a_record_reads_back_as_it_was_given(trail, reader):
 def test_workers_that_start_at_once_migrate_once_and_share_a_key(url):
     code = """
 import sys
-from app.storage.trail import open_trail
+from app.storage.trail import open_backend
 from tests.storage.making import record_one
-trail = open_trail(sys.argv[1])
+trail = open_backend(sys.argv[1]).trail()
 record_one(trail)
 sys.exit(not trail.close())
 """
     workers = [run_python(code, url) for _ in range(4)]
 
     assert [worker.wait(60) for worker in workers] == [0] * 4
-    assert verify_trail(url).rows == 4
+    assert open_backend(url).verify().rows == 4
     for worker in workers:
         worker.stdout.close()
 
 
 def test_a_schema_from_the_future_is_refused_untouched(url, path):
-    open_trail(url).close()
+    open_backend(url).trail().close()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
 
     with pytest.raises(UnusableDatabase, match="9999"):
-        open_trail(url)
+        open_backend(url).trail()
