@@ -182,6 +182,7 @@ def test_each_worker_has_a_place_until_it_ends(env, master):
         ("TLS_CA", "/nonexistent"),
         ("TOKENS_FILE", "/nonexistent"),
         ("AUDIT_URL", "sqlite:////proc/nonexistent/audit.db"),
+        ("ANCHOR_FILE", "/proc/nonexistent/anchors"),
         ("SHARED_DIR", "/proc"),
         ("METRICS_BIND", "127.0.0.1:9999"),
     ],

@@ -227,6 +227,13 @@ class Settings(BaseModel):
         description="Key of the hash chain, of at least 16 characters; default: a key "
         "file beside the database.",
     )
+    anchor_file: Path | None = Field(
+        default=None,
+        description="File to which the head of the records' chain is added once a "
+        "minute, as it goes to the log. Kept where who can write to the records cannot "
+        "(another mount, `chattr +a`), it shows that they were put back or made anew: "
+        "`records verify --anchors`.",
+    )
     bind: Bind = Field(
         default="127.0.0.1:8011",
         description="Where the gateway listens: HOST:PORT or unix:PATH.",

@@ -1,14 +1,15 @@
 """AuditBackend: all that a place of audit records offers, as one thing."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
 from app.gateway.records.activity import Activity
 from app.gateway.records.audit import AuditSpace
-from app.storage.audit.chain import Head
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
-from app.storage.audit.verification import OnProgress, Verification, ignore
+from app.storage.chain.knots import Place
+from app.storage.chain.verification import OnProgress, Verification, ignore
 
 
 class AuditBackend(Protocol):
@@ -28,7 +29,13 @@ class AuditBackend(Protocol):
         """The state folder of an instance that names none; None: it must name one."""
         ...
 
-    def trail(self, *, is_known: bool = False, may_begin: bool = True) -> QueuedTrail:
+    def trail(
+        self,
+        *,
+        anchor_file: Path | None = None,
+        is_known: bool = False,
+        may_begin: bool = True,
+    ) -> QueuedTrail:
         """Open the write side, making and migrating the records if need be.
 
         Raises UnusableDatabase for what must not be written to, which is left as it
@@ -37,6 +44,7 @@ class AuditBackend(Protocol):
         it has never been there and can't be made.
 
         Without `may_begin` one that is not there is an UnusableDatabase, too.
+        Anchors go to the log, and to `anchor_file`.
         With `is_known` somebody has opened it before, so it is never made, and
         whatever is wrong with it, it opens, refuses chats, and comes back once that is
         mended.
@@ -52,11 +60,12 @@ class AuditBackend(Protocol):
         ...
 
     def verify(
-        self, *, noted: Head | None = None, on_progress: OnProgress = ignore
+        self, *, noted: Iterable[Place] = (), on_progress: OnProgress = ignore
     ) -> Verification:
         """Check the whole chain; works while workers write. Raises StoreFailed.
 
-        `noted` is a head that an earlier check returned and that was kept elsewhere.
+        `noted` are heads of earlier that were kept elsewhere: each must still be part
+        of the chain.
         """
         ...
 

@@ -13,8 +13,11 @@ from app.wiring.assembly import build_services, default_services
 from app.wiring.checks import check_addresses, check_all, check_files
 from app.wiring.commands import (
     OnProgress,
+    Place,
+    anchors_in,
     log_redactor,
     open_records,
+    parse_head,
     place_of_records,
     run_post_task,
     search_records,
@@ -25,6 +28,8 @@ from app.wiring.parts import last_good_tokens, metrics_folder
 
 __all__ = [
     "OnProgress",
+    "Place",
+    "anchors_in",
     "build_services",
     "check_addresses",
     "check_all",
@@ -34,6 +39,7 @@ __all__ = [
     "log_redactor",
     "metrics_folder",
     "open_records",
+    "parse_head",
     "place_of_records",
     "run_post_task",
     "search_records",

@@ -47,7 +47,9 @@ class Assembly:
         self.shared = parts.shared(settings, backends)
         self.measuring = Measuring(parts.metrics_folder(settings, backends))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
-        self.trail = self.audit.trail(is_known=handed() is not None)
+        self.trail = self.audit.trail(
+            anchor_file=settings.anchor_file, is_known=handed() is not None
+        )
         self.health, self.prober = self._health_and_prober()
         self.breakers = self._breakers()
         self.guards = {

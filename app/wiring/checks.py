@@ -21,7 +21,12 @@ def check_all(settings: Settings, before: Settings | None = None) -> None:
     The audit database is made and migrated if need be; but where workers with the
     settings `before` write to it, one that is gone is missed.
     """
-    checks = {**FILES, "VX11_AUDIT_URL": _audit, "VX11_SHARED_DIR": _shared_dir}
+    checks = {
+        **FILES,
+        "VX11_AUDIT_URL": _audit,
+        "VX11_ANCHOR_FILE": _anchor_file,
+        "VX11_SHARED_DIR": _shared_dir,
+    }
     if before and before.audit_url == settings.audit_url:
         checks["VX11_AUDIT_URL"] = _audit_that_was_begun
     problems = list(_problems(settings, checks))
@@ -73,6 +78,12 @@ def _audit(settings: Settings) -> None:
 
 def _audit_that_was_begun(settings: Settings) -> None:
     parts.audit(settings).trail(may_begin=False).close()
+
+
+def _anchor_file(settings: Settings) -> None:
+    """A file that can be added to; it may be one that can only be added to."""
+    if settings.anchor_file:
+        settings.anchor_file.open("a").close()
 
 
 def _shared_dir(settings: Settings) -> None:

@@ -1,6 +1,6 @@
 """What commands and gunicorn's hooks use without a running gateway."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from app.gateway.access.tokens import TokenStore
@@ -10,14 +10,19 @@ from app.gateway.records.audit import Query, Record, Records
 from app.settings import Settings
 from app.storage.audit.errors import StoreFailed
 from app.storage.audit.scan import scan
-from app.storage.audit.verification import OnProgress, Verification
+from app.storage.chain.anchors import anchors_in, parse_head
+from app.storage.chain.knots import Place
+from app.storage.chain.verification import OnProgress, Verification
 from app.storage.tokens.edit import TokenFile
 from app.wiring import parts
 
 __all__ = [
     "OnProgress",
+    "Place",
+    "anchors_in",
     "log_redactor",
     "open_records",
+    "parse_head",
     "place_of_records",
     "run_post_task",
     "search_records",
@@ -53,14 +58,17 @@ def search_records(
     return scan(parts.audit(settings).records(), query, on_progress)
 
 
-def verify_records(settings: Settings, on_progress: OnProgress) -> Verification:
+def verify_records(
+    settings: Settings, noted: Iterable[Place], on_progress: OnProgress
+) -> Verification:
     """Check the whole hash chain; works while the gateway writes.
 
+    `noted` are heads of earlier, which must still be part of it.
     Raises AuditUnavailable, with what an operator can do, when it can't be read.
     """
     audit = parts.audit(settings)
     try:
-        return audit.verify(on_progress=on_progress)
+        return audit.verify(noted=noted, on_progress=on_progress)
     except StoreFailed as error:
         raise AuditUnavailable(str(error)) from error
 

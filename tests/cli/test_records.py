@@ -112,6 +112,53 @@ def _next_line(process):
     raise AssertionError(process.stderr.read())
 
 
+class TestVerify:
+    """Its head, and heads of earlier."""
+
+    def run(self, *words):
+        return CliRunner().invoke(main, ["records", "verify", *words])
+
+    def test_it_prints_the_head_and_takes_it_again(self, trail):
+        record_one(trail)
+
+        printed = self.run().stdout
+        head = printed.splitlines()[-1].removeprefix("Head ")
+        record_one(trail)
+
+        assert head.startswith("1:1:")
+        assert self.run("--head", head).exit_code == 0
+        told = json.loads(self.run("--head", head, "--json").stdout)
+        assert (told["noted"], told["heads"][0][:4]) == (1, "1:2:")
+
+    def test_a_head_that_is_not_part_of_it_is_told(self, trail):
+        record_one(trail)
+
+        done = self.run("--head", "1:1:" + 64 * "0")
+
+        assert done.exit_code == 1
+        assert "not the one that was noted" in done.stdout
+        assert "earlier state" in self.run("--head", "1:9:" + 64 * "0").stdout
+
+    def test_anchors_are_taken_from_a_log_too(self, trail, tmp_path):
+        record_one(trail)
+        head = self.run().stdout.splitlines()[-1].removeprefix("Head ")
+        log = tmp_path / "log"
+        log.write_text(f'x\n{{"message": "Audit anchor {head}"}}\n')
+        assert json.loads(self.run("--anchors", log, "--json").stdout)["noted"] == 1
+
+        log.write_text(f"Audit anchor {head[:-1]}{'0' if head[-1] != '0' else '1'}\n")
+        assert self.run("--anchors", log).exit_code == 1
+
+    def test_what_is_no_head_is_told_and_not_repeated(self, trail, tmp_path):
+        empty = tmp_path / "empty"
+        empty.write_text("secret-word\n")
+        for words in (["--head", "secret-word"], ["--anchors", empty]):
+            done = self.run(*words)
+            assert done.exit_code == 78
+            assert words[0] in done.stderr
+            assert "secret-word" not in done.output
+
+
 def test_a_broken_chain_is_an_error_in_json_too(trail, monkeypatch):
     record_one(trail)
     monkeypatch.setenv("VX11_AUDIT_KEY", "another-key-that-is-long-enough-for-us")

@@ -5,6 +5,7 @@ Readers get a copy of what was committed last, so they see no half of a write.
 
 import sqlite3
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from threading import Lock
 from time import time
@@ -15,12 +16,14 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from app.gateway.records.audit import AuditSpace
 from app.storage.audit.activity import ActivityReader
-from app.storage.audit.chain import GENESIS, ClockWatch, head_mac, seal
 from app.storage.audit.orphans import Orphans
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
 from app.storage.audit.schema import GUARDS, metadata
-from app.storage.audit.verification import ignore, verify
+from app.storage.chain.anchors import Anchors
+from app.storage.chain.knots import is_due, knot
+from app.storage.chain.links import GENESIS, ClockWatch, head_mac, seal
+from app.storage.chain.verification import ignore, verify
 from app.storage.sqlite.statements import (
     read_head,
     translated,
@@ -45,10 +48,15 @@ class MemoryBackend:
         self._lock = Lock()
         self.execute(*_ddl())
         with self.transaction() as connection:
-            write_head(connection, GENESIS, head_mac(self.key, GENESIS))
+            begin = replace(GENESIS, knotted_at=time())
+            write_head(connection, begin, head_mac(self.key, begin))
 
-    def trail(self, *, is_known=False, may_begin=True):
-        return QueuedTrail(lambda: MemoryStore(self), key=lambda: self.key)
+    def trail(self, *, anchor_file=None, is_known=False, may_begin=True):
+        return QueuedTrail(
+            lambda: MemoryStore(self),
+            key=lambda: self.key,
+            on_anchor=Anchors(anchor_file),
+        )
 
     def records(self):
         return AuditReader(self._engine())
@@ -56,7 +64,7 @@ class MemoryBackend:
     def activity(self):
         return ActivityReader(self._engine())
 
-    def verify(self, *, noted=None, on_progress=ignore):
+    def verify(self, *, noted=(), on_progress=ignore):
         return verify(self._engine(), self.key, noted, on_progress)
 
     def space(self):
@@ -114,6 +122,13 @@ class MemoryStore:
             self._append(connection, drafts)
         return self._orphans.unsigned
 
+    def tie(self):
+        with translated(), self._backend.transaction() as connection:
+            if not is_due(read_head(connection)[0], self._watch.now()):
+                return None
+            drafts = [knot((), self.instance, self._watch.now())]
+            return self._append(connection, drafts, is_knot=True)
+
     def maintain(self):
         pass
 
@@ -123,12 +138,15 @@ class MemoryStore:
     def leave_to_parent(self):
         pass
 
-    def _append(self, connection, drafts):
+    def _append(self, connection, drafts, *, is_knot=False):
         head, _ = read_head(connection)
         now, step = self._watch.read(head.sealed_at)
         rows, head = seal(drafts, head, self._backend.key, now=now, clock_step=step)
         write_rows(connection, rows)
+        if is_knot:
+            head = replace(head, knotted_at=now)
         write_head(connection, head, head_mac(self._backend.key, head))
+        return head
 
 
 def _ddl():

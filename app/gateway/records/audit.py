@@ -9,6 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
+# The route of the records that tie the chain's lanes together once a minute; they are
+# events, found by who asks for those.
+KNOT = "knot"
+
 
 @dataclass(frozen=True, slots=True)
 class Intent:
@@ -136,7 +140,8 @@ class Record:
 
     `seq` and `digest` are None, and so is all that an ending sets, while the chat
     is under way. `corrects` names the record whose reply did not go out after all.
-    `clock_step` says by how many seconds the wall clock was seen to jump.
+    `clock_step` says by how many seconds the wall clock was seen to jump. `request`
+    and `reply` are None where the words were erased.
     """
 
     id: str
@@ -145,7 +150,7 @@ class Record:
     caller: str
     route: str
     opened_at: float
-    request: str
+    request: str | None
     worker: str
     outcome: str | None
     code: str | None

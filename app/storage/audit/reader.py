@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
 from app.gateway.guard.breaker_records import ROUTE as BREAKER
-from app.gateway.records.audit import Query, Record
+from app.gateway.records.audit import KNOT, Query, Record
 from app.storage.audit.schema import RECORD, records
 
 LIMIT_MAX = 500
@@ -32,7 +32,7 @@ class AuditReader:
                 sa.or_(records.c.id == any_id, records.c.correlation_id == any_id)
             )
             .order_by(records.c.id != any_id)
-            .order_by(records.c.route.in_(("correction", BREAKER)))  # chats first
+            .order_by(records.c.route.in_(("correction", BREAKER, KNOT)))  # chats first
             .order_by(records.c.opened_at.desc())
             .limit(1)
         )
@@ -55,7 +55,9 @@ class AuditReader:
     def sealed_after(self, seq: int) -> tuple[Record, ...]:
         """See Records."""
         statement = (
-            _RECORDS.where(records.c.seq > seq).order_by(records.c.seq).limit(LIMIT_MAX)
+            _RECORDS.where(records.c.seq > seq, records.c.route != KNOT)
+            .order_by(records.c.seq)
+            .limit(LIMIT_MAX)
         )
         return self._read(statement)
 
@@ -100,6 +102,8 @@ def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
         for name in ("correlation_id", "session_id", "provider")
         if (value := getattr(query, name)) is not None
     ]
+    if query.outcome != "event":
+        conditions.append(records.c.route != KNOT)
     if query.outcome is not None:
         wanted = None if query.outcome == "open" else query.outcome
         conditions.append(records.c.outcome.is_not_distinct_from(wanted))

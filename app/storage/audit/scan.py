@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from app.gateway.records.audit import Query, Record
 from app.storage.audit.reader import LIMIT_MAX, AuditReader
-from app.storage.audit.verification import OnProgress
+from app.storage.chain.verification import OnProgress
 
 WINDOWS = 50
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import sqlalchemy as sa
 
 from app.gateway.records.audit import AuditSpace
 from app.storage.audit.activity import ActivityReader
-from app.storage.audit.chain import Head
 from app.storage.audit.errors import StoreFailed, UnusableDatabase
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
-from app.storage.audit.verification import OnProgress, Verification, ignore, verify
+from app.storage.chain.anchors import Anchors
+from app.storage.chain.knots import Place
+from app.storage.chain.verification import OnProgress, Verification, ignore, verify
 from app.storage.sqlite.files import AuditFiles, FileLock, read_key, was_begun
 from app.storage.sqlite.preparation import prepare, refuse_if_gone
 from app.storage.sqlite.statements import connect_reader, translated
@@ -48,7 +50,13 @@ class SqliteBackend:
         """The folder of the database."""
         return self._files.database.parent
 
-    def trail(self, *, is_known: bool = False, may_begin: bool = True) -> QueuedTrail:
+    def trail(
+        self,
+        *,
+        anchor_file: Path | None = None,
+        is_known: bool = False,
+        may_begin: bool = True,
+    ) -> QueuedTrail:
         """Open the write side, making and migrating the file if need be."""
         files, key, fault = self._files, self._key, None
         try:
@@ -63,7 +71,10 @@ class SqliteBackend:
             return SqliteStore(files, key, reserve=self._reserve)
 
         return QueuedTrail(
-            make_store, key=lambda: key or _found_key(files), fault=fault
+            make_store,
+            key=lambda: key or _found_key(files),
+            fault=fault,
+            on_anchor=Anchors(anchor_file),
         )
 
     def records(self) -> AuditReader:
@@ -75,7 +86,7 @@ class SqliteBackend:
         return ActivityReader(self._reading_engine())
 
     def verify(
-        self, *, noted: Head | None = None, on_progress: OnProgress = ignore
+        self, *, noted: Iterable[Place] = (), on_progress: OnProgress = ignore
     ) -> Verification:
         """Check the whole chain; works while workers write. Raises StoreFailed."""
         files = self._files

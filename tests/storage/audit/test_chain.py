@@ -2,12 +2,15 @@
 
 import hmac
 import sqlite3
+from dataclasses import replace
 from threading import Event, Thread
 
 import pytest
 
 from app.gateway.records.audit import Query
-from app.storage.audit.chain import (
+from app.storage.audit.rows import closed_draft, interrupted, open_draft, opened
+from app.storage.audit.schema import WRITTEN
+from app.storage.chain.links import (
     GENESIS,
     ClockWatch,
     Head,
@@ -17,8 +20,7 @@ from app.storage.audit.chain import (
     link,
     seal,
 )
-from app.storage.audit.rows import Draft, open_draft, opened
-from tests.storage.making import an_intent, record_one, until
+from tests.storage.making import an_intent, place_of, record_one, until
 
 UNGUARD = ("DROP TRIGGER records_stay", "DROP TRIGGER records_sealed")
 
@@ -35,7 +37,7 @@ def test_an_untouched_trail_verifies(five_records, backend):
     check = backend.verify()
 
     assert (check.ok, check.rows, check.reason) == (True, 5, None)
-    assert check.head.seq == 5
+    assert [head.seq for head in check.heads] == [5]
 
 
 def test_how_far_the_check_is_can_be_told(five_records, backend):
@@ -102,12 +104,12 @@ def test_emptying_the_whole_trail_shows(five_records, backend, sql):
 
 
 def test_a_noted_head_that_is_still_part_of_the_trail_verifies(five_records, backend):
-    noted = backend.verify().head
+    (head,) = backend.verify().heads
     trail = backend.trail()
     record_one(trail)
     trail.close()
 
-    assert backend.verify(noted=noted).ok
+    assert backend.verify(noted=[place_of(head)]).ok
 
 
 def test_sealed_records_refuse_change_and_no_record_can_be_deleted(five_records, sql):
@@ -117,7 +119,7 @@ def test_sealed_records_refuse_change_and_no_record_can_be_deleted(five_records,
         sql("DELETE FROM records WHERE seq = 2")
 
 
-NOT_SIGNED = "is open and not signed: forged, or of before an upgrade"
+NOT_SIGNED = "is open and not signed by us"
 SIGNED_BY_OTHERS = "is open and holds what was not signed by us"
 FORGED = (
     "INSERT INTO records (id, correlation_id, session_id, caller, route, opened_at,"
@@ -176,14 +178,22 @@ def test_chats_under_way_and_new_records_are_no_forgery(five_records, backend):
 
 
 def test_only_the_first_sealed_row_carries_a_clock_step():
-    drafts = [Draft((n,), b"%d" % n, is_open=n == 0) for n in range(3)]
+    opening = opened(an_intent(), "worker")
+    drafts = [
+        open_draft(opening),
+        closed_draft(opening, interrupted(0.0)),
+        closed_draft(opening, interrupted(0.0)),
+    ]
 
     rows, head = seal(drafts, GENESIS, b"key", now=9.0, clock_step=-5.0)
 
-    assert rows[0] == (0, None, None, None, intent_mac(b"key", b"0"))
-    assert [row[1:3] for row in rows[1:]] == [(-5.0, 1), (None, 2)]
-    assert [row[4] for row in rows[1:]] == [None, None]
-    assert head == Head(2, link(b"key", rows[1][3], 2, None, b"2"), 9.0)
+    rest = [dict(zip(WRITTEN, row, strict=True)) for row in rows]
+    assert rest[0]["mac"] == intent_mac(b"key", drafts[0].content)
+    assert [row["clock_step"] for row in rest] == [None, -5.0, None]
+    assert [row["seq"] for row in rest] == [None, 1, 2]
+    assert [row["mac"] for row in rest[1:]] == [None, None]
+    last = link(rest[1]["digest"], 1, 2, None, drafts[2].content)
+    assert (head.seq, head.digest, head.sealed_at) == (2, last, 9.0)
 
 
 def test_an_intent_is_signed_with_all_it_says():
@@ -201,7 +211,8 @@ def test_an_intent_is_signed_with_all_it_says():
 def test_no_other_signature_of_our_key_passes_for_that_of_an_intent():
     opening = opened(an_intent(), "worker")
     content = open_draft(opening).content
-    _, head = seal([Draft(opening, content)], GENESIS, b"key", now=9.0)
+    draft = closed_draft(opening, interrupted(0.0))
+    _, head = seal([draft], GENESIS, b"key", now=9.0)
 
     others = (
         head.digest,
@@ -215,8 +226,17 @@ def test_no_other_signature_of_our_key_passes_for_that_of_an_intent():
 def test_a_head_is_signed_with_all_it_says():
     head = Head(1, bytes(32), 5.0)
 
-    others = [Head(2, bytes(32), 5.0), Head(1, b"x" * 32, 5.0), Head(1, bytes(32), 6.0)]
-
+    changes = {
+        "lane": 2,
+        "seq": 2,
+        "digest": b"x" * 32,
+        "sealed_at": 6.0,
+        "floor_seq": 1,
+        "floor_digest": b"x" * 32,
+        "knotted_at": 1.0,
+    }
+    assert changes.keys() == Head.__dataclass_fields__.keys()
+    others = [replace(head, **{name: other}) for name, other in changes.items()]
     assert head_mac(b"key", head) not in {head_mac(b"key", other) for other in others}
     assert head_mac(b"key", head) != head_mac(b"yek", head)
 

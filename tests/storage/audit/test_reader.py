@@ -6,7 +6,7 @@ import pytest
 
 from app.storage.audit.reader import LIMIT_MAX, Query
 from app.storage.audit.scan import WINDOWS, scan
-from app.storage.audit.verification import ignore
+from app.storage.chain.verification import ignore
 from tests.storage.making import a_closing, an_intent, record_one, until
 
 

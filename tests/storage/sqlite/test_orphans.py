@@ -227,22 +227,6 @@ def test_only_one_of_the_workers_tells(open_a_trail, sql, caplog):
     assert caplog.text.count("Audit corrupt") == 1
 
 
-def test_records_that_are_open_at_the_upgrade_are_told_of_and_keep_nobody_away(
-    dead_chat, sql, open_a_trail, reader, url, caplog
-):
-    sql(
-        "ALTER TABLE records DROP COLUMN mac",
-        "UPDATE alembic_version SET version_num = '0002'",
-    )
-
-    trail = open_a_trail()
-    trail.check()
-
-    assert_goes_on_beside(trail, reader, url, dead_chat)
-    assert "of before an upgrade" in caplog.text
-    assert "of before an upgrade" in open_backend(url).verify().reason
-
-
 def test_the_guide_says_how_a_forged_record_is_taken_out(trail, five, sql, url):
     guide = (ROOT / "docs" / "operating.md").read_text()
     (statements,) = re.findall(r'sqlite3 var/audit.db "(BEGIN .*?)"', guide, re.DOTALL)

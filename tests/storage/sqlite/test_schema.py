@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from app.storage.audit.errors import UnusableDatabase
 from app.storage.audit.reader import Record
 from app.storage.audit.rows import closed_draft, interrupted, opened
-from app.storage.audit.schema import COLUMNS, CONTENT, RECORD, metadata
+from app.storage.audit.schema import COLUMNS, CONTENT, DIGESTED, RECORD, metadata
 from app.storage.trail import open_backend
 from tests.storage.making import a_closing, an_intent, record_one, run_python
 
@@ -32,7 +32,8 @@ def test_rows_drafts_and_records_have_the_columns_of_the_table():
 
     assert len(draft.values) == len(CONTENT)
     assert tuple(Record.__dataclass_fields__) == RECORD
-    assert (*CONTENT, "clock_step", "seq", "digest", "mac") == COLUMNS
+    assert {*DIGESTED, "request", "reply"} == {*CONTENT}
+    assert COLUMNS[: len(CONTENT)] == CONTENT
 
 
 def test_a_record_reads_back_as_it_was_given(trail, reader):
@@ -80,3 +81,15 @@ def test_a_schema_from_the_future_is_refused_untouched(url, path):
 
     with pytest.raises(UnusableDatabase, match="9999"):
         open_backend(url).trail()
+
+
+def test_a_file_of_chain_format_1_is_refused_with_a_word_of_what_to_do(url, path):
+    open_backend(url).trail().close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0003'")
+    before = path.read_bytes()
+
+    with pytest.raises(UnusableDatabase, match=r"format 1.* Move it aside"):
+        open_backend(url).trail()
+
+    assert path.read_bytes() == before
