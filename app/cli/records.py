@@ -3,7 +3,9 @@
 It reads the database itself, so it works while the gateway is down.
 """
 
+import csv
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -23,6 +25,7 @@ from app.gateway.records.audit import Query, Record, Records
 from app.wiring import (
     Place,
     anchors_in,
+    export_records,
     open_records,
     parse_head,
     search_records,
@@ -31,6 +34,7 @@ from app.wiring import (
 
 FOLLOW_EVERY = 1.0  # seconds
 MOST = 10_000  # so many are held at once
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @click.group(
@@ -113,6 +117,42 @@ def sealed_from_now_on(
         while found := reader.sealed_after(seq):
             yield from found
             seq = found[-1].seq or seq
+
+
+@records.command(epilog=exit_codes("all are written", UNREADABLE, CONFIG))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "csv"]),
+    default="jsonl",
+    show_default=True,
+    help="A JSON object a line, or a table.",
+)
+def export(form: str) -> None:
+    """Print every record in the order of the chain, and at the end its heads.
+
+    In a table, a text that a spreadsheet would take for a formula begins with `'`.
+    """
+    settings = settings_or_exit()
+    with _readable(), progress("Exporting", as_json=False) as tell:
+        found, heads = export_records(settings, tell)
+        if form == "jsonl":
+            for record in found:
+                click.echo(json.dumps(_shown(record)))
+            click.echo(json.dumps({"heads": heads}))
+            return
+        table = csv.writer(sys.stdout)
+        table.writerow(Record.__dataclass_fields__)
+        table.writerows(map(_cells, found))
+        table.writerows(["head", head] for head in heads)
+
+
+def _cells(record: Record) -> list[object]:
+    shown = asdict(record) | {"digest": record.digest and record.digest.hex()}
+    return [
+        f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+        for value in shown.values()
+    ]
 
 
 @records.command(epilog=exit_codes("it is whole", UNREADABLE, CONFIG, no="it is not"))

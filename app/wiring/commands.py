@@ -9,7 +9,7 @@ from app.gateway.errors import AuditUnavailable
 from app.gateway.records.audit import Query, Record, Records
 from app.settings import Settings
 from app.storage.audit.errors import StoreFailed
-from app.storage.audit.scan import scan
+from app.storage.audit.scan import scan, whole_chain
 from app.storage.chain.anchors import anchors_in, parse_head
 from app.storage.chain.knots import Place
 from app.storage.chain.verification import OnProgress, Verification
@@ -20,6 +20,7 @@ __all__ = [
     "OnProgress",
     "Place",
     "anchors_in",
+    "export_records",
     "log_redactor",
     "open_records",
     "parse_head",
@@ -56,6 +57,18 @@ def search_records(
 ) -> Iterator[Record]:
     """Yield what is found in all records, newest first. Raises AuditUnavailable."""
     return scan(parts.audit(settings).records(), query, on_progress)
+
+
+def export_records(
+    settings: Settings, on_progress: OnProgress
+) -> tuple[Iterator[Record], tuple[str, ...]]:
+    """Return all records in the order of the chain, and the heads where they end.
+
+    Raises AuditUnavailable, also while they are taken.
+    """
+    reader = parts.audit(settings).records()
+    heads = reader.heads()
+    return whole_chain(reader, heads, on_progress), tuple(map(str, heads))
 
 
 def verify_records(

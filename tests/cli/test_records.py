@@ -1,5 +1,7 @@
 """`records`: following and checking a trail that is being written."""
 
+import csv
+import io
 import json
 import os
 import pty
@@ -110,6 +112,44 @@ def _next_line(process):
     except subprocess.TimeoutExpired:
         return process.stdout.readline()
     raise AssertionError(process.stderr.read())
+
+
+class TestExport:
+    """All records, in the order of the chain, and its head."""
+
+    def run(self, *words):
+        done = CliRunner().invoke(main, ["records", "export", *words])
+        assert done.exit_code == 0
+        return done.stdout
+
+    def test_lines_of_json_end_with_the_head(self, trail):
+        ids = [record_one(trail).id for _ in range(600)]
+
+        *lines, last = map(json.loads, self.run().splitlines())
+
+        assert [line["id"] for line in lines] == ids
+        assert [line["seq"] for line in lines] == [*range(1, 601)]
+        assert last == {"heads": [f"1:600:{lines[-1]['digest']}"]}
+        assert lines[0]["reply"] == {"text": "Paris"}
+
+    def test_a_table_reads_back_and_holds_no_formula(self, trail):
+        record_one(trail, session_id="=1+1", request='{"text":"two\\n\\"lines\\""}')
+        record_one(trail, caller="köln")
+
+        names, first, second, head = csv.reader(
+            io.StringIO(self.run("--format", "csv"))
+        )
+
+        first, second = (dict(zip(names, r, strict=True)) for r in (first, second))
+        assert first["session_id"] == "'=1+1"
+        assert json.loads(first["request"]) == {"text": 'two\n"lines"'}
+        assert (second["caller"], second["code"], second["seq"]) == ("köln", "", "2")
+        assert head == ["head", f"1:2:{second['digest']}"]
+
+    def test_an_empty_trail_has_a_head_and_no_record(self, trail):
+        trail.check()
+
+        assert self.run() == json.dumps({"heads": ["1:0:" + 64 * "0"]}) + "\n"
 
 
 class TestVerify:
