@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-# The route of the records that tie the chain's lanes together once a minute; they are
-# events, found by who asks for those.
+# The route of the records that tie the chain's lanes together once a minute. They are
+# events; no search finds them, for they would hide all others.
 KNOT = "knot"
 
 

@@ -126,8 +126,7 @@ def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
         for name in ("correlation_id", "session_id", "provider")
         if (value := getattr(query, name)) is not None
     ]
-    if query.outcome != "event":
-        conditions.append(records.c.route != KNOT)
+    conditions.append(records.c.route != KNOT)
     if query.outcome is not None:
         wanted = None if query.outcome == "open" else query.outcome
         conditions.append(records.c.outcome.is_not_distinct_from(wanted))

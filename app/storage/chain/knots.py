@@ -37,7 +37,7 @@ def knot(others: Iterable[Head], worker: str, now: float) -> Draft:
     intent = Intent(
         record_id, record_id, "", "gateway", KNOT, now, json.dumps({"heads": named})
     )
-    ending = Closing("event", status=0, duration=0.0, closed_at=now)
+    ending = Closing("event", status=0, duration=0.0, closed_at=now, code=KNOT)
     return closed_draft(opened(intent, worker), closed(ending))
 
 
