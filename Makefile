@@ -7,10 +7,13 @@ PYTHON ?= $(or $(shell for python in python3.14 python3.13 python3.12 python3.11
 	$(error No Python 3.11 to 3.14 with venv is here; PYTHON= names one))
 VENV := .venv
 BIN := $(VENV)/bin
+# A bundle brings its wheels along, and then no index is asked.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+WHEELS := $(if $(wildcard wheels),--no-index --find-links wheels)
+VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' app/version.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run acceptance test check bench torture soak availability docs pictures lock format
+.PHONY: help install run bundle acceptance test check bench torture soak availability docs pictures lock format
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -19,6 +22,14 @@ run: $(VENV)/run ## Start the gateway; with a sandbox behind it if no upstream i
 	@exec $(BIN)/python -m app run
 
 install: $(VENV)/run ## Make the environment of the lock file, and start nothing
+
+bundle: $(VENV)/run ## Pack the tree and its wheels into one file, to be installed without an index
+	rm -rf var/bundle && mkdir -p var/bundle/$(VERSION)
+	git archive HEAD | tar -x -C var/bundle/$(VERSION)
+	$(PIP) download --require-hashes --no-deps --only-binary :all: -r requirements.txt -d var/bundle/$(VERSION)/wheels
+	tar -czf var/chat-gateway-$(VERSION).tar.gz --owner=root --group=root -C var/bundle $(VERSION)
+	rm -rf var/bundle
+	@echo var/chat-gateway-$(VERSION).tar.gz
 
 acceptance: $(VENV)/dev ## Ask a running installation; VX11_OPERATOR_URL and others say where
 	VX11_OPERATOR_URL="$${VX11_OPERATOR_URL:-http://localhost:8011}" VX11_TENTACULO_URL="$${VX11_TENTACULO_URL:-http://localhost:8000}" \
@@ -55,15 +66,21 @@ format: $(VENV)/dev ## Format and mend what can be mended by a tool
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: $(VENV)/dev ## Compile the lock files anew from requirements*.in
+lock: $(VENV)/dev ## Compile the lock files anew from requirements*.in, with SBOM and licences
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" requirements.in -o requirements.txt
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" requirements-dev.in -o requirements-dev.txt
+	$(PIP) install --require-hashes --no-deps -r requirements.txt
+	$(BIN)/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --output-reproducible requirements.txt -o deploy/sbom.json
+	$(BIN)/python -m docs.dependencies
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv --clear $(VENV)
 
-$(VENV)/run: $(VENV)/bin/python requirements.txt
-	$(PIP) install --require-hashes --no-deps -r requirements.txt
+# pip itself is of the lock file; setuptools, which Python 3.11 brings, is not needed.
+$(VENV)/run: $(VENV)/bin/python requirements.txt deploy/chat-gateway
+	$(PIP) install $(WHEELS) --require-hashes --no-deps -r requirements.txt
+	@$(PIP) uninstall --yes setuptools 2>/dev/null
+	@install -m 0755 deploy/chat-gateway $(BIN)/chat-gateway
 	@touch $@
 
 $(VENV)/dev: $(VENV)/run requirements-dev.txt

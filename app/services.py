@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Generic, TypeVar
 
+from app.gateway.access.persons import PersonRules
 from app.gateway.access.rate_limits import FailedAuth, RateLimits, Unlimited
 from app.gateway.access.tokens import Keyring
 from app.gateway.chain.admission import Admission
@@ -13,6 +14,7 @@ from app.gateway.chain.admission_queue import AdmissionQueue, HostLoad
 from app.gateway.chain.drain import Drain
 from app.gateway.chat import StreamMode
 from app.gateway.fault_panel import FaultPanel
+from app.gateway.gateway_status import StatusBoard
 from app.gateway.guard.guarded import Guarded
 from app.gateway.guard.health import HealthBoard
 from app.gateway.records.activity import Activity
@@ -28,13 +30,16 @@ class Services:
     `keyring` is None when authentication is off. `upstreams` are the names, in the
     order of asking; `deadline` and `stream_deadline` are in seconds, `max_body` in
     bytes. `stream_mode` is for callers who choose none; `models` are the names, beside
-    the upstreams', that the configuration gives to routes. `trusted_proxies` are
-    addresses, networks or `unix` that may say whom they speak for. `fault_panel` is
-    there only where `run` started the sandbox. `gate` and `guards`, by the upstreams'
+    the upstreams', that the configuration gives to routes; `ports` are those of the
+    upstreams, by name. `persons` are the rules for callers who may speak for others.
+    `trusted_proxies` are addresses, networks or `unix` that may say whom they speak
+    for. `fault_panel` is there only where `run` started the sandbox. `gate` and
+    `guards`, by the upstreams'
     names, are for looking at; `host_load` tells of all workers what `gate` tells of
     this one, or None while that is not known. `metrics_page` is None where nothing can
     be measured; `metrics_bind` is the address that serves it without a token. `traces`
     says whether requests that no caller traces are to be traced all the same.
+    `board` tells how the gateway is.
     `holds_secret` tells of an id from outside whether what opens the gateway is in it:
     then it goes nowhere.
     """
@@ -49,10 +54,12 @@ class Services:
     deadline: float
     max_body: int
     close: Callable[[], None]
+    board: StatusBoard
     stream_deadline: float = 600.0
     stream_mode: StreamMode = StreamMode.LIVE
     models: tuple[str, ...] = ()
-    drain: Drain = field(default_factory=Drain)
+    ports: Mapping[str, int] = field(default_factory=dict)
+    persons: PersonRules = field(default_factory=PersonRules)
     rate_limits: RateLimits = field(default_factory=Unlimited)
     failed_auth: FailedAuth = field(default_factory=lambda: FailedAuth(Unlimited()))
     trusted_proxies: tuple[str, ...] = ()
@@ -64,6 +71,11 @@ class Services:
     metrics_bind: str | None = None
     traces: bool = False
     holds_secret: Callable[[str], bool] = lambda _: False
+
+    @property
+    def drain(self) -> Drain:
+        """The stop of this process."""
+        return self.board.drain
 
 
 class PerProcess(Generic[T]):

@@ -43,6 +43,7 @@ DIGESTED = (
     "output_tokens",
     "closed_at",
     "corrects",
+    "person",
 )
 ANCHOR = re.compile(r"\banchor (\d+):(\d+):([0-9a-f]{64})\b")
 HEAD = re.compile(r"(\d+):(\d+):([0-9a-f]{64})")

@@ -1,14 +1,16 @@
 """Work whose size a stranger chooses: twice the bytes are twice the work, no more.
 
-Each hostile input, of a caller or of an upstream, is doubled. The time is the
-processor's own, the best of a few, so that a busy machine makes no difference.
+Each hostile input, of a caller or of an upstream, is doubled. The time is that of the
+processor in this thread, the best of a few runs. The two sizes take turns, so that a
+processor that others slow down is as slow for either.
 """
 
 import gc
 import json
 import tracemalloc
 from itertools import chain
-from time import process_time
+from math import inf
+from time import thread_time
 
 import pytest
 
@@ -19,7 +21,7 @@ from app.gateway.records.merge_choices import ChoiceMerger
 from app.gateway.records.redaction import Redactor
 from app.upstreams.http.transport import Answer
 from app.upstreams.openai import chunks
-from app.upstreams.openai.errors import refusal
+from app.upstreams.openai.errors.meanings import refusal
 from app.upstreams.openai.sse import EventParser
 from app.upstreams.openai.upstream import OBJECT
 from app.upstreams.replies import parse
@@ -34,27 +36,39 @@ MEGABYTE = 1_000_000
 POLICY = ContentPolicy(Content.FULL, Redactor(["a-token-for-tests"]), b"k" * 32)
 
 
-def cost(work, given, times=3):
-    """Seconds of the processor; the best of several times."""
-    best = float("inf")
+def costs(*jobs, times=3):
+    """Seconds of the processor for each job; the best of several times, in turns."""
+    best = [inf] * len(jobs)
     gc.collect()
     gc.disable()
     try:
-        for _ in range(times):
-            began = process_time()
+        for turn in [*range(len(jobs))] * times:
+            work, given = jobs[turn]
+            began = thread_time()
             work(given)
-            best = min(best, process_time() - began)
+            best[turn] = min(best[turn], thread_time() - began)
     finally:
         gc.enable()
     return best
 
 
+def times_as_much(work, large, base, small, bound):
+    """How many times the cost of `small` to `base` the work on `large` costs.
+
+    What is above the bound is measured again: noise goes away, and growth stays.
+    """
+    ours = its = inf
+    for _ in range(TRIES):
+        first, second = costs((base, small), (work, large))
+        its, ours = min(its, first), min(ours, second)
+        if (ratio := min(second / first, ours / its)) <= bound:
+            break
+    return ratio
+
+
 def growth(work, make, size):
-    """By how much the work grows where its input doubles; the best of a few tries."""
-    ratios = []
-    while len(ratios) < TRIES and min(ratios, default=DOUBLE + 1) > DOUBLE:
-        ratios.append(cost(work, make(2 * size)) / cost(work, make(size)))
-    return min(ratios)
+    """By how much the work grows where its input doubles."""
+    return times_as_much(work, make(2 * size), work, make(size), DOUBLE)
 
 
 def filled(unit, size, between=","):
@@ -173,15 +187,18 @@ REQUESTS = [
     ids=[name for name, *_ in REQUESTS],
 )
 class TestRequests:
-    # Of the smaller size the double is still read, and half of the larger one is not.
-    @pytest.mark.parametrize("size", [20_000, 500_000])
+    # Of the smaller size the double is still read, and too small to be counted; of the
+    # larger one, most of what has many values is not read.
+    @pytest.mark.parametrize("size", [14_000, 500_000])
     def test_twice_the_body_is_twice_the_work(self, work, make, size):
         assert growth(work, make, size) <= DOUBLE
 
     def test_a_megabyte_costs_about_what_plain_text_does(self, work, make):
-        plain = cost(or_refused(read_native), said(filled("a @ key", MEGABYTE, " ")))
+        plain = said(filled("a @ key", MEGABYTE, " "))
 
-        assert cost(work, make(MEGABYTE)) < 4 * plain
+        ratio = times_as_much(work, make(MEGABYTE), or_refused(read_native), plain, 4)
+
+        assert ratio <= 4
 
     def test_whatever_is_wrong_is_told_in_few_words(self, work, make):
         told.clear()
@@ -345,11 +362,14 @@ def test_twice_the_error_is_twice_the_work(make):
 )
 def test_more_than_can_be_asked_for_is_no_answer(one):
     with pytest.raises(BadReply, match="too_large"):
-        chunks.choices_of(one)
+        chunks.choices_of(one, "delta")
 
 
 def test_as_many_as_can_be_asked_for_are_one():
-    assert len(chunks.choices_of({"choices": [choice(i) for i in range(128)]})) == 128
+    assert (
+        len(chunks.choices_of({"choices": [choice(i) for i in range(128)]}, "delta"))
+        == 128
+    )
 
 
 class TestOrdinaryBodies:

@@ -59,6 +59,7 @@ def test_variables_that_are_named_exist(page):
         "VX11_OPERATOR_TOKEN",
         "VX11_CONFIG",
         "VX11_OPERATOR_URL",
+        "VX11_OPERATOR_PROXY_ENABLED",
         "VX11_TENTACULO_URL",
     }
     named = set(re.findall(r"VX11_[A-Z][A-Z_]*[A-Z]\b(?!_)", page.read_text()))

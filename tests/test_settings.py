@@ -67,6 +67,19 @@ def test_the_link_token_goes_before_the_operator_token(env):
     assert load().token.get_secret_value() == TOKEN
 
 
+def test_both_tokens_of_the_environment_are_there(env):
+    env(TENTACULO_LINK_TOKEN=TOKEN, OPERATOR_TOKEN="the-operator-token")
+
+    assert load().operator_token.get_secret_value() == "the-operator-token"
+    assert "the-operator-token" not in str(in_force(load()))
+
+
+def test_a_bad_one_of_two_tokens_is_named(env):
+    env(TENTACULO_LINK_TOKEN=TOKEN, OPERATOR_TOKEN="short")
+
+    assert problems() == ["VX11_OPERATOR_TOKEN: must be 8 to 200 ASCII characters"]
+
+
 def test_an_empty_variable_is_as_good_as_none(env):
     env(TENTACULO_LINK_TOKEN="", OPERATOR_TOKEN=TOKEN, THREADS="", SWITCH_URL="")
 

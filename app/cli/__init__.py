@@ -8,6 +8,7 @@ import click
 
 from app.cli.chat import chat
 from app.cli.config import config
+from app.cli.doctor import doctor
 from app.cli.exits import MEANINGS, exit_codes
 from app.cli.failing import Commands
 from app.cli.post_task import post_task
@@ -31,5 +32,15 @@ def main() -> None:
     """
 
 
-for command in (run, chat, status, explain, records, config, post_task, token):
+for command in (
+    run,
+    chat,
+    status,
+    explain,
+    doctor,
+    records,
+    config,
+    post_task,
+    token,
+):
     main.add_command(command)

@@ -9,12 +9,13 @@ from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
 from pydantic import BaseModel, ValidationError, ValidationInfo, field_validator
 
 from app.cli.address import Address
 from app.cli.exits import CONFIG, NOT_ALLOWED, UNAVAILABLE
 from app.cli.failing import Failure
-from app.settings import Settings, SettingsError, load_local
+from app.settings import Settings, SettingsError, load_local, load_usable
 from app.wiring import place_of_records
 
 URL = "VX11_OPERATOR_URL"
@@ -60,8 +61,14 @@ class GatewayClient:
 
     @classmethod
     def of_this_installation(cls) -> "GatewayClient":
-        """The gateway that VX11_OPERATOR_URL or the settings point to."""
-        settings = settings_or_exit()
+        """The gateway that VX11_OPERATOR_URL or the settings point to.
+
+        It runs on while its file of settings is broken, and it is then that one wants
+        to know how it is: so what can be used of them is used.
+        """
+        settings, problems = load_usable()
+        for problem in problems:
+            click.echo(f"Warning: {problem}", err=True)
         if settings.token is None and settings.auth_mode == "token":
             raise Failure(CONFIG, NOTHING_TO_SHOW)
         token = settings.token.get_secret_value() if settings.token else ""
@@ -148,7 +155,7 @@ class _Service(BaseModel):
     reason: str
 
 
-class _Policy(BaseModel):
+class _Routing(BaseModel):
     """In which order they are asked."""
 
     order: list[str]
@@ -158,14 +165,14 @@ class _Status(BaseModel):
     """The answer of a gateway; of anything else it would be something else."""
 
     core_services: dict[str, _Service]
-    policy: _Policy
+    routing: _Routing
 
-    @field_validator("policy")
+    @field_validator("routing")
     @classmethod
-    def _is_of_these(cls, policy: _Policy, info: ValidationInfo) -> _Policy:
-        if not set(policy.order) <= info.data.get("core_services", {}).keys():
+    def _is_of_these(cls, routing: _Routing, info: ValidationInfo) -> _Routing:
+        if not set(routing.order) <= info.data.get("core_services", {}).keys():
             raise ValueError("the order is of others")
-        return policy
+        return routing
 
 
 def _address(bind: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import click
 
+from app.cli.behind_link import warnings_behind_link
 from app.cli.client import settings_or_exit
 from app.cli.exits import CONFIG, exit_codes
 from app.cli.failing import Failure
@@ -36,7 +37,12 @@ def check(as_json: bool) -> None:
         warnings = warnings_about()
         _warn(() if as_json else warnings)
         raise Failure(CONFIG, *failure.problems, warnings=warnings) from None
-    warnings = [*_lacks(settings), *_cut(settings), *warnings_about(settings)]
+    warnings = [
+        *_lacks(settings),
+        *_cut(settings),
+        *warnings_behind_link(settings),
+        *warnings_about(settings),
+    ]
     if as_json:
         click.echo(json.dumps({**in_force(settings), "warnings": warnings}, indent=2))
         return

@@ -5,6 +5,7 @@ USAGE = 2
 NAME = 3
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h, and so on
 UNREADABLE = 74  # EX_IOERR
+REFUSING = 75  # EX_TEMPFAIL
 NOT_ALLOWED = 77  # EX_NOPERM
 CONFIG = 78  # EX_CONFIG
 
@@ -13,6 +14,7 @@ MEANINGS = {
     USAGE: "the command line is wrong",
     NAME: "the name is taken, or there is no such token",
     UNAVAILABLE: "no gateway answers, or it refuses",
+    REFUSING: "the gateway refuses chats, or nobody would answer them",
     UNREADABLE: "the records cannot be read",
     NOT_ALLOWED: "the gateway does not take the token",
     CONFIG: "a setting, or a file that it names, cannot be used",

@@ -52,6 +52,7 @@ def records() -> None:
 )
 @click.argument("text", required=False)
 @click.option("--session", "session_id", help="Only this session.")
+@click.option("--person", help="Only chats for this person.")
 @click.option("--correlation", "correlation_id", help="Only this correlation id.")
 @click.option("--provider", help="Only answers of this upstream.")
 @click.option(
@@ -128,15 +129,16 @@ def sealed_from_now_on(
     show_default=True,
     help="A JSON object a line, or a table.",
 )
-def export(form: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
+def export(form: str, as_json: bool) -> None:
     """Print every record in the order of the chain, and at the end its heads.
 
     In a table, a text that a spreadsheet would take for a formula begins with `'`.
     """
     settings = settings_or_exit()
-    with _readable(), progress("Exporting", as_json=False) as tell:
+    with _readable(), progress("Exporting", as_json=as_json) as tell:
         found, heads = export_records(settings, tell)
-        if form == "jsonl":
+        if as_json or form == "jsonl":
             for record in found:
                 click.echo(json.dumps(_shown(record)))
             click.echo(json.dumps({"heads": heads}))

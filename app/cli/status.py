@@ -1,13 +1,15 @@
 """`status` and `explain`: how the running gateway is, and whom it would ask."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 import click
 
 from app.cli.client import GatewayClient
-from app.cli.exits import CONFIG, NOT_ALLOWED, UNAVAILABLE, exit_codes
+from app.cli.exits import CONFIG, NOT_ALLOWED, REFUSING, UNAVAILABLE, exit_codes
 
+EXITS = {"well": 0, "degraded": 1, "refusing": REFUSING}
 OBSTACLES = {
     "unhealthy": "it is down ({reason})",
     "resting": "it asked for a rest",
@@ -18,29 +20,32 @@ OBSTACLES = {
 
 @click.command(
     epilog=exit_codes(
-        "all are up", UNAVAILABLE, NOT_ALLOWED, CONFIG, no="some are not up"
+        "it is well", REFUSING, UNAVAILABLE, NOT_ALLOWED, CONFIG, no="it is degraded"
     )
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON.")
 def status(as_json: bool) -> None:
-    """Show whether each upstream is up."""
+    """Show how the gateway is, and whether each upstream is up."""
     known = GatewayClient.of_this_installation().status()
     services: dict[str, dict[str, Any]] = known["core_services"]
     if as_json:
         click.echo(json.dumps(known, indent=2))
     else:
-        for name in known["policy"]["order"]:
+        _print_state(known["gateway"])
+        for name in known["routing"]["order"]:
             service = services[name]
             reason, obstacle = service["reason"], _obstacle(service)
             if obstacle and service["status"] != "down":
                 reason = f"{reason}, but passed over: {obstacle}"
+            elif failures := _failures(service):
+                reason = f"{reason}, but {failures}"
             click.echo(f"{name:<16} {service['status']:<8} {reason}")
-    raise SystemExit(0 if all(map(_is_up, services.values())) else 1)
+    raise SystemExit(EXITS[known["gateway"]["state"]])
 
 
 @click.command(
     epilog=exit_codes(
-        "somebody would answer", UNAVAILABLE, NOT_ALLOWED, CONFIG, no="nobody would"
+        "somebody would answer", REFUSING, UNAVAILABLE, NOT_ALLOWED, CONFIG
     )
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the reasons as JSON.")
@@ -50,13 +55,30 @@ def explain(as_json: bool) -> None:
     Nobody is asked: it is what the gateway knows at this moment.
     """
     known = GatewayClient.of_this_installation().status()
-    verdicts = _verdicts(known["policy"]["order"], known["core_services"])
+    verdicts = _verdicts(known["routing"]["order"], known["core_services"])
+    is_refusing = known["gateway"]["state"] == "refusing"
     if as_json:
         click.echo(json.dumps(verdicts, indent=2))
     else:
+        _print_state(known["gateway"])
         for number, verdict in enumerate(verdicts, 1):
             click.echo(f"{number}. {verdict['upstream']}: {verdict['why']}")
-    raise SystemExit(0 if _somebody(verdicts) else 1)
+    raise SystemExit(REFUSING if is_refusing or not _somebody(verdicts) else 0)
+
+
+def _print_state(gateway: dict[str, Any]) -> None:
+    """Say in one line how the gateway is, and since when."""
+    since = datetime.fromisoformat(gateway["since"]).astimezone()
+    click.echo(f"{gateway['sentence']} (since {since:%Y-%m-%d %H:%M:%S %Z})")
+
+
+def _failures(service: dict[str, Any]) -> str:
+    recent = service.get("recent") or {}
+    count = recent.get("failures", 0)
+    if not count:
+        return ""
+    calls = "call" if count == 1 else f"{count} calls"
+    return f"its last {calls} failed: {recent['fault']}"
 
 
 def _verdicts(
@@ -70,6 +92,8 @@ def _verdicts(
             why = f"would be passed over: {obstacle}"
         else:
             why = "would be asked" if first else "stands by, if those before it fail"
+            if failures := _failures(services[name]):
+                why = f"{why}, but {failures}"
         verdicts.append(
             {"upstream": name, "would_answer": not obstacle and first, "why": why}
         )
@@ -90,13 +114,6 @@ def _after_all(
             verdict["would_answer"] = True
             verdict["why"] = f"would be asked for want of another: {verdict['why']}"
     return verdicts
-
-
-def _is_up(service: dict[str, Any]) -> bool:
-    """Whether it is up; one that is never probed is, unless it is passed over."""
-    if service["status"] == "unprobed":
-        return not service.get("obstacle")
-    return bool(service["status"] == "up")
 
 
 def _obstacle(service: dict[str, Any]) -> str:

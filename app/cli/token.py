@@ -133,6 +133,11 @@ def _usable_name(_ctx: click.Context, _param: click.Parameter, name: str) -> str
     help="Requests a minute, for all tokens of the name.  [default: no limit]",
 )
 @click.option(
+    "--names-people",
+    is_flag=True,
+    help="It may say for which person and session it speaks, by header or `user`.",
+)
+@click.option(
     "--not-before", type=Moment(), default=-inf, help="When it begins to be valid."
 )
 @click.option(
@@ -144,8 +149,9 @@ def _usable_name(_ctx: click.Context, _param: click.Parameter, name: str) -> str
 @click.option(
     "--rotate",
     is_flag=True,
-    help="Make one more of a name that there is, with its scopes, class and rate "
-    "where none are given. Revoke the old one by its id when nobody uses it.",
+    help="Make one more of a name that there is, with its scopes, class, rate and "
+    "--names-people where none are given. Revoke the old one by its id when nobody "
+    "uses it.",
 )
 @_common
 def new(
@@ -174,22 +180,27 @@ def _newest(store: TokenStore, name: str) -> Caller:
 
 
 def _record(
-    secret: str,
+    secret: str, like: Caller, *, not_before: float, expires: float, **given: Any
+) -> Token:
+    made = Token.of(_caller(like, **given), secret)
+    return replace(made, not_before=not_before, expires=expires)
+
+
+def _caller(
     like: Caller,
     *,
     scopes: tuple[str, ...],
     priority: str | None,
     rate: int | None,
-    not_before: float,
-    expires: float,
-) -> Token:
-    caller = Caller(
+    names_people: bool,
+) -> Caller:
+    return Caller(
         like.name,
         frozenset(scopes) or like.scopes,
         Priority[priority.upper()] if priority else like.priority,
         rate or like.rate,
+        names_people or like.names_people,
     )
-    return replace(Token.of(caller, secret), not_before=not_before, expires=expires)
 
 
 @token.command("list", epilog=exit_codes("done", CONFIG))
@@ -229,6 +240,7 @@ def _facts(token: Token) -> dict[str, object]:
         "scopes": sorted(token.caller.scopes),
         "class": token.caller.priority.name.lower(),
         "rate": token.caller.rate,
+        "names_people": token.caller.names_people,
         "not_before": _date(token.not_before),
         "expires": _date(token.expires),
     }

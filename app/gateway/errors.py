@@ -15,6 +15,7 @@
     │   │   └── ContentFiltered
     │   └── Interrupted        broke after the first delta
     ├── NobodyAnswered         every upstream was tried or passed over
+    │   └── NobodyAble         the others cannot do what the request needs
     ├── Unsupported            no upstream has the ability that it needs
     ├── CallerGone             the caller hung up
     ├── Overloaded             our own admission refused
@@ -133,6 +134,12 @@ class NobodyAnswered(GatewayError):
     """Every upstream failed or was passed over."""
 
     code = "upstream_unavailable"
+
+
+class NobodyAble(NobodyAnswered):
+    """Nobody answered who can do what the request needs; others were not asked."""
+
+    code = "ability_unavailable"
 
 
 class Unsupported(GatewayError):

@@ -157,7 +157,9 @@ class ReplyStream(Iterator[Delta]):
         if self.outcome is not None:
             return
         self.outcome, self.error = outcome, error
-        if (text := "".join(self._texts)) != self._reply.text:
+        text = "".join(self._texts)
+        self._texts = [text]  # long ones are in memory once
+        if text != self._reply.text:
             self.learn(ReplyFacts(text=text))
         self._tell(lambda _: self._close_source())
         for observer, may_veto in self._observers:

@@ -5,7 +5,13 @@ the TOML file named by `VX11_CONFIG`, then from the defaults in `model`.
 """
 
 from app.settings.entries import UpstreamSettings
-from app.settings.loading import in_force, load, load_local, warnings_about
+from app.settings.loading import (
+    in_force,
+    load,
+    load_local,
+    load_usable,
+    warnings_about,
+)
 from app.settings.model import Settings
 from app.settings.problems import SettingsError
 
@@ -16,5 +22,6 @@ __all__ = [
     "in_force",
     "load",
     "load_local",
+    "load_usable",
     "warnings_about",
 ]

@@ -17,6 +17,7 @@ from pydantic import (
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 # Calls at once that the workers can count together; 0 is no limit.
 Concurrency = Annotated[int, Field(ge=0, le=100)]
+Header = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,100}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 BIND = r"^(unix:.+|[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})$"
 HIGHEST_PORT = 65535
@@ -114,14 +115,21 @@ class UpstreamSettings(BaseModel):
         description="openai: longest that the words of one stream may flow, in "
         "seconds; `timeout` does not bound them.",
     )
+    max_answer: Annotated[int, Field(ge=65_536, le=268_435_456)] = Field(
+        default=16_777_216,
+        description="openai: largest answer that is read, in bytes; of a stream all of "
+        "it, and each of its events.",
+    )
     retries: Annotated[int, Field(ge=0, le=2)] = Field(
         default=1,
         description="openai: most times that one chat is asked again of it, after a "
         "429, a passing 5xx or a reset.",
     )
-    abilities: tuple[Literal["tools", "images", "multiple"], ...] = Field(
-        default=("tools", "images", "multiple"),
-        description="openai: what it can; chats that need more pass it over.",
+    abilities: tuple[Literal["tools", "images", "multiple", "json"], ...] = Field(
+        default=("tools", "images", "multiple", "json"),
+        description="openai: what it can; chats that need more pass it over. `json`: "
+        "answers in the `response_format` of a request. Without `tools` it is asked "
+        "without them, unless one must be called.",
     )
 
     @property

@@ -34,6 +34,28 @@ def load_local(**overrides: Any) -> Settings:
     return _load(overrides, unlooked=("auth_mode",))
 
 
+def load_usable() -> tuple[Settings, list[str]]:
+    """Read what can be used of the settings, and every problem with the rest.
+
+    For commands that look after a gateway which runs while its file is broken. A file
+    that is no TOML gives nothing; what is wrong otherwise has its default.
+    """
+    values, problems = environment(VARIABLES), []
+    try:
+        values = config_values() | values
+    except SettingsError as error:
+        problems = error.problems
+    wrong: frozenset[str] = frozenset()
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        wrong = settings_of(error, VARIABLES)
+        problems += problems_of(error, VARIABLES)
+        rest = {name: v for name, v in values.items() if name not in wrong}
+        settings = Settings.model_validate(rest)
+    return settings, problems
+
+
 def in_force(settings: Settings) -> dict[str, Any]:
     """Every setting by the name of the variable that is read for it; no secret."""
     values = settings.model_dump(mode="json")

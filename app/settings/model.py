@@ -21,6 +21,7 @@ from app.settings.conflicts import SPARE_THREADS
 from app.settings.entries import (
     Bind,
     Concurrency,
+    Header,
     Health,
     LoopbackUrl,
     Name,
@@ -36,6 +37,7 @@ MOST_WORKERS = 256
 LONGEST_OPEN = 20.0  # seconds; an open circuit only chooses, so it may be short
 LONGEST_GRACE = 3600.0  # seconds, as of every other time
 STREAM_DEADLINE = 600.0  # seconds; a reasoning model's longest answers end before
+MOST_BODY = 67_108_864  # bytes; each thread may hold one before it has a slot
 MIN_AUDIT_KEY = 16  # guessing one signs a chain of lies, and needs no gateway for it
 MIN_TOKEN = 8  # shorter ones are guessed; `python -m app token new` makes 43
 
@@ -62,6 +64,12 @@ class Settings(BaseModel):
         ),
         description="The token that callers show, and that is shown to switch. Its key "
         "in the TOML file is `token`.",
+    )
+    operator_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("VX11_OPERATOR_TOKEN", "operator_token"),
+        description="One more token that callers may show: tentaculo_link adds its own "
+        "VX11_OPERATOR_TOKEN to what its callers show, which may differ.",
     )
     auth_mode: Literal["token", "off"] = Field(
         default="token",
@@ -178,16 +186,35 @@ class Settings(BaseModel):
         default=None,
         description="CA bundle for upstreams over TLS; default: certifi's.",
     )
-    max_body: int = Field(
-        default=1_048_576,
+    max_body: int | None = Field(
+        default=None,
         ge=1024,
-        le=16_777_216,
-        description="Largest request body that is read, in bytes.",
+        le=MOST_BODY,
+        description="Largest request body that is read, in bytes; default: 1 MiB "
+        "(1048576), or 20 MiB (20971520) where an upstream takes images. nginx has a "
+        "limit of its own (`client_max_body_size`).",
     )
     tokens_file: Path | None = Field(
         default=None,
         description="TOML file of more tokens, with scopes, class, rate and expiry; "
         "`python -m app token` makes and revokes them. Changes need no restart.",
+    )
+    person_headers: tuple[Header, ...] = Field(
+        default=("X-OpenWebUI-User-Id",),
+        description="Headers, the first goes first, in which a token with "
+        "`names_people` names the person it speaks for; else the body's `user` does. A "
+        "JSON list.",
+    )
+    session_headers: tuple[Header, ...] = Field(
+        default=("X-OpenWebUI-Chat-Id", "X-Session-Id"),
+        description="The same for the session. A JSON list.",
+    )
+    person_rate: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Requests a minute for each person that a token names; default: no "
+        "limit but the token's.",
     )
     trusted_proxies: tuple[str, ...] = Field(
         default=("127.0.0.1", "::1", "unix"),
@@ -320,7 +347,7 @@ class Settings(BaseModel):
         "its own `upstreams`, in the order of asking; default: all, in their order.",
     )
 
-    @field_validator("token")
+    @field_validator("token", "operator_token")
     @classmethod
     def _token_is_usable(cls, token: SecretStr | None) -> SecretStr | None:
         value = token.get_secret_value() if token else ""
@@ -330,7 +357,7 @@ class Settings(BaseModel):
             raise ValueError("must not hold commas, spaces or control characters")
         return token
 
-    @field_validator("token")
+    @field_validator("token", "operator_token")
     @classmethod
     def _token_is_no_example(cls, token: SecretStr | None) -> SecretStr | None:
         if token and token.get_secret_value().lower() in DEFAULTS:
@@ -339,6 +366,8 @@ class Settings(BaseModel):
 
     @field_validator(
         "metadata_allowed",
+        "person_headers",
+        "session_headers",
         "trusted_proxies",
         "sandbox_control",
         "upstreams",

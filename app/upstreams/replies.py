@@ -3,6 +3,7 @@
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from app.gateway.chat import ChatReply
 from app.gateway.errors import BadReply, UpstreamError
@@ -12,7 +13,10 @@ from app.upstreams.http.transport import Answer
 
 T = TypeVar("T")
 
-MOST_VALUES = 420_000  # in 2 MB of tokens with their probabilities there are 270,000
+# In 2 MB of tokens with their probabilities there are 270,000 values, of which 65,000
+# are lists and objects. An object takes 240 bytes, any other value up to 90.
+MOST_VALUES = 420_000
+MOST_CONTAINERS = 100_000
 MAX_MODEL = 200  # characters of a model's name, as of one that a caller asks for
 
 _NOT_AN_OBJECT = frozenset({"model_type", "model_attributes_type", "dict_type"})
@@ -26,12 +30,15 @@ def parse(answer: Answer, shape: TypeAdapter[T]) -> T:
     too many values. Depth and the size of numbers are limited by pydantic.
     """
     _require_utf8(answer)
-    if holds_more_values(answer.body, MOST_VALUES):
+    if holds_more_values(answer.body, MOST_VALUES, MOST_CONTAINERS):
         raise marked(BadReply("too_large"), answer)
     try:
-        return shape.validate_json(answer.body)
+        # What pydantic itself would parse is in memory twice (measured: 58 MB for 36).
+        return shape.validate_python(from_json(answer.body))
     except ValidationError as error:
-        raise marked(BadReply(_fault(error)), answer) from None
+        raise marked(BadReply(_misshaped(error)), answer) from None
+    except ValueError as error:
+        raise marked(BadReply(_broken(error)), answer) from None
 
 
 def model_name(*told: str | None, secret: str = "") -> str:
@@ -79,10 +86,12 @@ def _decodes(body: bytes) -> bool:
     return True
 
 
-def _fault(error: ValidationError) -> str:
+def _broken(error: ValueError) -> str:
+    # All that the parser says about half of a surrogate pair.
+    return "bad_encoding" if "hex escape" in str(error) else "bad_json"
+
+
+def _misshaped(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
-    if first["type"] == "json_invalid":
-        # All that the parser says about half of a surrogate pair.
-        return "bad_encoding" if "hex escape" in first["msg"] else "bad_json"
     is_whole = not first["loc"]
     return "bad_json" if is_whole and first["type"] in _NOT_AN_OBJECT else "schema"

@@ -2,8 +2,8 @@
 
 The order of the policies, which `assembly` puts around each other:
 
-    Admission(Metered(Audited(ChatRouter(Guarded(switch), Guarded(madre)))))
-    ...                                  Guarded(Retried(openai))
+    Admission(Metered(Audited(BoundSessions(ChatRouter(...)))))
+    ChatRouter(Guarded(switch), Guarded(madre), Guarded(Retried(openai)), ...)
 
 Nothing of a request is parsed before it has a slot, which covers all attempts; what
 is counted is what callers get; those who get no slot are counted and on record too.
@@ -18,6 +18,7 @@ from app.wiring.commands import (
     export_records,
     log_redactor,
     open_records,
+    open_windows,
     parse_head,
     place_of_records,
     run_post_task,
@@ -41,6 +42,7 @@ __all__ = [
     "log_redactor",
     "metrics_folder",
     "open_records",
+    "open_windows",
     "parse_head",
     "place_of_records",
     "run_post_task",

@@ -4,10 +4,14 @@ from app.gateway.access.rate_limits import FailedAuth
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.big_work import BigWork
-from app.gateway.chain.metered import Metered
+from app.gateway.chain.bound_sessions import BoundSessions
+from app.gateway.chain.drain import Drain
+from app.gateway.chain.metered import Metered, Observer
 from app.gateway.chat import StreamMode
+from app.gateway.gateway_status import StatusBoard
 from app.gateway.guard.breaker import CircuitBreaker, Transition
 from app.gateway.guard.breaker_records import RecordedTransitions
+from app.gateway.guard.call_history import CallHistory
 from app.gateway.guard.concurrency import ConcurrencyLimit, ConcurrencyLimits
 from app.gateway.guard.guarded import EXTRA_CALLS, Guarded
 from app.gateway.guard.hang_detection import HangCheck
@@ -56,6 +60,8 @@ class Assembly:
             one.name: self._guarded(one) for one in settings.effective_upstreams()
         }
         self.gate = parts.gate(settings)
+        self.history = CallHistory(self.shared)
+        self.board = self._board()
 
     def start(self) -> None:
         """Start the background threads."""
@@ -65,6 +71,7 @@ class Assembly:
             GaugeSources(
                 self.gate,
                 self.health,
+                self.board,
                 self.trail,
                 self.breakers,
                 self.shared,
@@ -99,10 +106,13 @@ class Assembly:
             upstreams=tuple(self.upstreams),
             deadline=settings.chat_deadline,
             stream_deadline=settings.stream_deadline,
-            max_body=settings.max_body,
+            max_body=parts.max_body(settings, self.upstreams),
             close=self.close,
+            board=self.board,
             stream_mode=StreamMode(settings.stream_mode),
             models=tuple(r.model for r in settings.routes if not is_glob(r.model)),
+            ports=parts.ports(settings),
+            persons=parts.person_rules(settings),
             rate_limits=rate_limits,
             failed_auth=failed_auth,
             trusted_proxies=settings.trusted_proxies,
@@ -120,17 +130,33 @@ class Assembly:
         """Put the policies around each other."""
         settings, big_work = self.settings, BigWork()
         audited = Audited(
-            parts.router(settings, list(self.guards.values()), self.upstreams),
+            BoundSessions(
+                parts.router(settings, list(self.guards.values()), self.upstreams),
+                self.trail.key,
+            ),
             self.trail,
             parts.content_policy(settings, self.trail.key, big_work),
             required=settings.audit_mode == "required",
         )
-        observers = (self.measuring.metrics, *self.exporter.observers)
+        observers: list[Observer] = [self.measuring.metrics, self.history]
+        observers += self.exporter.observers
         return Admission(
             Metered(audited, observers),
             self.gate,
             is_short=parts.memory_is_short(settings),
             big_work=big_work,
+        )
+
+    def _board(self) -> StatusBoard:
+        return StatusBoard(
+            shared=self.shared,
+            drain=Drain(),
+            trail=self.trail,
+            is_required=self.settings.audit_mode == "required",
+            keyring=self.keyring,
+            guards=self.guards,
+            health=self.health,
+            history=self.history,
         )
 
     def _guarded(self, one: UpstreamSettings) -> Guarded:

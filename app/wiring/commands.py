@@ -6,6 +6,7 @@ from pathlib import Path
 from app.gateway.access.tokens import TokenStore
 from app.gateway.budget import Budget
 from app.gateway.errors import AuditUnavailable
+from app.gateway.records.activity import Activity
 from app.gateway.records.audit import Query, Record, Records
 from app.settings import Settings
 from app.storage.audit.errors import StoreFailed
@@ -23,6 +24,7 @@ __all__ = [
     "export_records",
     "log_redactor",
     "open_records",
+    "open_windows",
     "parse_head",
     "place_of_records",
     "run_post_task",
@@ -50,6 +52,11 @@ def place_of_records(settings: Settings) -> str:
 def open_records(settings: Settings) -> Records:
     """Return the read side of the audit. Raises SettingsError as all here do."""
     return parts.audit(settings).records()
+
+
+def open_windows(settings: Settings) -> Activity:
+    """Return the view of the recent past."""
+    return parts.audit(settings).activity()
 
 
 def search_records(

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from app.gateway.access.persons import PersonRules
 from app.gateway.access.tokens import LINK, Keyring, Token, TokensUnusable
 from app.gateway.chain.admission_queue import AdmissionQueue, Limits
 from app.gateway.chain.big_work import BigWork
 from app.gateway.chain.memory_limit import Watermark
+from app.gateway.chat import IMAGES
 from app.gateway.guard.circuit import Rules
 from app.gateway.records.content import Content, ContentPolicy
 from app.gateway.records.redaction import Redactor
@@ -29,6 +32,9 @@ from app.upstreams.http.transport import Transport
 from app.upstreams.sandbox_control import SandboxControl
 
 Upstreams = Mapping[str, Dialect]
+
+# Bytes of a body. A photo of 15 MB, in base64; words need less.
+PHOTOS, WORDS = 20 * 1024 * 1024, 1024 * 1024
 
 
 def transport(settings: Settings) -> Transport:
@@ -82,6 +88,28 @@ def _problems_of_kind(entry: UpstreamSettings, kinds: Kinds) -> Iterator[str]:
         ]
         if owners and entry.kind not in owners:
             yield f": {key}: only for kind {' or '.join(owners)}"
+
+
+def max_body(settings: Settings, upstreams: Upstreams) -> int:
+    """Bytes of the largest body that is read: a photo's where somebody takes photos."""
+    takes_images = any(IMAGES in one.abilities for one in upstreams.values())
+    return settings.max_body or (PHOTOS if takes_images else WORDS)
+
+
+def person_rules(settings: Settings) -> PersonRules:
+    """How a caller who may name people does so."""
+    return PersonRules(
+        settings.person_headers, settings.session_headers, settings.person_rate
+    )
+
+
+def ports(settings: Settings) -> dict[str, int]:
+    """The port of each upstream, by name."""
+    urls = {one.name: urlsplit(one.url) for one in settings.effective_upstreams()}
+    return {
+        name: url.port or (443 if url.scheme == "https" else 80)
+        for name, url in urls.items()
+    }
 
 
 def rules(settings: Settings, one: UpstreamSettings) -> Rules:
@@ -143,7 +171,7 @@ def redactor(settings: Settings) -> Redactor:
     """Make what takes secrets out of records and logs."""
     keys = [one.api_key.get_secret_value() for one in settings.upstreams]
     audit_key = (settings.audit_key_bytes() or b"").decode()
-    return Redactor((_plain_token(settings), audit_key, *keys))
+    return Redactor((*_plain_tokens(settings), audit_key, *keys))
 
 
 def audit(settings: Settings, backends: Backends = BACKENDS) -> AuditBackend:
@@ -172,7 +200,7 @@ def keyring(settings: Settings) -> Keyring | None:
     """Make the keyring; None where authentication is off."""
     if settings.auth_mode == "off":
         return None
-    return Keyring([Token.of(LINK, _plain_token(settings))])
+    return Keyring([Token.of(LINK, token) for token in _plain_tokens(settings)])
 
 
 def watch_tokens(settings: Settings, keyring: Keyring | None) -> Callable[[], None]:
@@ -231,3 +259,9 @@ def _state_dir(settings: Settings, backends: Backends) -> Path:
 
 def _plain_token(settings: Settings) -> str:
     return settings.token.get_secret_value() if settings.token else ""
+
+
+def _plain_tokens(settings: Settings) -> tuple[str, ...]:
+    """The tokens of the environment, each once; the first is also shown to switch."""
+    found = (settings.token, settings.operator_token)
+    return tuple(dict.fromkeys(one.get_secret_value() for one in found if one))

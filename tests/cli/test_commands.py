@@ -141,6 +141,7 @@ def test_status_shows_each_upstream(command):
 
     assert done.exit_code == 0
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        ["well", "(since"],
         ["switch", "up"],
         ["madre", "up"],
     ]
@@ -157,7 +158,7 @@ def test_one_that_is_never_probed_is_no_reason_to_fail(command, tmp_path, monkey
             switch_url=switch.url,
             switch_health="none",
             madre_url=madre.url,
-            breaker_failures=1,
+            breaker_failures=3,
             breaker_open=30,
         ) as gateway,
     ):
@@ -167,11 +168,12 @@ def test_one_that_is_never_probed_is_no_reason_to_fail(command, tmp_path, monkey
 
         done = command("status")
         switch.break_with("refuse")
-        gateway.chat()
+        for _ in range(3):
+            gateway.chat()
         after = command("status")
 
         assert done.exit_code == 0
-        assert re.match("switch +unprobed not probed\n", done.stdout)
+        assert re.search("^switch +unprobed not probed$", done.stdout, re.MULTILINE)
         assert after.exit_code == 1
         assert "passed over: its circuit breaker is open" in after.stdout
 
@@ -204,6 +206,27 @@ def test_explain_and_status_tell_of_a_rest_although_the_upstream_is_up(command, 
     assert gateway.services()["switch"]["obstacle"]["reason"] == "resting"
     assert gateway.chat().headers["X-Gateway-Fallback-Reason"] == "resting"
     wait_until(lambda: "obstacle" not in gateway.services()["switch"])
+
+
+def test_one_that_is_up_and_answers_nothing_is_told(command, stack):
+    gateway, switch, _ = stack
+    gateway.chat()  # whatever failed before is over
+    switch.break_with("unauthorized")
+    for _ in range(3):
+        gateway.chat()
+
+    shown, explained = command("status"), command("explain")
+
+    why = "its last 3 calls failed: upstream_auth"
+    assert shown.exit_code == 1
+    assert shown.stdout.startswith("degraded: the last 3 calls to switch failed")
+    assert re.search(rf"^switch +up +ok, but {why}$", shown.stdout, re.MULTILINE)
+    assert f"1. switch: would be asked, but {why}" in explained.stdout
+    assert (explained.exit_code, command("status").exit_code) == (0, 1)
+
+    switch.heal()
+    gateway.chat()
+    assert command("status").exit_code == 0
 
 
 class TestRecords:

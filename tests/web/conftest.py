@@ -5,7 +5,7 @@ from app.gateway.chain.admission import Admission
 from app.gateway.chain.admission_queue import AdmissionQueue, Limits
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.metered import Metered
-from app.gateway.chat import IMAGES, MULTIPLE, TOOLS
+from app.gateway.chat import IMAGES, JSON, MULTIPLE, TOOLS
 from app.gateway.records.content import Content, ContentPolicy
 from app.gateway.records.redaction import Redactor
 from app.gateway.routing.router import ChatRouter
@@ -18,6 +18,7 @@ from tests.support.fakes import (
     FakeUpstream,
     a_board,
     a_guard,
+    a_status_board,
 )
 
 TOKEN = "a-token-for-tests"
@@ -50,9 +51,11 @@ def gate():
 
 @pytest.fixture
 def services(switch, madre, trail, health, gate):
+    guards = {one.name: a_guard(one, health) for one in (switch, madre)}
+    keyring = Keyring([Token.of(Caller("operator"), TOKEN)])
     router = ChatRouter(
-        [a_guard(switch, health), a_guard(madre, health)],
-        abilities={"switch": frozenset({TOOLS, IMAGES, MULTIPLE})},
+        list(guards.values()),
+        abilities={"switch": frozenset({TOOLS, IMAGES, MULTIPLE, JSON})},
     )
     redactor = Redactor([TOKEN])
     policy = ContentPolicy(Content.FULL, redactor, b"k" * 32)
@@ -62,11 +65,12 @@ def services(switch, madre, trail, health, gate):
         records=FakeRecords(trail),
         activity=FakeActivity(),
         health=health,
-        keyring=Keyring([Token.of(Caller("operator"), TOKEN)]),
+        keyring=keyring,
         upstreams=("switch", "madre"),
         deadline=36.0,
         max_body=65536,
         close=lambda: None,
+        board=a_status_board(trail, keyring, guards, health),
         holds_secret=redactor.holds_secret,
     )
 

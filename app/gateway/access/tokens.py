@@ -37,13 +37,15 @@ DEFAULTS = frozenset(
 class Caller:
     """A caller with a valid token. `name` goes on record, never the token.
 
-    `rate` is in requests a minute, None for as many as he likes.
+    `rate` is in requests a minute, None for as many as he likes. `names_people`: what
+    he says of the person and the session that he speaks for is believed.
     """
 
     name: str
     scopes: frozenset[str] = ALL_SCOPES
     priority: Priority = Priority.NORMAL
     rate: int | None = None
+    names_people: bool = False
 
 
 ANYBODY = Caller("anybody")

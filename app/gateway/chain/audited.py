@@ -122,6 +122,7 @@ class Audited:
             route=request.route,
             opened_at=now,
             request=asked.text,
+            person=request.person and self._policy.name(request.person),
         )
 
     def _close(

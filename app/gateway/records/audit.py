@@ -20,7 +20,8 @@ class Intent:
 
     `id` is 32 hex digits that sort by time (see `new_audit_id`), `opened_at` is
     Unix time in seconds, `request` is JSON text that is already redacted or
-    digested. `caller` is the name of the token, never the token.
+    digested. `caller` is the name of the token, never the token; `person` is for whom
+    it spoke, if it said so.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Intent:
     route: str
     opened_at: float
     request: str
+    person: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ class Record:
     route: str
     opened_at: float
     request: str | None
+    person: str | None
     worker: str
     outcome: str | None
     code: str | None
@@ -186,6 +189,7 @@ class Query:
     text: str | None = None
     correlation_id: str | None = None
     session_id: str | None = None
+    person: str | None = None
     provider: str | None = None
     outcome: str | None = None
     since: float | None = None

@@ -98,6 +98,8 @@ class ContentPolicy:
             said["choices"] = deltas.choices()
         elif reply.choices:
             said["choices"] = reply.choices
+        if reply.extra:
+            said["extra"] = reply.extra
         return self._store(said, size, until)
 
     def _store(self, said: Mapping[str, Any], size: int, until: float) -> Stored:

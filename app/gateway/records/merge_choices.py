@@ -16,12 +16,19 @@ class _Text(list[str]):
     """The pieces of a text."""
 
 
+class _Merged(dict[str, Any]):
+    """An object that pieces were added to."""
+
+
 class _Members(list[Any]):
-    """The members of a list, and those that others may belong to by their index."""
+    """The members of a list, and those that others may belong to by their index.
+
+    To all others nothing is added any more, so that they are kept as they came.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.by_index: dict[Hashable, dict[str, Any]] = {}
+        self.by_index: dict[Hashable, _Merged] = {}
 
 
 class ChoiceMerger:
@@ -46,7 +53,7 @@ class ChoiceMerger:
 def _add(whole: dict[str, Any], piece: Mapping[str, Any]) -> None:
     for key, value in piece.items():
         if isinstance(value, Mapping):
-            _add(_into(whole, key, dict), value)
+            _add(_into(whole, key, _Merged), value)
         elif isinstance(value, list):
             _add_to_list(_into(whole, key, _Members), value)
         elif isinstance(value, str) and key not in _WHOLE:
@@ -71,18 +78,21 @@ def _add_to_list(whole: _Members, pieces: Iterable[Any]) -> None:
         if not isinstance(index, Hashable):
             index = None
         member = whole.by_index.get(index) if "index" in piece else None
+        if member is None and index in whole.by_index:
+            whole.append(piece)
+            continue
         if member is None:
-            member = {}
+            member = _Merged()
             whole.append(member)
-            whole.by_index.setdefault(index, member)
+            whole.by_index[index] = member
         _add(member, piece)
 
 
 def _joined(value: Any) -> Any:
     if isinstance(value, _Text):
         return "".join(value)
-    if isinstance(value, dict):
+    if isinstance(value, _Merged):
         return {key: _joined(member) for key, member in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, _Members):
         return [_joined(member) for member in value]
     return value

@@ -7,6 +7,7 @@ sign of them is present, because every chat pays for this.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
+from operator import is_
 from time import monotonic
 from typing import Any
 
@@ -238,16 +239,24 @@ class Redactor:
     def value(self, value: Any, until: float = inf) -> Any:
         """Return a JSON value redacted throughout, including by sensitive keys.
 
-        Under such a key all is redacted, but counts of tokens and schemas.
+        Under such a key all is redacted, but counts of tokens and schemas. What holds
+        nothing to redact is returned itself: large answers are in memory once.
         """
         if isinstance(value, str):
             return self.text(value, until)
         self._require_time(until)
         if isinstance(value, Mapping):
-            return {
+            clean = {
                 self.text(k, until): self._member(k, v, until) for k, v in value.items()
             }
-        if isinstance(value, list | tuple):
+            is_same = all(map(is_, clean, value)) and all(
+                map(is_, clean.values(), value.values())
+            )
+            return value if is_same and isinstance(value, dict) else clean
+        if isinstance(value, list):
+            items = [self.value(item, until) for item in value]
+            return value if all(map(is_, items, value)) else items
+        if isinstance(value, tuple):
             return [self.value(item, until) for item in value]
         return value
 

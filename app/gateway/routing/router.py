@@ -6,10 +6,12 @@ from time import monotonic
 
 from app.gateway.budget import Budget, Clock
 from app.gateway.chat import ChatRequest, StreamMode
+from app.gateway.errors import NobodyAble, NobodyAnswered
 from app.gateway.handler import ReplyStream
 from app.gateway.routing.continuation import live, verified
 from app.gateway.routing.failover import Failover
 from app.gateway.routing.routes import UNDECLARED, Route, RouteTable
+from app.gateway.routing.without_tools import WithoutTools
 from app.gateway.turns import Candidate
 
 
@@ -39,11 +41,30 @@ class ChatRouter:
         """Return a reply that has begun, or is complete.
 
         Raises NobodyAnswered when all failed, an upstream's own error when it
-        forbids asking another, Unsupported when nobody can what is needed.
+        forbids asking another, Unsupported when nobody can what is needed. Who can do
+        nothing with the tools of a request that may be answered without is asked
+        without them, after those who can.
         """
-        upstreams = self._table.upstreams_for(request)
+        upstreams = self._candidates(request)
         if request.model in self._table.names:
             request = replace(request, model=None)
+        try:
+            return self._pursued(upstreams, request, budget)
+        except NobodyAnswered as error:
+            if not self._table.leaves_out(request):
+                raise
+            raise _nobody_able(error) from error
+
+    def _candidates(self, request: ChatRequest) -> list[Candidate]:
+        """Whom to ask, each as it can be asked."""
+        return [
+            one if self._table.can(one, request.wants) else WithoutTools(one)
+            for one in self._table.upstreams_for(request)
+        ]
+
+    def _pursued(
+        self, upstreams: Sequence[Candidate], request: ChatRequest, budget: Budget
+    ) -> ReplyStream:
         is_live = request.stream and request.stream_mode is StreamMode.LIVE
         pursuit = Failover(
             upstreams,
@@ -53,3 +74,10 @@ class ChatRouter:
             clock=self._clock,
         )
         return live(pursuit) if is_live else verified(pursuit)
+
+
+def _nobody_able(error: NobodyAnswered) -> NobodyAble:
+    """The same failure, where others would have been there for a simpler request."""
+    told = NobodyAble(retry_after=error.retry_after)
+    told.attempts, told.may_repeat = error.attempts, error.may_repeat
+    return told

@@ -65,16 +65,25 @@ class RouteTable(Generic[N]):
 
         The route of exactly that model comes first, then the upstream of that name
         (and the others behind it), then the first glob that fits, then everybody.
-        Raises Unsupported if none of them can what the request needs.
+        Of these, those that cannot do what it needs are left out, and those that
+        cannot do what it wants come last. Raises Unsupported if nobody is left.
         """
         routed = self._routed(request.model or "")
-        if not request.needs:
+        if not (request.needs or request.wants):
             return routed
-        able = self._abilities
-        fit = tuple(u for u in routed if request.needs <= able.get(u.name, NONE))
+        fit = tuple(u for u in routed if self.can(u, request.needs))
         if not fit:
             raise Unsupported(", ".join(sorted(request.needs)))
-        return fit
+        return tuple(sorted(fit, key=lambda u: not self.can(u, request.wants)))
+
+    def can(self, upstream: Named, abilities: frozenset[str]) -> bool:
+        """Whether an upstream has all of these abilities."""
+        return abilities <= self._abilities.get(upstream.name, NONE)
+
+    def leaves_out(self, request: ChatRequest) -> bool:
+        """Whether somebody is not asked for want of what the request needs."""
+        routed = self._routed(request.model or "")
+        return not all(self.can(u, request.needs) for u in routed)
 
     def _routed(self, model: str) -> tuple[N, ...]:
         if model in self._exact:

@@ -123,7 +123,7 @@ def fetch(
 def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
     conditions = [
         records.c[name] == value
-        for name in ("correlation_id", "session_id", "provider")
+        for name in ("correlation_id", "session_id", "person", "provider")
         if (value := getattr(query, name)) is not None
     ]
     conditions.append(records.c.route != KNOT)

@@ -30,7 +30,7 @@ _words = itemgetter(CONTENT.index("request"), CONTENT.index("reply"))
 SALT_BYTES = 16
 
 _UNCLOSED: Values = (None,) * (len(CONTENT) - len(OPENING))
-_OPENED_AT = OPENING.index("opened_at")
+_OPENED_AT, _PERSON = map(OPENING.index, ("opened_at", "person"))
 _to_json = json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":"), check_circular=False
 ).encode
@@ -63,6 +63,7 @@ def opened(intent: Intent, worker: str) -> Values:
         intent.route,
         float(intent.opened_at),
         intent.request,
+        intent.person,
         worker,
     )
 
@@ -143,9 +144,19 @@ def open_content(opening: Sequence[Any]) -> bytes:
     Raises TypeError or ValueError for what we never write. JSON would cost twice as
     much.
     """
-    texts = list(opening)
+    texts: list[Any] = list(_without_nobody(tuple(opening)))
     texts[_OPENED_AT] = float.hex(opening[_OPENED_AT])
     return f"{[*map(len, texts)]}{''.join(texts)}".encode()
+
+
+def _without_nobody(values: Values) -> Values:
+    """Leave out a person that there is not.
+
+    A row with a person has a value more, so that neither can pass for the other.
+    """
+    if values[_PERSON] is not None:
+        return values
+    return values[:_PERSON] + values[_PERSON + 1 :]
 
 
 def shown_id(value: object) -> str:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 metadata = sa.MetaData()
 
 _DEGRADED = sa.text("degraded_by IS NOT NULL")
+_NAMED = sa.text("person IS NOT NULL")
 
 # One row per chat. It is inserted at the intent and updated once, at its ending,
 # which seals it: what stands from `lane` on belongs to the chain. Until then `mac` is
@@ -23,6 +24,7 @@ records = sa.Table(
     sa.Column("route", sa.Text, nullable=False),
     sa.Column("opened_at", sa.Double, nullable=False, index=True),
     sa.Column("request", sa.Text),
+    sa.Column("person", sa.Text),
     sa.Column("worker", sa.Text, nullable=False),
     sa.Column("outcome", sa.Text),
     sa.Column("code", sa.Text),
@@ -55,6 +57,13 @@ records = sa.Table(
         "corrects",
         sqlite_where=_DEGRADED,
         postgresql_where=_DEGRADED,
+    ),
+    sa.Index(
+        "ix_records_person",
+        "person",
+        "opened_at",
+        sqlite_where=_NAMED,
+        postgresql_where=_NAMED,
     ),
 )
 
@@ -111,4 +120,5 @@ DIGESTED = (
     "output_tokens",
     "closed_at",
     "corrects",
+    "person",
 )

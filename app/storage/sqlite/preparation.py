@@ -33,7 +33,7 @@ from app.storage.sqlite.statements import (
 QUICK_CHECK_LIMIT = 32 * 1024 * 1024
 
 # The schema's revisions whose rows this version can neither check nor follow.
-FORMAT_1 = {"0001", "0002", "0003"}
+FORMAT_1 = {"0001", "0002", "0003", "0004"}
 
 
 def prepare(

@@ -133,6 +133,8 @@ def written(token: Token) -> str:
     ]
     if caller.rate is not None:
         lines.append(f"rate = {caller.rate}")
+    if caller.names_people:
+        lines.append("names_people = true")
     for key, moment in (("not_before", token.not_before), ("expires", token.expires)):
         if not isinf(moment):
             lines.append(f"{key} = {datetime.fromtimestamp(moment, UTC).isoformat()}")

@@ -8,6 +8,7 @@ TOML, because operators write it by hand too:
     scopes = ["chat"]                # chat, audit, metrics, admin
     class = "normal"                 # high, normal, low
     rate = 60                        # requests a minute; leave out for no limit
+    names_people = true              # may say for whom it speaks; default: false
     not_before = 2026-01-01          # dates and times without a zone are UTC
     expires = 2027-01-01T12:00:00Z   # leave out for never
 
@@ -72,6 +73,7 @@ class TokenEntry(BaseModel):
     scopes: list[Literal["chat", "audit", "metrics", "admin"]] = Field(min_length=1)
     priority: Literal["high", "normal", "low"] = Field(default="normal", alias="class")
     rate: int | None = Field(default=None, ge=1, le=MAX_RATE)
+    names_people: bool = False
     not_before: Moment | None = None
     expires: Moment | None = None
 
@@ -104,6 +106,7 @@ class TokenEntry(BaseModel):
             scopes=frozenset(self.scopes),
             priority=Priority[self.priority.upper()],
             rate=self.rate,
+            names_people=self.names_people,
         )
         return Token(
             caller,

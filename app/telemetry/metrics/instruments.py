@@ -172,6 +172,11 @@ HEALTHY = Gauge(
     ("upstream",),
     Merge.MIN,
 )
+STATE = Gauge("gateway_state", "0 well, 1 degraded, 2 refusing.")
+TOKENS_STALE = Gauge(
+    "gateway_tokens_stale",
+    "1 while the file of tokens has mistakes, and the tokens of before hold.",
+)
 STREAMS_ACTIVE = Gauge(
     "gateway_streams_active", "Streams that are being sent.", merge=Merge.SUM
 )

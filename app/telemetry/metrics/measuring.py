@@ -7,6 +7,7 @@ from pathlib import Path
 
 from app.gateway.chain.admission_queue import AdmissionQueue
 from app.gateway.errors import AuditUnavailable
+from app.gateway.gateway_status import State, StatusBoard
 from app.gateway.guard.breaker import NAMES, CircuitBreaker, Transition
 from app.gateway.guard.circuit import Phase
 from app.gateway.guard.health import HealthBoard
@@ -28,6 +29,7 @@ from app.telemetry.metrics.sampling import (
 log = logging.getLogger(__name__)
 
 GAUGES = tuple(i for i in its.INSTRUMENTS if isinstance(i, its.Gauge))
+CONDITIONS = {State.WELL: 0.0, State.DEGRADED: 1.0, State.REFUSING: 2.0}
 STATES = {Phase.CLOSED: 0.0, Phase.HALF_OPEN: 1.0, Phase.OPEN: 2.0}
 
 
@@ -37,6 +39,7 @@ class GaugeSources:
 
     gate: AdmissionQueue
     health: HealthBoard
+    board: StatusBoard
     trail: Trail
     breakers: Mapping[str, CircuitBreaker]
     shared: SharedState
@@ -109,6 +112,8 @@ def looks_at(watched: GaugeSources) -> GaugeReaders:
             (name,): STATES[one.phase] for name, one in watched.breakers.items()
         },
         its.HEALTHY: lambda: _health(watched.health, watched.breakers),
+        its.STATE: alone(lambda: CONDITIONS[watched.board.now().state]),
+        its.TOKENS_STALE: alone(lambda: _is_stale(watched.board)),
         its.SLOTS_IN_USE: alone(lambda: gate.load().busy),
         its.QUEUE_LENGTH: alone(lambda: gate.load().waiting),
         its.STREAMS_ACTIVE: alone(lambda: gate.load().streams),
@@ -126,6 +131,10 @@ def looks_at(watched: GaugeSources) -> GaugeReaders:
 def _health(board: HealthBoard, upstreams: Iterable[str]) -> GaugeValues:
     verdicts = {name: board.verdict(name) for name in upstreams}
     return {(name,): v.is_healthy if v else None for name, v in verdicts.items()}
+
+
+def _is_stale(board: StatusBoard) -> bool:
+    return bool(board.keyring and board.keyring.problems)
 
 
 def _is_down(trail: Trail) -> bool:

@@ -29,6 +29,7 @@ from app.upstreams.http.translate import translate
 
 MAX_BODY = 2 * 1024 * 1024  # bytes (docs/faults.md, row 24)
 JSON = "application/json"
+WITH_BODY = frozenset({200, 201, 202, 203})  # statuses of an answer that is all there
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +75,18 @@ class Exchange:
         """Obey another budget from now on; a stream's words have their own limits."""
         self._watch.rearm(budget)
 
-    def require(self, content_type: str) -> Self:
-        """Return self if this is a plain 200 of that type; else raise what it is."""
+    def require(self, content_type: str | None) -> Self:
+        """Return self if this is a plain 200 of that type; else raise what it is.
+
+        None takes any type, and the other statuses of an answer that is all there:
+        servers answer a POST with 201, too. What the body is, its reader must see.
+        """
         try:
-            require_ok(self.status, self.headers)
+            if content_type or self.status not in WITH_BODY:
+                require_ok(self.status, self.headers)
             if self.headers.get("content-encoding", "identity").lower() != "identity":
                 raise BadReply("bad_encoding")
-            if _media_type(self.headers) != content_type:
+            if content_type and self.media_type != content_type:
                 raise BadReply("bad_content_type")
             if (self._raw.length or 0) > self._max_body:
                 raise BadReply("too_large")

@@ -24,6 +24,7 @@ from app.web.request.body import read_plain
 from app.web.request.caller import budget_of, priority_of, waited
 from app.web.request.caller_error import CallerError
 from app.web.request.context import is_usable_id, services, this_request
+from app.web.request.person import is_name, on_behalf, session_in_headers
 from app.web.request.values import parsed
 from app.web.schemas import chat as schemas
 from app.web.schemas.events import StreamDelta, StreamDone, StreamError, StreamMeta
@@ -78,7 +79,7 @@ def post_chat() -> ResponseReturnValue:
 def _asked(value: Any, request: Request, caller: Caller, size: int) -> ChatRequest:
     """What a body asks, with what the headers say of it."""
     body = schemas.ChatRequest.parse(value)
-    return body.to_request(
+    asked = body.to_request(
         caller.name,
         session_id=_session_id(body),
         correlation_id=_correlation_id(body),
@@ -87,6 +88,7 @@ def _asked(value: Any, request: Request, caller: Caller, size: int) -> ChatReque
         priority=priority_of(request, caller),
         size=size,
     )
+    return on_behalf(asked)
 
 
 def _correlation_id(body: schemas.ChatRequest) -> str:
@@ -97,10 +99,9 @@ def _correlation_id(body: schemas.ChatRequest) -> str:
 
 
 def _session_id(body: schemas.ChatRequest) -> str:
-    """The body's id if no secret is in it; else a new UUID4."""
-    if body.session_id and not services().holds_secret(body.session_id):
-        return body.session_id
-    return correlation.new_id()
+    """The body's id if no secret is in it, else the headers'; else a new UUID4."""
+    shown = body.session_id or session_in_headers()
+    return shown if shown and is_name(shown) else correlation.new_id()
 
 
 def _wants_events(request: Request) -> bool:

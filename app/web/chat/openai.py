@@ -1,16 +1,15 @@
 """OpenAI's doors: any client that speaks chat completions, with the same promises."""
 
-import re
 from collections.abc import Iterator, Mapping
 from time import monotonic, time
-from typing import Any, TypeGuard
+from typing import Any
 
 from flask import Blueprint, Request, Response, g
 from flask.typing import ResponseReturnValue
 
 from app.gateway import correlation, strict_json
 from app.gateway.access.tokens import Caller
-from app.gateway.chat import ChatReply, ChatRequest, Delta
+from app.gateway.chat import NOTHING, ChatReply, ChatRequest, Delta
 from app.web.chat.chat_headers import (
     log_answer,
     record_refusal,
@@ -28,6 +27,7 @@ from app.web.request.caller import budget_of, priority_of, waited
 from app.web.request.caller_error import CallerError
 from app.web.request.context import services, this_request
 from app.web.request.json_response import json_response
+from app.web.request.person import is_name, on_behalf, session_in_headers
 from app.web.request.values import parsed
 from app.web.schemas import openai as schemas
 from app.web.schemas.completions import (
@@ -42,7 +42,7 @@ bp = Blueprint("openai", __name__, url_prefix="/v1")
 bp.after_request(record_refusal)
 
 SESSION = "X-Session-Id"
-_SESSION_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+CHOICES = "X-Gateway-Choices"
 _encode = strict_json.encoder(separators=(",", ":"))  # upstreams' numbers may be NaN
 
 
@@ -54,7 +54,7 @@ _encode = strict_json.encoder(separators=(",", ":"))  # upstreams' numbers may b
         body=schemas.CompletionRequest,
         example={"messages": [{"role": "user", "content": "Hello"}]},
         headers=(*OF_CHATS, SESSION),
-        answer_headers=OF_REPLIES,
+        answer_headers=(*OF_REPLIES, CHOICES),
         events=(("", CompletionChunk), ("", OpenAIErrorBody), ("", "[DONE]")),
         failures=CHAT_FAILURES,
     )
@@ -76,13 +76,14 @@ def post_completion() -> ResponseReturnValue:
         stream = place.open(asked, budget)
     reply = stream.collect()
     log_answer(reply, monotonic() - started + waited(request))
+    choices = schemas.choices(reply)
     answer = _envelope(reply, "chat.completion") | {
-        "choices": schemas.choices(reply),
+        "choices": choices,
         "usage": schemas.usage(reply.usage),
     }
     return Response(
-        _encode(answer),
-        headers=who_answers(reply),
+        _encode({**answer, **reply.extra}),
+        headers={**who_answers(reply), **_fewer(asked, len(choices))},
         content_type="application/json",
     )
 
@@ -113,21 +114,16 @@ def _asked(
         priority=priority_of(request, caller),
         size=size,
     )
-    return asked, body.wants_usage
+    return on_behalf(asked, body.user), body.wants_usage
 
 
 def _session_id(body: schemas.CompletionRequest) -> str:
     """The first usable one of header, metadata and user; else a new UUID4."""
     metadata: Mapping[str, Any] = body.metadata or {}
     header = this_request().headers.get(SESSION)
-    shown = (header, metadata.get("session_id"), body.user)
-    return next((s for s in shown if _is_usable(s)), None) or correlation.new_id()
-
-
-def _is_usable(session_id: object) -> TypeGuard[str]:
-    if not (isinstance(session_id, str) and _SESSION_ID.fullmatch(session_id)):
-        return False
-    return not services().holds_secret(session_id)
+    shown = (session_in_headers(), header, metadata.get("session_id"), body.user)
+    names = (name for name in shown if isinstance(name, str) and is_name(name))
+    return next(names, None) or correlation.new_id()
 
 
 def _envelope(reply: ChatReply, kind: str) -> dict[str, Any]:
@@ -138,6 +134,11 @@ def _envelope(reply: ChatReply, kind: str) -> dict[str, Any]:
         "created": int(time()),
         "model": reply.model,
     }
+
+
+def _fewer(asked: ChatRequest, came: int) -> dict[str, str]:
+    """The header that tells of a server which ignored how many answers were wanted."""
+    return {CHOICES: str(came)} if came < (asked.extra.get("n") or 1) else {}
 
 
 class Chunks:
@@ -165,11 +166,13 @@ class Chunks:
     def delta(self, delta: Delta, reply: ChatReply) -> bytes:
         """More of the message, with its role in the first chunk of each choice."""
         if delta.choices:
-            return self._chunk(reply, [self._with_role(c) for c in delta.choices])
+            choices = [self._with_role(c) for c in delta.choices]
+            return self._chunk(reply, choices, delta.extra)
         if not delta.text:
             return b""
-        if 0 not in self._begun:
-            return self._chunk(reply, [self._with_role(_plain(delta.text))])
+        if delta.extra or 0 not in self._begun:
+            plain = self._with_role(_plain(delta.text))
+            return self._chunk(reply, [plain], delta.extra)
         if reply.model != self._model:
             self._model = reply.model
             self._more = TextEvents(self._body(reply, [_plain(TextEvents.HERE)]))
@@ -178,11 +181,14 @@ class Chunks:
     def done(self, reply: ChatReply) -> bytes:
         """Finish reason, usage if asked for, how it went as a comment, and the end."""
         log_answer(reply, monotonic() - self._started + waited(this_request()))
-        pieces = [self._chunk(reply, list(_endings(reply)))]
+        endings = list(_endings(reply))
+        pieces = [self._chunk(reply, endings, reply.extra)]
         if self._with_usage:
             spent = schemas.usage(reply.usage)
-            pieces.append(self._chunk(reply, [], usage=spent))
+            pieces.append(self._chunk(reply, [], {"usage": spent}))
         timing = f": x-gateway-provider {reply.upstream}\n: {server_timing(reply)}\n\n"
+        for name, value in _fewer(self._asked, len(endings)).items():
+            timing = f": {name.lower()} {value}\n{timing}"
         return b"".join([*pieces, timing.encode(), b"data: [DONE]\n\n"])
 
     def error(self, report: CallerError) -> bytes:
@@ -190,9 +196,12 @@ class Chunks:
         return event(report.openai())
 
     def _chunk(
-        self, reply: ChatReply, choices: list[Mapping[str, Any]], **more: Any
+        self,
+        reply: ChatReply,
+        choices: list[Mapping[str, Any]],
+        more: Mapping[str, Any] = NOTHING,
     ) -> bytes:
-        return event(self._body(reply, choices) | more)
+        return event({**self._body(reply, choices), **more})
 
     def _body(
         self, reply: ChatReply, choices: list[Mapping[str, Any]]

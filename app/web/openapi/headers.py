@@ -46,6 +46,7 @@ OF_REPLIES = (
     "X-Gateway-Provider",
     "X-Gateway-Degraded",
     "X-Gateway-Fallback-Reason",
+    "X-Gateway-Left-Out",
     "X-Gateway-Attempts",
     "X-Gateway-Audit-Id",
     "Server-Timing",
@@ -55,7 +56,9 @@ SOMETIMES = frozenset(
     {
         *OF_RATED,
         "X-Gateway-Fallback-Reason",
+        "X-Gateway-Left-Out",
         "X-Gateway-Attempts",
+        "X-Gateway-Choices",
         "x-should-retry",
     }
 )
@@ -78,7 +81,12 @@ ANSWER: dict[str, tuple[str, dict[str, Any]]] = {
         {"type": "string", "enum": ["true", "false"]},
     ),
     "X-Gateway-Fallback-Reason": ("Why not, if it was not.", TEXT),
+    "X-Gateway-Left-Out": (
+        "`tools` if whoever answered was asked without them, for want of the ability.",
+        TEXT,
+    ),
     "X-Gateway-Attempts": ("Upstreams asked, or passed over, for a chat.", COUNT),
+    "X-Gateway-Choices": ("How many answers came, if fewer than `n` asked for.", COUNT),
     "X-Gateway-Audit-Id": ("The record of this very answer.", TEXT),
     "Server-Timing": ("Where the time went, in milliseconds.", TEXT),
 }

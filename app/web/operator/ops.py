@@ -1,11 +1,12 @@
 """Operations: is it alive, is it ready, what does it know of its upstreams."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from flask import Blueprint, g
 from flask.typing import ResponseReturnValue
 
+from app.gateway import correlation
 from app.gateway.chain.admission_queue import HostLoad
 from app.gateway.errors import AuditUnavailable, ShuttingDown
 from app.gateway.guard.breaker import NAMES
@@ -20,12 +21,18 @@ from app.web.schemas.ops import (
     AdmissionState,
     CallerState,
     CallsState,
+    GatewayState,
     Health,
     Identity,
+    Module,
     ObstacleState,
+    OperatorData,
     OperatorHealth,
-    Policy,
+    PolicyWord,
     Readiness,
+    ReasonState,
+    RecentCallsState,
+    Routing,
     Status,
     StatusData,
     TokenState,
@@ -33,6 +40,13 @@ from app.web.schemas.ops import (
 )
 
 bp = Blueprint("ops", __name__)
+
+MODULE_STATUS: dict[str, Literal["running", "down", "unknown"]] = {
+    "up": "running",
+    "down": "down",
+    "unknown": "unknown",
+    "unprobed": "unknown",
+}
 
 
 @bp.get("/health")
@@ -66,13 +80,10 @@ def get_operator_health() -> ResponseReturnValue:
 @documented(Note(Readiness, failures=(ShuttingDown, AuditUnavailable)))
 def get_readiness() -> ResponseReturnValue:
     """200 if a chat sent now would be accepted, else 503 and why not."""
-    if services().drain.is_final:
-        return error_response(503, ShuttingDown.code, "the gateway is shutting down")
-    try:
-        services().trail.check()
-    except AuditUnavailable as error:
-        return error_response(503, error.code, str(error))
-    return json_response(Readiness(status="ready"))
+    board = services().board
+    if refusal := board.refusal():
+        return error_response(503, refusal.code, refusal.detail)
+    return json_response(Readiness(status="ready", state=board.now().state.value))
 
 
 @bp.get("/operator/api/whoami")
@@ -98,24 +109,95 @@ def get_whoami() -> ResponseReturnValue:
 def get_status() -> ResponseReturnValue:
     """What the gateway knows, in both shapes that clients read."""
     order = services().upstreams
+    states = {name: _upstream(name) for name in order}
+    asked = [name for name, state in states.items() if _is_asked(state)]
     known = StatusData(
-        policy=Policy(order=list(order), deadline_s=services().deadline),
-        core_services={name: _upstream(name) for name in order},
+        status="ok",
+        degraded=len(asked) < len(order),
+        policy=_policy(asked),
+        routing=Routing(order=list(order), deadline_s=services().deadline),
+        core_services=states,
         timestamp=datetime.now(UTC),
     )
     caller = CallerState(name=g.caller.name, scopes=sorted(g.caller.scopes))
     return json_response(
         Status(
+            **dict(known),
             ok=True,
-            data=known,
-            policy=known.policy,
-            core_services=known.core_services,
-            timestamp=known.timestamp,
+            gateway=_gateway(),
+            data=_operator_data(known),
             tokens=_tokens(),
             caller=caller,
             sandbox=services().fault_panel is not None,
             admission=_admission(),
         )
+    )
+
+
+def _gateway() -> GatewayState:
+    """The one word for all of it, with its reasons."""
+    found = services().board.now()
+    return GatewayState(
+        state=found.state.value,
+        since=datetime.now(UTC) - timedelta(seconds=found.since),
+        sentence=found.sentence,
+        reasons=[
+            ReasonState(
+                code=reason.code,
+                detail=reason.detail,
+                upstream=reason.upstream or None,
+                since=_wall_time(reason.since),
+            )
+            for reason in found.reasons
+        ],
+    )
+
+
+def _recent(upstream: str) -> RecentCallsState | None:
+    known = services().board.history.recent(upstream)
+    if known.succeeded_at is None and known.failed_at is None:
+        return None
+    return RecentCallsState(
+        failures=known.failures,
+        fault=known.fault or None,
+        failed_at=_wall_time(known.failed_at),
+        succeeded_at=_wall_time(known.succeeded_at),
+    )
+
+
+def _wall_time(shared: float | None) -> datetime | None:
+    """What the clock on the wall showed at a time of the shared clock."""
+    if shared is None:
+        return None
+    ago = services().board.shared.now() - shared
+    return datetime.now(UTC) - timedelta(seconds=ago)
+
+
+def _is_asked(state: UpstreamState) -> bool:
+    """Whether a chat would be asked of it now."""
+    return state.status != "down" and state.obstacle is None
+
+
+def _policy(asked: list[str]) -> PolicyWord:
+    """What would be asked now, in the words of the operator backend."""
+    if asked == ["madre"]:
+        return "solo_madre"
+    return "full" if len(asked) == len(services().upstreams) else "operative_core"
+
+
+def _operator_data(known: StatusData) -> OperatorData:
+    """What the pages of the operator backend read."""
+    ports = services().ports
+    modules = {
+        name: Module(status=MODULE_STATUS[state.status], port=ports.get(name, 0))
+        for name, state in known.core_services.items()
+    }
+    return OperatorData(
+        **dict(known),
+        correlation_id=correlation.current.get(),
+        operational_mode=known.policy,
+        modules=modules,
+        dormant_services=[],
     )
 
 
@@ -144,7 +226,10 @@ def _guard(upstream: str) -> dict[str, Any]:
     guard = services().guards.get(upstream)
     if guard is None:
         return {}
-    known: dict[str, Any] = {"breaker": NAMES[guard.phase]}
+    known: dict[str, Any] = {
+        "breaker": NAMES[guard.phase],
+        "recent": _recent(upstream),
+    }
     if obstacle := guard.obstacle():
         known["obstacle"] = _obstacle(obstacle)
     if guard.cap.limit is not None:

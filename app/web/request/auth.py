@@ -17,6 +17,7 @@ from app.gateway.access.rate_limits import WINDOW, Standing
 from app.gateway.access.tokens import ANYBODY, Caller, Keyring
 from app.web.request.context import services, this_request
 from app.web.request.errors import error_response
+from app.web.request.person import take_in_person
 from app.web.request.source import source_of
 
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
@@ -24,6 +25,7 @@ View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 SCOPE = "__gateway_scope__"
 ANY = "any"  # in place of a scope: every valid token will do
 RATED = "__gateway_is_rated__"
+MOST_TOKENS = 4  # in one request; each is compared with all that there are
 BEARER = re.compile(r"\Abearer(?: +|$)", re.IGNORECASE)
 
 
@@ -53,17 +55,15 @@ def public(view: View) -> View:
     return view
 
 
-def shown_token(request: Request) -> bytes | None:
-    """Return the token that was shown, b"" if those shown differ, None if none.
+def shown_tokens(request: Request) -> list[bytes]:
+    """Return the tokens that were shown, each once, X-VX11-Token before Bearer.
 
-    A proxy may send either header twice, and WSGI joins repeated headers by commas:
-    equal values count as one.
+    A proxy may send either header twice, or put a token of its own behind the
+    caller's, and WSGI joins repeated headers by commas.
     """
-    values = set(_values(request.headers.get("X-VX11-Token", "")))
-    values.update(_bearers(request.headers.get("Authorization", "")))
-    if len(values) > 1:
-        return b""
-    return values.pop().encode("latin-1", "replace") if values else None
+    values = _values(request.headers.get("X-VX11-Token", ""))
+    values += _bearers(request.headers.get("Authorization", ""))
+    return [one.encode("latin-1", "replace") for one in dict.fromkeys(values)]
 
 
 def _values(header: str) -> list[str]:
@@ -86,20 +86,20 @@ def _refusal(scope: str, *, rated: bool) -> ResponseReturnValue | None:
     g.caller = caller
     if scope not in (ANY, *caller.scopes):
         return _forbidden()
-    if rated and caller.rate is not None:
-        return _over_rate(caller.name, caller.rate)
-    return None
+    if not rated:
+        return None
+    take_in_person()  # first, so that one person's rate costs the others nothing
+    return None if caller.rate is None else _over_rate(caller.name, caller.rate)
 
 
 def _authenticate(keyring: Keyring) -> Caller | ResponseReturnValue:
-    token = shown_token(this_request())
-    if token is None:
+    tokens = shown_tokens(this_request())
+    if not tokens:
         _note_failure("missing")
         response = error_response(401, "auth_required", "auth_required")
         response.headers["WWW-Authenticate"] = 'Bearer realm="operator"'
         return response
-    caller = keyring.authenticate(token)
-    if caller is not None:
+    if (caller := _caller_of(tokens, keyring)) is not None:
         return caller
     standing = _note_failure("wrong")
     if standing.is_within:
@@ -110,6 +110,14 @@ def _authenticate(keyring: Keyring) -> Caller | ResponseReturnValue:
         "too many failed authentications",
         retry_after=standing.reset,
     )
+
+
+def _caller_of(tokens: list[bytes], keyring: Keyring) -> Caller | None:
+    """Whose the first token is; None if any of them is not valid, or they are many."""
+    if len(tokens) > MOST_TOKENS:
+        return None
+    callers = [keyring.authenticate(token) for token in tokens]
+    return None if None in callers else callers[0]
 
 
 def _note_failure(reason: str) -> Standing:

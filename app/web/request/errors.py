@@ -21,6 +21,7 @@ from app.gateway.errors import (
     ContextTooLong,
     GatewayError,
     Interrupted,
+    NobodyAble,
     NobodyAnswered,
     Overloaded,
     Rejected,
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 DETAILS: dict[type[GatewayError], str] = {
     NobodyAnswered: "no upstream could answer",
+    NobodyAble: "no upstream that can do what the request needs could answer",
     AuditUnavailable: "the audit record cannot be written, so nothing is answered",
     SearchTookTooLong: "the search took too long; ask for a smaller time range",
     CallerFault: "the upstream rejected the request",

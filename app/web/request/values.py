@@ -55,6 +55,11 @@ class Forbidden:
 NOTHING = Forbidden("nothing", re.compile(r"(?!)"), re.compile(rb"(?!)"))
 
 
+def too_many_values() -> InvalidBody:
+    """The refusal of a body that holds more than MOST_VALUES."""
+    return InvalidBody({"body": f"must not hold more than {MOST_VALUES} values"})
+
+
 def parsed(body: bytes, forbidden: Forbidden = NOTHING) -> Any:
     """Return the body as a JSON value.
 
@@ -63,7 +68,7 @@ def parsed(body: bytes, forbidden: Forbidden = NOTHING) -> Any:
     with what is forbidden.
     """
     if holds_more_values(body, MOST_VALUES):
-        raise InvalidBody({"body": f"must not hold more than {MOST_VALUES} values"})
+        raise too_many_values()
     try:
         value = from_json(body, allow_inf_nan=False)
     except (ValueError, RecursionError):

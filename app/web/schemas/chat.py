@@ -97,7 +97,7 @@ class ChatRequest(BaseModel):
 
 
 class ChatResponse(BaseModel):
-    """Answer of `POST /operator/api/chat`: eight fields, always all of them."""
+    """Answer of `POST /operator/api/chat`: nine fields, always all of them."""
 
     response: str = Field(description="What is said in answer.")
     model_used: str = Field(description="The model that answered.")
@@ -105,6 +105,7 @@ class ChatResponse(BaseModel):
     correlation_id: str
     session_id: str
     provider: str = Field(description="The upstream that answered.")
+    provider_used: str = Field(description="The same, for the operator's page.")
     status: Literal["ok", "degraded"]
     degraded: bool = Field(description="Whether it was not the first choice.")
 
@@ -120,6 +121,7 @@ class ChatResponse(BaseModel):
             correlation_id=request.correlation_id,
             session_id=request.session_id,
             provider=reply.upstream,
+            provider_used=reply.upstream,
             status="degraded" if reply.is_degraded else "ok",
             degraded=reply.is_degraded,
         )

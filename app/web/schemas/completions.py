@@ -39,7 +39,7 @@ class CompletionUsage(_Open):
     total_tokens: int
 
 
-class Completion(BaseModel):
+class Completion(_Open):
     """A whole answer."""
 
     id: str = Field(description="`chatcmpl-` and the record's id.")
@@ -66,7 +66,7 @@ class ChunkChoice(_Open):
     finish_reason: str | None = Field(description="Told in the last one.")
 
 
-class CompletionChunk(BaseModel):
+class CompletionChunk(_Open):
     """A piece of a streamed answer."""
 
     id: str = Field(description="`chatcmpl-` and the record's id; the same in all.")

@@ -6,6 +6,7 @@ OpenAI.
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from app.gateway import chat
 from app.web.request.errors import InvalidBody
 from app.web.request.values import Forbidden
+from app.web.schemas import needs
 from app.web.schemas.chat import WHOLE, reasons
 from app.web.schemas.text import (
     NUL_FREE,
@@ -80,7 +82,8 @@ class Message(NulFree, BaseModel):
 
     def needs(self) -> Iterator[str]:
         """The abilities without which it cannot be understood."""
-        if self.tool_calls or self.role in {"tool", "function"}:
+        has_called = self.tool_calls or (self.model_extra or {}).get("function_call")
+        if has_called or self.role in {"tool", "function"}:
             yield chat.TOOLS
         if isinstance(self.content, list) and not all(map(_is_text, self.content)):
             yield chat.IMAGES
@@ -165,7 +168,8 @@ class CompletionRequest(NulFree, BaseModel):
             stream_mode=mode,
             model=self.model or None,
             extra={k: v for k, v in body.items() if k not in _OURS} | self._counted(),
-            needs=frozenset(self._needs()),
+            needs=self._needs(body),
+            wants=frozenset(needs.wants(body)),
             wants_choices=True,
             route="openai",
             size=size,
@@ -180,13 +184,9 @@ class CompletionRequest(NulFree, BaseModel):
         """`n` as a whole number, in whatever way the caller wrote it."""
         return {} if self.n is None else {"n": self.n}
 
-    def _needs(self) -> Iterator[str]:
-        if self.tools or self.functions:
-            yield chat.TOOLS
-        if (self.n or 1) > 1:
-            yield chat.MULTIPLE
-        for message in self.messages:
-            yield from message.needs()
+    def _needs(self, body: Mapping[str, Any]) -> frozenset[str]:
+        of_messages = (message.needs() for message in self.messages)
+        return frozenset(chain(needs.needs(body), *of_messages))
 
 
 def usage(usage: chat.Usage) -> dict[str, Any] | None:

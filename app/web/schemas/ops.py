@@ -27,6 +27,9 @@ class Readiness(BaseModel):
     """A chat sent now would be accepted."""
 
     status: Literal["ready"]
+    state: Literal["well", "degraded", "refusing"] = Field(
+        description="How the gateway is; the status tells valid tokens why."
+    )
 
 
 class ObstacleState(BaseModel):
@@ -51,6 +54,19 @@ class CallsState(BaseModel):
     limit: int
 
 
+class RecentCallsState(BaseModel):
+    """How the newest calls to an upstream ended."""
+
+    failures: int = Field(description="How many failed since the last that did not.")
+    fault: str | None = Field(
+        default=None, description="How the newest failure is called on record."
+    )
+    failed_at: AwareDatetime | None = Field(default=None, description="When it was.")
+    succeeded_at: AwareDatetime | None = Field(
+        default=None, description="When a call last succeeded, within three seconds."
+    )
+
+
 class UpstreamState(BaseModel):
     """What is known of an upstream."""
 
@@ -64,12 +80,19 @@ class UpstreamState(BaseModel):
     obstacle: ObstacleState | None = Field(
         default=None, description="What keeps a chat from being asked of it now."
     )
+    recent: RecentCallsState | None = Field(
+        default=None, description="How the newest calls to it ended."
+    )
     calls: CallsState | None = Field(
         default=None, description="Where it gets so many calls at once, and no more."
     )
 
 
-class Policy(BaseModel):
+# Words of the operator backend for what is switched on.
+PolicyWord = Literal["solo_madre", "operative_core", "full"]
+
+
+class Routing(BaseModel):
     """How chats are handled."""
 
     order: list[str] = Field(description="The upstreams, in the order of asking.")
@@ -127,21 +150,67 @@ class AdmissionState(BaseModel):
     stream_slots: int = Field(default=0, description="Streams that may be.")
 
 
-class StatusData(BaseModel):
-    """What the gateway knows, in the shape that the older clients read."""
+class ReasonState(BaseModel):
+    """One thing that is not as it should be."""
 
-    policy: Policy
+    code: str
+    detail: str = Field(description="One clause, for people.")
+    upstream: str | None = Field(default=None, description="Whom it is about.")
+    since: AwareDatetime | None = Field(
+        default=None, description="Since when, if it is known."
+    )
+
+
+class GatewayState(BaseModel):
+    """How the gateway is, in one word, and why: the worst reason first."""
+
+    state: Literal["well", "degraded", "refusing"]
+    since: AwareDatetime = Field(description="Since when that is its state.")
+    sentence: str = Field(description="The state and all reasons, in one line.")
+    reasons: list[ReasonState]
+
+
+class StatusData(BaseModel):
+    """What the gateway knows of its upstreams."""
+
+    status: Literal["ok"] = Field(description="The gateway answers.")
+    degraded: bool = Field(description="Whether some upstream is not asked now.")
+    policy: PolicyWord = Field(
+        description="`full`: all upstreams are asked. `solo_madre`: madre alone."
+        " `operative_core`: some of them, or none."
+    )
+    routing: Routing
     core_services: dict[str, UpstreamState] = Field(
         description="Each upstream by its name."
     )
     timestamp: AwareDatetime
 
 
+class Module(BaseModel):
+    """An upstream in the words of the operator backend."""
+
+    status: Literal["running", "down", "unknown"]
+    port: int
+
+
+class OperatorData(StatusData):
+    """The same with what the pages of the operator backend read."""
+
+    correlation_id: str
+    operational_mode: PolicyWord = Field(description="As `policy`.")
+    modules: dict[str, Module] = Field(description="Each upstream by its name.")
+    dormant_services: list[str] = Field(
+        description="Always empty: the gateway starts and stops no services."
+    )
+
+
 class Status(StatusData):
     """What the gateway knows; nobody is asked for it."""
 
+    gateway: GatewayState
+
     ok: Literal[True]
-    data: StatusData
+    data: OperatorData
     tokens: TokenState
     caller: CallerState
     sandbox: bool = Field(description="Whether stand-ins can be broken on purpose.")

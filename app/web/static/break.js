@@ -21,14 +21,14 @@ const QUESTION = "Are you there?";
 let drawn = ""; // what the cards show, so that they are not drawn anew for nothing
 let faults = [];
 
-start(async ({ sandbox, policy }) => {
+start(async ({ sandbox, routing }) => {
   byId("no-sandbox").hidden = sandbox;
   byId("panel").hidden = !sandbox;
   if (!sandbox) return;
   const panel = await get("sandbox");
   faults = panel.faults;
   byId("ask").addEventListener("click", ask);
-  poll(LOOK_EVERY, () => look(policy.order));
+  poll(LOOK_EVERY, () => look(routing.order));
 });
 
 async function look(order) {

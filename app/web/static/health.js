@@ -10,6 +10,7 @@ const STATUS_EVERY = 2000; // ms
 const PAST_EVERY = 3000;
 const WINDOWS_EVERY = 10000;
 const SHOWN = { chat: "the upstreams and what is under way", audit: "the last minutes and days" };
+const FAILING = 3; // failed calls in a row that are no accident any more
 const LIVE = 60; // seconds after its last answer in which a window may still go on
 
 let latest = null; // the activity that was drawn last
@@ -38,7 +39,7 @@ async function status() {
   const known = await get("status");
   byId("as-of").textContent = `As of ${moment(Date.parse(known.timestamp) / 1000)}`;
   const { scope, workers } = known.admission;
-  const cards = known.policy.order.map((name) => card(name, known.core_services[name]));
+  const cards = known.routing.order.map((name) => card(name, known.core_services[name]));
   replace(byId("upstreams"), ...cards);
   replace(byId("tiles"), ...tiles(known));
   byId("load-title").textContent = scope === "host" ? `Now, in ${plural(workers, "worker")}` : "Now, in the worker that answered";
@@ -48,10 +49,11 @@ async function status() {
 const STATES = { up: ["good", "Up"], down: ["bad", "Down"], unknown: ["", "Not known yet"], unprobed: ["", "Not probed"] };
 
 /** One that is down says so by its status; what else keeps chats from it does not. */
-function stateOf({ status, obstacle }) {
+function stateOf({ status, obstacle, recent }) {
   const [kind, words] = STATES[status];
-  if (!obstacle || status === "down") return [kind, words];
-  return ["warn", `${words}, but passed over`];
+  if (status === "down") return [kind, words];
+  if (obstacle) return ["warn", `${words}, but passed over`];
+  return recent?.failures >= FAILING ? ["warn", `${words}, but its calls fail`] : [kind, words];
 }
 
 function card(name, service) {
@@ -62,7 +64,8 @@ function card(name, service) {
     h("h3", {}, name),
     h("p", { class: `state ${kind}` }, words),
     service.status === "down" ? why(faultWords(service.reason), service.reason) : null,
-    kind === "warn" ? why(obstacleWords(service.obstacle), service.obstacle.reason) : null,
+    service.obstacle && kind === "warn" ? why(obstacleWords(service.obstacle), service.obstacle.reason) : null,
+    !service.obstacle && kind === "warn" ? why(faultWords(service.recent.fault), service.recent.fault) : null,
     h("dl", { class: "pairs" }, ...particulars(service)),
   );
 }
@@ -70,14 +73,25 @@ function card(name, service) {
 const why = (words, code) => h("p", {}, `It ${words}. `, h("code", {}, code));
 
 /** Whatever else is known of an upstream. */
-function particulars({ status: _status, reason: _reason, obstacle: _obstacle, calls, ...others }) {
+function particulars({ status: _status, reason: _reason, obstacle: _obstacle, recent, calls, ...others }) {
   return [
+    ...(recent ? lately(recent) : []),
     ...Object.entries(others).flatMap(([name, value]) => pair(label(name), shown(value))),
     ...(calls ? pair("calls", `${calls.running} of ${calls.limit}`) : []),
   ];
 }
 
-function tiles({ policy, admission }) {
+/** How the newest calls to it ended. */
+function lately({ failures, fault, failed_at: failedAt, succeeded_at: succeededAt }) {
+  const at = (time) => moment(Date.parse(time) / 1000);
+  return [
+    ...(succeededAt ? pair("last success", at(succeededAt)) : []),
+    ...(failedAt ? pair("last failure", `${at(failedAt)}: ${fault}`) : []),
+    ...(failures ? pair("failures in a row", String(failures)) : []),
+  ];
+}
+
+function tiles({ routing, admission }) {
   const places = [
     ["chats being answered", admission.busy, admission.slots],
     ["waiting in the queue", admission.waiting, admission.queue],
@@ -85,7 +99,7 @@ function tiles({ policy, admission }) {
   ];
   return [
     ...places.filter(([, taken]) => taken !== undefined).flatMap(([name, taken, all]) => pair(name, `${taken} of ${all}`)),
-    ...pair("deadline of a chat", duration(policy.deadline_s)),
+    ...pair("deadline of a chat", duration(routing.deadline_s)),
   ];
 }
 

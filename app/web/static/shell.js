@@ -11,7 +11,7 @@ const NEEDS = {
   records: [["audit"]],
   break: [["admin", "chat"]],
 };
-const UNKNOWN = { core_services: {}, policy: { order: [] }, sandbox: false };
+const UNKNOWN = { core_services: {}, routing: { order: [] }, sandbox: false };
 let begin = () => {};
 let isBegun = false;
 let isIn = false;
@@ -149,17 +149,16 @@ async function look() {
   }
 }
 
-function showPulse({ policy: { order }, core_services: services }) {
-  const down = order.filter((name) => services[name].status === "down");
-  const passedOver = order.filter((name) => ["resting", "circuit_open"].includes(services[name].obstacle?.reason));
-  const out = down.length + passedOver.length;
-  if (!order.length) byId("pulse").hidden = true;
-  else if (!out) show("good", "All well");
-  else if (down.length === order.length) show("bad", "All upstreams down");
-  else show(out < order.length ? "warn" : "bad", [list(down, "down"), list(passedOver, "passed over")].filter(Boolean).join(", "));
-}
+const KINDS = { well: "good", degraded: "warn", refusing: "bad" };
+const FIRST_WORDS = { well: "All well", degraded: "Degraded", refusing: "Refusing chats" };
 
-const list = (names, words) => (names.length ? `${names.join(", ")} ${words}` : "");
+/** What the gateway says of itself, which is the same everywhere. */
+function showPulse({ gateway }) {
+  byId("pulse").hidden = !gateway;
+  if (!gateway) return;
+  const reasons = gateway.reasons.map((reason) => reason.detail).join("; ");
+  show(KINDS[gateway.state], [FIRST_WORDS[gateway.state], reasons].filter(Boolean).join(": "));
+}
 
 function show(kind, words) {
   const pulse = byId("pulse");

@@ -90,3 +90,12 @@ def test_what_was_told_so_far_can_be_asked_for_again():
 
     assert first[0]["delta"] == {"content": "a"}
     assert assembly.choices()[0]["delta"] == {"content": "ab"}
+
+
+def test_members_that_nothing_can_be_added_to_are_not_copied():
+    first, second = {"text": "a"}, {"text": "b"}
+
+    (choice,) = assembled([{"index": 0, "delta": {"parts": [first, second]}}])
+
+    assert choice["delta"]["parts"] == [first, second]
+    assert choice["delta"]["parts"][1] is second

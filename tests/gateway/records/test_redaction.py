@@ -133,6 +133,18 @@ def test_what_only_sounds_sensitive_stays(value):
     assert Redactor().value(value) == value
 
 
+def test_what_holds_nothing_to_redact_is_not_copied():
+    clean = {"a": [{"b": 1}], "c": "x"}
+    value = {"clean": clean, "other": [{"password": "hunter22"}, clean]}
+
+    redacted = Redactor().value(value)
+
+    assert redacted["clean"] is clean
+    assert redacted["other"][1] is clean
+    assert redacted["other"][0] != value["other"][0]
+    assert value["other"][0] == {"password": "hunter22"}
+
+
 def test_redacting_again_changes_nothing(redact):
     once = redact(
         'password: hunter22, "token": "abcd1234", Authorization: Basic YTpiYw'

@@ -16,6 +16,7 @@ def ten_records(trail):
         an_intent(
             opened_at=1000.0 + number,
             session_id="even" if number % 2 == 0 else "odd",
+            person="ada" if number < 2 else None,
             correlation_id=f"c{number}",
             request=f'{{"messages":[["user","question {number} 100%"]]}}',
         )
@@ -34,6 +35,8 @@ def found(reader, **query):
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
+        ({"person": "ada"}, ["c1", "c0"]),
+        ({"person": "eve"}, []),
         ({"limit": 3}, ["c9", "c8", "c7"]),
         ({"session_id": "odd", "limit": 2}, ["c9", "c7"]),
         ({"correlation_id": "c4"}, ["c4"]),

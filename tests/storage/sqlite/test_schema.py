@@ -74,6 +74,18 @@ sys.exit(not trail.close())
         worker.stdout.close()
 
 
+@pytest.mark.parametrize("person", ["'ada'", "'eve'", "NULL", "''"])
+def test_whom_a_record_is_for_can_not_be_changed(open_a_trail, sql, url, person):
+    trail = open_a_trail()
+    for_whom = None if person == "'ada'" else "ada"
+    record_one(trail, person=for_whom)
+    trail.close()
+
+    sql("DROP TRIGGER records_sealed", f"UPDATE records SET person = {person}")
+
+    assert open_backend(url).verify().reason == "the record was changed or moved"
+
+
 def test_a_schema_from_the_future_is_refused_untouched(url, path):
     open_backend(url).trail().close()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

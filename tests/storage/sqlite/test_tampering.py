@@ -33,7 +33,8 @@ CUT_OFF = (
 )
 COPY_OF_3 = (
     "INSERT INTO records SELECT 'forged', correlation_id, session_id, caller, route,"
-    " opened_at, request, worker, outcome, code, provider, model, degraded_by, status,"
+    " opened_at, request, person, worker, outcome, code, provider, model,"
+    " degraded_by, status,"
     " reply, attempts, duration, input_tokens, output_tokens, closed_at, corrects,"
     " lane, salt, request_digest, reply_digest, clock_step, {}, digest, mac"
     " FROM records WHERE seq = 3"

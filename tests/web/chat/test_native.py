@@ -26,7 +26,7 @@ def ask(client, token):
 
 
 class TestAnswer:
-    def test_it_has_all_eight_fields(self, ask):
+    def test_it_has_all_nine_fields(self, ask):
         body = ask(session_id="s-9", correlation_id="c-9").json
 
         assert body.pop("latency_ms") >= 0
@@ -36,6 +36,7 @@ class TestAnswer:
             "correlation_id": "c-9",
             "session_id": "s-9",
             "provider": "switch",
+            "provider_used": "switch",
             "status": "ok",
             "degraded": False,
         }

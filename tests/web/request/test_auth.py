@@ -57,12 +57,44 @@ def test_no_token_is_401(client, headers):
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+def test_of_several_tokens_that_are_valid_the_first_counts(services):
+    """tentaculo_link puts a token of its own behind that of its caller."""
+    tokens = {name: f"the-token-of-{name}" for name in ("link", "web", "ci")}
+    known = [Token.of(Caller(name), token) for name, token in tokens.items()]
+    ours = replace(services, keyring=Keyring(known))
+    client = make_app(PerProcess(lambda: ours)).test_client()
+
+    def whoami(**headers):
+        shown = {k.replace("_", "-"): v.format(**tokens) for k, v in headers.items()}
+        return client.get("/operator/api/whoami", headers=shown).json["name"]
+
+    assert whoami(X_VX11_Token="{web}, {link}") == "web"
+    assert whoami(X_VX11_Token="{link},{web},{link}") == "link"
+    assert whoami(Authorization="Bearer {ci},Bearer {web}") == "ci"
+    assert whoami(Authorization="Bearer {ci}", X_VX11_Token="{web}") == "web"
+
+
+def test_many_tokens_at_once_are_not_looked_up(services):
+    """Each would be compared with all that there are."""
+    known = [Token.of(Caller("ci"), f"token-{n}") for n in range(5)]
+    ours = replace(services, keyring=Keyring(known))
+    client = make_app(PerProcess(lambda: ours)).test_client()
+
+    def status(count):
+        shown = ",".join(f"token-{n}" for n in range(count))
+        return chat(client, {"X-VX11-Token": shown}).status_code
+
+    assert (status(4), status(5)) == (200, 403)
+
+
 @pytest.mark.parametrize(
     "headers",
     [
         {"X-VX11-Token": "wrong-token-entirely"},
         {"X-VX11-Token": TOKEN[:-1]},
         {"X-VX11-Token": f"{TOKEN},other"},
+        {"X-VX11-Token": f"other,{TOKEN}"},
+        {"X-VX11-Token": ",".join([TOKEN, *"abcdefgh"])},
         {"X-VX11-Token": TOKEN, "Authorization": "Bearer other"},
         {"Authorization": f"Bearer {TOKEN},Bearer other"},
         {"Authorization": f"Bearer {TOKEN},Basic YTpi"},

@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("route", sa.Text, nullable=False),
         sa.Column("opened_at", sa.Double, nullable=False),
         sa.Column("request", sa.Text),
+        sa.Column("person", sa.Text),
         sa.Column("worker", sa.Text, nullable=False),
         sa.Column("outcome", sa.Text),
         sa.Column("code", sa.Text),
@@ -69,6 +70,14 @@ def upgrade() -> None:
         ["opened_at", "closed_at", "degraded_by", "corrects"],
         sqlite_where=degraded,
         postgresql_where=degraded,
+    )
+    named = sa.text("person IS NOT NULL")
+    op.create_index(
+        "ix_records_person",
+        "records",
+        ["person", "opened_at"],
+        sqlite_where=named,
+        postgresql_where=named,
     )
     op.create_table(
         "chain",

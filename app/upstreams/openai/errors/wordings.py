@@ -1,6 +1,6 @@
 """Wordings: how servers that speak OpenAI's dialect phrase what is wrong.
 
-Each pattern covers a kind of phrase, in the plain form that `error_reading` gives
+Each pattern covers a kind of phrase, in the plain form that `reading` gives
 codes, types and words: lower case, spaces between all words, `…` for what was quoted.
 None reaches further than a sentence.
 """
@@ -33,7 +33,11 @@ QUOTA = _any(
     r"payment required",
     r"can only afford",
     r"\b(usage|spend\w*) limit",
-    r"额度不足|余额不足",
+    r"\bno (more )?credits?\b|\bcredit limit",
+    r"\btrial\b~\b(expired|ended|is over)",
+    r"\bbalance\b~\b(negative|zero)",
+    r"(?<!thinking )(?<!token )\bbudget (has been )?exceeded|\bexceeded ?budget",
+    r"额度不足|余额不足|欠费",
 )
 TOO_FAST = _any(
     r"\brate limit",
@@ -58,7 +62,7 @@ TOO_LONG = _any(
     r"\b(tokens?|prompt|input)\b~\b(exceed|longer than)",
     r"\b(exceed\w*|more than)\b~\b(token limit|tokens\b|max\w* length)",
     r"\bmax\w* ((allowed|input) )*(prompt|model|sequence|input|context|token)s? "
-    r"(length|limit|count)",
+    r"(length|limit|count|size)",
     r"\bmax prompt tokens exceeded",
     r"string above max length",
     r"too many (input |prompt )?tokens",
@@ -68,6 +72,14 @@ TOO_LONG = _any(
     r"range of input length",
     r"\d tokens? > \d+ max",
     r"max tokens must be at least 1, got",
+    r"\brequest (was|is) too long\b|\bn ctx\b",
+    r"\b(prompt|input|context|sequence|message)s? (length|size)\b~"
+    r"\b(exceed|over|greater|longer|larger|more)",
+    r"\d tokens?\b~\b(over|above|beyond)\b~\b(limit|max)",
+    r"\d tokens?\b~\bonly\b~\d",
+    r"\b(total|number of|input|prompt) tokens~\b(must|should) be (less|at most|below)",
+    r"\bfit\b~\bcontext\b|\bnot enough context\b",
+    r"(输入|上下文|长度|文本|prompt|tokens?) ?\S{0,12}(超过|超出|超长|超限|过长)",
 )
 FILTERED = _any(
     r"\bcontent (management )?(filter|policy)",
@@ -78,10 +90,14 @@ FILTERED = _any(
     r"\b(usage|safety|content) polic",
     r"blocked by~\b(safety|content|guardrail)",
     r"prohibited content",
+    r"\bsafety (system|filter|reason)|\bdue to safety\b",
+    r"\b(harmful|inappropriate|sensitive|unsafe) (content|information|words?)\b",
+    r"\bguard ?rails?\b~\b(interven|block|trigger)",
+    r"敏感|违规",
 )
 UNKNOWN_MODEL = _any(
     r"\b(model|deployment)( \S+)?( id)? (is )?not (found|exist)",
-    r"\b(models?|deployment|engine)\b~\b(not found|not exist|n't exist|not available\b"
+    r"\b(models?|llm|deployment|engine)\b~\b(not found|not exist|not available\b"
     r"|not loaded|not (been )?(installed|deployed|registered|configured|served))",
     r"\b(unknown|invalid|unrecognized|no such|incorrect|wrong|unsupported) model\b",
     r"\bnot a (valid|known|supported) model",
@@ -96,6 +112,11 @@ UNKNOWN_MODEL = _any(
     r"\b(must|need to) (provide|specify|select)~\bmodel\b",
     r"\bmodel( parameter| name)? is required|not found the model",
     r"\bpinned to\b",
+    r"\bmodel\b~n't (exist|found|available)\b",
+    r"\bmodel\b~\b(is|was|been) (deprecated|retired|decommissioned|removed"
+    r"|discontinued)",
+    r"\bthere is no model\b|\bmodel\b~\bnot in the list|\bmodel must be one of",
+    r"模型\S{0,12}(不存在|未找到|不可用)",
 )
 UNABLE = _any(
     r"\b(not|n't|un|no|no longer) ?(yet )?support",
@@ -125,6 +146,13 @@ UNABLE = _any(
     r"\b(param\w*|field|argument|option)s?\b~\bnot (allowed|enabled|recognized)",
     r"\bnot (yet )?implemented|\bmultiple (completions|choices)\b|\bn must be 1\b",
     r"\bn\b~(must be (1\b|one)|> 1\b)",
+    r"\b(logprobs|logit bias|seed|streaming|json mode)\b~\bnot (available|allowed)",
+    r"… (is|are) not (allowed|enabled|available)",
+    r"\bno (image|vision|audio|video)\b",
+    r"\bunknown variant\b|\binvalid content type\b",
+    r"\bexpected (a )?string, (got|but|found)|\bcontent must be a string",
+    r"\binput should be a valid string",
+    r"\b(unknown|invalid) role\b|\brole\b~\binvalid\b",
 )
 # A code or type that says so of a status that would tell of an outage.
 INVALID = _any(

@@ -22,8 +22,8 @@ from app.gateway.errors import (
     UpstreamError,
 )
 from app.upstreams.http.statuses import LONGEST_REST, meaning
-from app.upstreams.openai.error_reading import NO_ECHO, Echo, Told, parsed, telling
-from app.upstreams.openai.error_wordings import (
+from app.upstreams.openai.errors.reading import NO_ECHO, Echo, Told, parsed, telling
+from app.upstreams.openai.errors.wordings import (
     FILTERED,
     INVALID,
     QUOTA,

@@ -8,14 +8,17 @@ out, so that nobody's words are searched for a verdict.
 
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json
 
 from app.gateway.chat import ChatRequest
+from app.upstreams.openai.body_kinds import BLANK
+from app.upstreams.openai.halves import mended
 
+MOST_TEXTS = 5000  # of a request; its messages come first
 MOST_PARTS = 32  # of one error: objects, texts and members of lists
 MAX_SAID = 8192  # characters of each text; what matters stands at the beginning
 SENTENCE = 12  # characters; a shorter text of the caller's may be a word of the server
@@ -45,6 +48,7 @@ RESTS = (
 )
 RESTS_MS = ("retry_after_ms", "retry-after-ms")
 
+_SAID = (str, Mapping, list)
 _STATUS = re.compile(r"[45][0-9]{2}")
 _NUMBER = re.compile(r"([0-9]{1,9}(?:\.[0-9]{0,9})?)s?")
 # A member of an error within a text: JSON, or what Python prints.
@@ -74,11 +78,30 @@ class Echo:
         """The text without them."""
         if self.request is None:
             return text
-        for message in self.request.messages:
-            text = _without(text, message.content)
+        for theirs in self._texts():
+            text = _without(text, theirs)
         for name in {self.model, self.request.model or ""} - {""}:
             text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", GONE, text)
         return text
+
+    def _texts(self) -> Iterator[str]:
+        """All that the caller may have said: messages, their parts, tools, schemas."""
+        asked = self.request
+        if asked is None:
+            return
+        parts = deque[Any]([message.content for message in asked.messages])
+        parts.extend(m.raw for m in asked.messages if m.raw)
+        parts.append(asked.extra)
+        for _ in range(MOST_TEXTS):
+            if not parts:
+                return
+            part = parts.popleft()
+            if isinstance(part, str):
+                yield part
+            elif isinstance(part, Mapping):
+                parts.extend(v for v in part.values() if isinstance(v, _SAID))
+            else:
+                parts.extend(v for v in part if isinstance(v, _SAID))
 
 
 NO_ECHO = Echo()
@@ -102,6 +125,7 @@ class Told:
 
 def parsed(body: bytes) -> Any:
     """The value of an error's body, which may be cut; its text if it is no JSON."""
+    body = mended(body).lstrip(BLANK)
     try:
         value = from_json(body, allow_partial="trailing-strings")
     except ValueError:
@@ -189,7 +213,12 @@ def _groups(member: re.Match[str]) -> tuple[str, str, str, str]:
 
 
 def _value(double: str, single: str, number: str) -> str:
-    return (double or single or number).replace('\\"', '"').replace("\\'", "'")
+    try:
+        if double:
+            return str(from_json(f'"{double}"'))
+    except ValueError:
+        return double.replace('\\"', '"')
+    return (single or number).replace("\\'", "'")
 
 
 def _without(text: str, theirs: str) -> str:

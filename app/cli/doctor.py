@@ -1,0 +1,211 @@
+"""`doctor`: look at all that one would look at when woken, and say what to do next."""
+
+import json
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from app.cli.client import GatewayClient
+from app.cli.exits import CONFIG, NO, NOT_ALLOWED, REFUSING, UNAVAILABLE, exit_codes
+from app.cli.failing import Failure
+from app.gateway.errors import AuditUnavailable
+from app.gateway.records.activity import Window
+from app.settings import Settings, SettingsError, load_usable
+from app.wiring import check_files, open_windows
+
+SKEW = 2.0  # seconds between our clock and the gateway's that are no accident
+DAY = timedelta(days=1)
+SOON = timedelta(days=14)  # left to a certificate, when it is time to renew it
+TLS_TIMEOUT = 5.0
+
+OK, WARN, BAD = "ok", "warn", "bad"
+EXITS = {OK: 0, WARN: NO, BAD: REFUSING}
+# What to do about each reason of the gateway's state, by its code.
+NEXT = {
+    "shutting_down": "Wait for it to stop, then start it.",
+    "audit_unavailable": "Mend what keeps the audit from being written (see The audit"
+    " database in docs/operating.md); chats are taken again within 5 s.",
+    "audit_best_effort": "Set VX11_AUDIT_MODE to required again and send HUP, once"
+    " records can be written.",
+    "audit_unsigned": "Run `records verify`, then see GatewayAuditUnsigned in"
+    " docs/operating.md.",
+    "tokens_stale": "Run `token list`; it names the mistake in the file of tokens.",
+    "no_upstream": "Look after the upstreams below; each is asked again by itself.",
+    "down": "Look after that upstream; it is used again as soon as it answers.",
+    "failing": "Look at why that upstream fails: the records tell (`records search`).",
+    "circuit_open": "Look after that upstream; it is asked again by itself.",
+    "resting": "Wait, or ask whoever runs that upstream for more.",
+    "unanswered": "Look at the upstreams below.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, how it is (`ok`, `warn` or `bad`), and what to do then."""
+
+    part: str
+    state: str
+    words: str
+    next_step: str = ""
+
+
+@click.command(
+    epilog=exit_codes(
+        "all is well", REFUSING, NOT_ALLOWED, CONFIG, no="something needs a look"
+    )
+)
+@click.option(
+    "--front-door", help="Also look at the certificate of this https:// address."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(front_door: str | None, as_json: bool) -> None:
+    """Look at everything, and end in one sentence and the next step.
+
+    Nothing is changed and no upstream is asked. It works while the file of settings
+    is broken, and tells what it could not look at.
+    """
+    settings, problems = load_usable()
+    findings = [*_settings(settings, problems), *_gateway(), *_windows(settings)]
+    if front_door:
+        findings.append(_certificate(front_door))
+    worst = max(findings, key=lambda finding: list(EXITS).index(finding.state))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{finding.state:<5}{finding.part:<14}{finding.words}")
+        click.echo(_summary(worst))
+    raise SystemExit(EXITS[worst.state])
+
+
+def _summary(worst: Finding) -> str:
+    if worst.state == OK:
+        return "\nAll is well."
+    return f"\n{worst.part}: {worst.words}.\nNext: {worst.next_step}"
+
+
+def _settings(settings: Settings, problems: list[str]) -> Iterator[Finding]:
+    """The settings as they lie there, which a running gateway need not have read."""
+    try:
+        check_files(settings)
+    except SettingsError as error:
+        problems = [*problems, *error.problems]
+    step = "Mend it before the next HUP or start: `config check` names every mistake."
+    for problem in problems:
+        yield Finding("settings", WARN, problem, step)
+    if not problems:
+        yield Finding("settings", OK, "no mistake")
+
+
+def _gateway() -> Iterator[Finding]:
+    try:
+        known = GatewayClient.of_this_installation().status()
+    except Failure as failure:
+        is_ours = failure.exit_code != UNAVAILABLE
+        step = (
+            "Show it a token that it takes."
+            if is_ours
+            else "Start it, or look at why it does not: `journalctl -u chat-gateway`."
+        )
+        yield Finding("gateway", WARN if is_ours else BAD, failure.message, step)
+        return
+    yield _clock(known)
+    yield from _state(known["gateway"])
+    yield from _upstreams(known)
+    admission = known["admission"]
+    if admission.get("busy", 0) >= admission.get("slots", 1) > 0:
+        words = f"all {admission['slots']} slots are taken"
+        step = "See GatewayShedding in docs/operating.md."
+        yield Finding("load", WARN, words, step)
+
+
+def _state(gateway: dict[str, Any]) -> Iterator[Finding]:
+    if not gateway["reasons"]:
+        yield Finding("gateway", OK, f"well since {_local(gateway['since'])}")
+    for reason in gateway["reasons"]:
+        state = BAD if gateway["state"] == "refusing" else WARN
+        since = reason.get("since") or gateway["since"]
+        words = f"{reason['detail']}, since {_local(since)}"
+        yield Finding("gateway", state, words, NEXT.get(reason["code"], ""))
+
+
+def _upstreams(known: dict[str, Any]) -> Iterator[Finding]:
+    told = {reason.get("upstream") for reason in known["gateway"]["reasons"]}
+    for name in known["routing"]["order"]:
+        service = known["core_services"][name]
+        recent = service.get("recent") or {}
+        success = recent.get("succeeded_at")
+        words = f"{service['status']}, {service['reason']}"
+        if success:
+            words = f"{words}; last success {_local(success)}"
+        state = WARN if name in told else OK
+        yield Finding(name, state, words, "See the gateway's reason above.")
+
+
+def _clock(known: dict[str, Any]) -> Finding:
+    there = datetime.fromisoformat(known["timestamp"])
+    skew = abs((datetime.now(UTC) - there).total_seconds())
+    if skew <= SKEW:
+        return Finding("clock", OK, "as ours")
+    step = "Let the host's clock be kept by NTP; deadlines do not depend on it."
+    return Finding("clock", WARN, f"{skew:.0f} s from ours", step)
+
+
+def _windows(settings: Settings) -> Iterator[Finding]:
+    """The minutes of the last day in which a fallback answered."""
+    since = (datetime.now(UTC) - DAY).timestamp()
+    try:
+        found = open_windows(settings).windows(since, 1)
+    except (AuditUnavailable, SettingsError, ValueError) as error:
+        words = f"cannot be read from here ({error})"
+        yield Finding("records", WARN, words, "Run it as the service's user.")
+        return
+    yield Finding("records", OK, _last(found[0]) if found else "no bad minute today")
+
+
+def _last(window: Window) -> str:
+    cause, _ = window.causes[0]
+    began = datetime.fromtimestamp(window.began, UTC).isoformat()
+    return f"{window.chats} chats by a fallback from {_local(began)} ({cause})"
+
+
+def _certificate(url: str) -> Finding:
+    """The front door's certificate: whether it is there, and until when it is valid."""
+    renew = "Renew the certificate, then reload nginx."
+    try:
+        ends = _end_of_certificate(url)
+    except ssl.SSLCertVerificationError as error:
+        return Finding("front door", BAD, error.verify_message, renew)
+    except OSError as error:
+        words = f"{url} does not answer over TLS ({error})"
+        return Finding("front door", BAD, words, "Look at nginx and its log.")
+    left = ends - datetime.now(UTC)
+    words = f"its certificate ends {_local(ends.isoformat())}"
+    return Finding("front door", WARN if left < SOON else OK, words, renew)
+
+
+def _end_of_certificate(url: str) -> datetime:
+    """Check the dates of a certificate, whoever signed it; return when it ends."""
+    address = urlsplit(url)
+    host = address.hostname or ""
+    where = (host, address.port or 443)
+    trusted = ssl.get_server_certificate(where, timeout=TLS_TIMEOUT)
+    context = ssl.create_default_context(cadata=trusted)
+    context.check_hostname = False  # it may be asked by another name from here
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    with (
+        socket.create_connection(where, TLS_TIMEOUT) as connection,
+        context.wrap_socket(connection, server_hostname=host) as tls,
+    ):
+        ends = (tls.getpeercert() or {})["notAfter"]
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(ends)), UTC)
+
+
+def _local(time: str) -> str:
+    return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M:%S %Z}"

@@ -1,0 +1,77 @@
+"""`make lock`: write what the gateway is made of, for people and for scanners.
+
+Reads requirements.txt, what each installed package says of itself, and the list of
+parts that cyclonedx-py made; writes docs/licences.md, and the list with licences.
+"""
+
+import json
+import re
+from email.message import Message
+from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
+from typing import Any, cast
+
+HOUSE = Path(__file__).parents[1]
+PARTS = HOUSE / "deploy" / "sbom.json"
+HEAD = """<!-- Made by `make lock` from what each package says of itself; do not edit. -->
+
+# Licences
+
+What the gateway runs on, as `requirements.txt` pins it; `deploy/sbom.json` is the same for scanners (CycloneDX). The gateway itself is under the [MIT licence](../LICENSE).
+All of these permit use in any product. MPL-2.0 (certifi) asks that changes of its own files are published.
+
+| Package | Version | Licence | Home |
+|---|---|---|---|
+"""  # noqa: E501  # a page
+HOMES = ("homepage", "home", "source", "repository", "documentation")
+
+
+def main() -> None:
+    """Write both."""
+    pins = re.findall(r"^([\w.-]+)==", _text("requirements.txt"), re.MULTILINE)
+    told = {name: said for name in pins if (said := _metadata(name))}
+    rows = [
+        f"| {name} | {said['Version']} | {_licence(said)} | {_home(said)} |\n"
+        for name, said in told.items()
+    ]
+    (HOUSE / "docs" / "licences.md").write_text(HEAD + "".join(rows))
+    parts: dict[str, Any] = json.loads(PARTS.read_text())
+    parts.get("metadata", {}).pop("tools", None)
+    for part in parts["components"]:
+        # Where a package was found is the business of whoever installs it.
+        for key in ("externalReferences", "description"):
+            part.pop(key, None)
+        if said := told.get(part["name"]):
+            part["licenses"] = [{"license": {"name": _licence(said)}}]
+    parts.pop("externalReferences", None)
+    PARTS.write_text(json.dumps(parts, indent=1, sort_keys=True) + "\n")
+
+
+def _text(name: str) -> str:
+    return (HOUSE / name).read_text()
+
+
+def _metadata(name: str) -> Message | None:
+    try:
+        return cast(Message, metadata(name))
+    except PackageNotFoundError:  # it is for another system or version of Python
+        return None
+
+
+def _licence(said: Message) -> str:
+    told = str(said.get("License-Expression") or said.get("License") or "")
+    classes = [str(entry) for entry in said.get_all("Classifier", [])]
+    classified = [c.rpartition(" :: ")[2] for c in classes if c.startswith("License")]
+    return told if 0 < len(told) < 40 else ", ".join(classified)
+
+
+def _home(said: Message) -> str:
+    urls = {"home": str(said.get("Home-page") or "")}
+    for entry in said.get_all("Project-URL", []):
+        label, _, url = str(entry).partition(", ")
+        urls.setdefault(label.lower().replace("source code", "source"), url)
+    return next((url for label in HOMES if (url := urls.get(label))), "")
+
+
+if __name__ == "__main__":
+    main()
