@@ -13,7 +13,7 @@ from gunicorn.config import Config
 from gunicorn.util import load_class
 
 from app.server.worker import Worker
-from app.storage.trail import open_trail
+from app.storage.trail import open_backend
 
 HOUSE = Path(__file__).parents[1]
 CONFIG = HOUSE / "gunicorn.conf.py"
@@ -137,7 +137,7 @@ class Master:
 def master(env, tmp_path):
     url = f"sqlite:///{tmp_path}/audit.db"
     env(AUDIT_URL=url)
-    open_trail(url).close()  # as the start has done
+    open_backend(url).trail().close()  # as the start has done
     master = Master()
     load().when_ready(master)
     return master
@@ -182,6 +182,7 @@ def test_each_worker_has_a_place_until_it_ends(env, master):
         ("TLS_CA", "/nonexistent"),
         ("TOKENS_FILE", "/nonexistent"),
         ("AUDIT_URL", "sqlite:////proc/nonexistent/audit.db"),
+        ("ANCHOR_FILE", "/proc/nonexistent/anchors"),
         ("SHARED_DIR", "/proc"),
         ("METRICS_BIND", "127.0.0.1:9999"),
     ],

@@ -110,7 +110,6 @@ def test_without_a_token_it_refuses_unless_told_that_all_may_come_in(env):
         ("TENTACULO_LINK_TOKEN", "secret-word,secret-word"),
         ("TENTACULO_LINK_TOKEN", "changeme"),
         ("METADATA_ALLOWED", "secret-word"),
-        ("AUDIT_URL", "postgresql://u:secret-word@h/db"),
         ("AUDIT_URL", "secret-word"),
         ("UPSTREAMS", "secret-word"),
         ("OTLP_ENDPOINT", "http://u:secret-word@collector"),

@@ -16,6 +16,7 @@ from app.cli.address import Address
 from app.cli.exits import CONFIG, NOT_ALLOWED, UNAVAILABLE
 from app.cli.failing import Failure
 from app.settings import Settings, SettingsError, load_local, load_usable
+from app.wiring import place_of_records
 
 URL = "VX11_OPERATOR_URL"
 STATUS = "/operator/api/status"
@@ -39,7 +40,9 @@ Event = tuple[str, dict[str, Any]]
 def settings_or_exit(heading: str = "") -> Settings:
     """Load the settings, of which no token need be; a Failure names every problem."""
     try:
-        return load_local()
+        settings = load_local()
+        place_of_records(settings)
+        return settings
     except SettingsError as error:
         raise Failure(CONFIG, *error.problems, heading=heading) from None
 

@@ -1,6 +1,7 @@
 """The model of all settings: names, types, defaults, and what each may be."""
 
 import json
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
@@ -259,6 +260,13 @@ class Settings(BaseModel):
         description="Key of the hash chain, of at least 16 characters; default: a key "
         "file beside the database.",
     )
+    anchor_file: Path | None = Field(
+        default=None,
+        description="File to which the head of the records' chain is added once a "
+        "minute, as it goes to the log. Kept where who can write to the records cannot "
+        "(another mount, `chattr +a`), it shows that they were put back or made anew: "
+        "`records verify --anchors`.",
+    )
     bind: Bind = Field(
         default="127.0.0.1:8011",
         description="Where the gateway listens: HOST:PORT or unix:PATH.",
@@ -401,10 +409,9 @@ class Settings(BaseModel):
 
     @field_validator("audit_url")
     @classmethod
-    def _audit_is_a_file(cls, url: str) -> str:
-        scheme, _, path = url.partition(":///")
-        if scheme.partition("+")[0] != "sqlite" or path in ("", ":memory:"):
-            raise ValueError("must be sqlite:///PATH")
+    def _audit_has_a_scheme(cls, url: str) -> str:
+        if not re.match(r"[a-z][a-z0-9+.-]*:", url):
+            raise ValueError("must be a URL, such as sqlite:///PATH")
         return url
 
     @field_validator("upstreams")

@@ -23,7 +23,7 @@ from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load
 from app.settings.handed import handed
 from app.storage.shared.rate_limits import SlidingRateLimits
-from app.storage.trail import audit_files, open_activity, open_reader, open_trail
+from app.storage.trail import BACKENDS, Backends
 from app.telemetry.metrics.measuring import GaugeSources, Measuring
 from app.telemetry.traces.export import open_exporter
 from app.upstreams import KINDS, Kinds
@@ -34,22 +34,24 @@ from app.wiring import parts
 class Assembly:
     """The parts of one process, in the order in which they need each other.
 
-    Raises SettingsError for a file of tokens, or an upstream, that cannot be used.
+    Raises SettingsError for a file of tokens, an upstream or a place of the audit
+    that cannot be used.
     """
 
-    def __init__(self, settings: Settings, kinds: Kinds = KINDS) -> None:
+    def __init__(
+        self, settings: Settings, kinds: Kinds = KINDS, backends: Backends = BACKENDS
+    ) -> None:
         self.settings = settings
+        self.audit = parts.audit(settings, backends)
         self.transport = parts.transport(settings)
         self.upstreams = parts.upstreams(settings, self.transport, kinds)
         self.keyring = parts.keyring(settings)
         self._forget_tokens = parts.watch_tokens(settings, self.keyring)
-        self.shared = parts.shared(settings)
-        self.measuring = Measuring(parts.metrics_folder(settings))
+        self.shared = parts.shared(settings, backends)
+        self.measuring = Measuring(parts.metrics_folder(settings, backends))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
-        self.trail = open_trail(
-            settings.audit_url,
-            settings.audit_key_bytes(),
-            is_known=handed() is not None,
+        self.trail = self.audit.trail(
+            anchor_file=settings.anchor_file, is_known=handed() is not None
         )
         self.health, self.prober = self._health_and_prober()
         self.breakers = self._breakers()
@@ -72,7 +74,7 @@ class Assembly:
                 self.trail,
                 self.breakers,
                 self.shared,
-                audit_files(self.settings.audit_url),
+                self.audit.space,
                 self.settings.workers,
                 VERSION,
             )
@@ -96,8 +98,8 @@ class Assembly:
         return Services(
             chat=self._chat(),
             trail=self.trail,
-            records=open_reader(settings.audit_url),
-            activity=open_activity(settings.audit_url),
+            records=self.audit.records(),
+            activity=self.audit.activity(),
             health=self.health,
             keyring=self.keyring,
             upstreams=tuple(self.upstreams),
@@ -213,12 +215,15 @@ class Assembly:
         return breakers
 
 
-def build_services(settings: Settings, kinds: Kinds = KINDS) -> Services:
+def build_services(
+    settings: Settings, kinds: Kinds = KINDS, backends: Backends = BACKENDS
+) -> Services:
     """Connect everything for this process and start its background threads.
 
-    Raises SettingsError for a file of tokens, or an upstream, that cannot be used.
+    Raises SettingsError for a file of tokens, an upstream or a place of the audit
+    that cannot be used.
     """
-    assembly = Assembly(settings, kinds)
+    assembly = Assembly(settings, kinds, backends)
     services = assembly.services()
     assembly.start()
     return services

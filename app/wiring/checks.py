@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from app.settings import Settings, SettingsError
 from app.storage.audit.errors import StoreFailed
 from app.storage.shared.shared_memory import SharedMemory
-from app.storage.trail import open_trail
 from app.wiring import parts
 
 Check = Callable[[Settings], object]
@@ -22,7 +21,12 @@ def check_all(settings: Settings, before: Settings | None = None) -> None:
     The audit database is made and migrated if need be; but where workers with the
     settings `before` write to it, one that is gone is missed.
     """
-    checks = {**FILES, **OTHERS}
+    checks = {
+        **FILES,
+        "VX11_AUDIT_URL": _audit,
+        "VX11_ANCHOR_FILE": _anchor_file,
+        "VX11_SHARED_DIR": _shared_dir,
+    }
     if before and before.audit_url == settings.audit_url:
         checks["VX11_AUDIT_URL"] = _audit_that_was_begun
     problems = list(_problems(settings, checks))
@@ -69,12 +73,17 @@ def _problems(settings: Settings, checks: dict[str, Check]) -> Iterable[str]:
 
 
 def _audit(settings: Settings) -> None:
-    open_trail(settings.audit_url, settings.audit_key_bytes()).close()
+    parts.audit(settings).trail().close()
 
 
 def _audit_that_was_begun(settings: Settings) -> None:
-    key = settings.audit_key_bytes()
-    open_trail(settings.audit_url, key, may_begin=False).close()
+    parts.audit(settings).trail(may_begin=False).close()
+
+
+def _anchor_file(settings: Settings) -> None:
+    """A file that can be added to; it may be one that can only be added to."""
+    if settings.anchor_file:
+        settings.anchor_file.open("a").close()
 
 
 def _shared_dir(settings: Settings) -> None:
@@ -91,8 +100,5 @@ FILES: dict[str, Check] = {
     "VX11_UPSTREAMS": parts.require_kinds,
     "VX11_TOKENS_FILE": parts.last_good_tokens,
     "VX11_TLS_CA": _transport,
-}
-OTHERS: dict[str, Check] = {
-    "VX11_AUDIT_URL": _audit,
-    "VX11_SHARED_DIR": _shared_dir,
+    "VX11_AUDIT_URL": parts.audit,
 }

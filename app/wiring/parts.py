@@ -22,9 +22,10 @@ from app.gateway.shared import SharedState
 from app.gateway.turns import Candidate
 from app.settings import Settings, SettingsError, UpstreamSettings
 from app.settings.handed import handed
+from app.storage.backend import AuditBackend
 from app.storage.shared.shared_memory import MEMORY, open_shared
 from app.storage.tokens.watch import LastGood, TokenWatch
-from app.storage.trail import default_state_dir
+from app.storage.trail import BACKENDS, Backends, open_backend
 from app.telemetry.host import container_memory as memory
 from app.telemetry.metrics.directory import folder_of
 from app.upstreams import KINDS, Kinds
@@ -196,17 +197,26 @@ def redactor(settings: Settings) -> Redactor:
     return Redactor((*_plain_tokens(settings), audit_key, *keys))
 
 
-def shared(settings: Settings) -> SharedState:
+def audit(settings: Settings, backends: Backends = BACKENDS) -> AuditBackend:
+    """Make the place of the audit records. Raises SettingsError for a URL of none."""
+    try:
+        return open_backend(settings.audit_url, settings.audit_key_bytes(), backends)
+    except ValueError as error:
+        raise SettingsError([f"VX11_AUDIT_URL: {error}"]) from None
+
+
+def shared(settings: Settings, backends: Backends = BACKENDS) -> SharedState:
     """Open what all workers of this instance share; another instance has its own."""
-    state = _state_dir(settings)
+    state = _state_dir(settings, backends)
     folders = (settings.shared_dir,) if settings.shared_dir else (MEMORY, state)
-    return open_shared(_identity(settings), folders)
+    return open_shared(_identity(settings, state), folders)
 
 
-def metrics_folder(settings: Settings) -> Path:
+def metrics_folder(settings: Settings, backends: Backends = BACKENDS) -> Path:
     """Where the workers of this instance count."""
-    default = MEMORY if MEMORY.is_dir() else _state_dir(settings)
-    return folder_of(_identity(settings), settings.metrics_dir or default)
+    state = _state_dir(settings, backends)
+    default = MEMORY if MEMORY.is_dir() else state
+    return folder_of(_identity(settings, state), settings.metrics_dir or default)
 
 
 def keyring(settings: Settings) -> Keyring | None:
@@ -257,15 +267,17 @@ def fault_panel(settings: Settings, transport: Transport) -> SandboxControl | No
     return SandboxControl(urls, transport) if urls else None
 
 
-def _identity(settings: Settings) -> str:
+def _identity(settings: Settings, state: Path) -> str:
     """Tell this instance from all others of this host."""
-    state = _state_dir(settings)
     where = state if settings.state_dir else f"{settings.audit_url} {state}"
     return f"{where} {settings.bind}"
 
 
-def _state_dir(settings: Settings) -> Path:
-    return (settings.state_dir or default_state_dir(settings.audit_url)).absolute()
+def _state_dir(settings: Settings, backends: Backends) -> Path:
+    folder = settings.state_dir or audit(settings, backends).folder
+    if folder is None:
+        raise SettingsError(["VX11_STATE_DIR: must be set with this VX11_AUDIT_URL"])
+    return folder.absolute()
 
 
 def _plain_token(settings: Settings) -> str:

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from app.storage.trail import open_trail
+from app.storage.trail import open_backend
 from tests.storage.making import a_closing, an_intent
 from tests.support.browsing import DESK, PHONE, Browser, Console
 from tests.support.stack import HOUSE, TOKEN, Gateway, sandbox, wait_until
@@ -31,7 +31,7 @@ NOTICED = 405  # seconds ago; until then each chat waited for the primary in vai
 
 def put_history_on_record(url):
     """Fifteen minutes of chats; made up, with the same dice each time."""
-    trail, dice, now = open_trail(url), random.Random(8), time.time()
+    trail, dice, now = open_backend(url).trail(), random.Random(8), time.time()
     ago = 890.0
     while ago > 5:
         messages = [["user", dice.choice(QUESTIONS)]]

@@ -14,6 +14,7 @@ from app.storage.audit.backlog import ROWS, Backlog
 from app.storage.audit.entry import RETRY_AFTER, CommitResult, Entry
 from app.storage.audit.store import Store
 from app.storage.audit.writer import Writer
+from app.storage.chain.links import Head
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,8 @@ class QueuedTrail:
     The writer starts at first use. A child process that is forked off gets a store
     and a writer of its own; what was under way belongs to the parent. `fault` is a
     reason why writing does not work from the start, `key` returns the chain's key,
-    b"" while there is none to be had, and `backlog_rows` how many records are kept
+    b"" while there is none to be had, `on_anchor` is told, in the writer's thread, each
+    head that is to be kept outside, and `backlog_rows` how many records are kept
     while writing does not work.
     """
 
@@ -41,11 +43,13 @@ class QueuedTrail:
         *,
         key: Callable[[], bytes] = bytes,
         fault: str | None = None,
+        on_anchor: Callable[[Head], None] = lambda _: None,
         backlog_rows: int = ROWS,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.key = key
         self._make_store, self._clock = make_store, clock
+        self._on_anchor = on_anchor
         self._fault, self._backlog_rows = fault, backlog_rows
         self._is_closed = False
         self._inherited: list[Writer] = []  # a parent's, kept from being collected
@@ -146,6 +150,7 @@ class QueuedTrail:
             fault=self._fault,
             backlog=Backlog(self._backlog_rows),
             siblings=self._open.__len__,
+            on_anchor=self._on_anchor,
             clock=self._clock,
         )
         try:

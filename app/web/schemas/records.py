@@ -209,7 +209,7 @@ def _value(text: str | None) -> Any:
     return json.loads(text) if text else None
 
 
-def _excerpt(request: str) -> str | None:
+def _excerpt(request: str | None) -> str | None:
     said = _value(request) or {}
     turns = said.get("messages", ())  # a message with more than a text has a third part
     users = [content for role, content, *_ in turns if role == "user"]

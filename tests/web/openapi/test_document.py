@@ -28,7 +28,7 @@ from app.gateway.errors import (
 from app.gateway.shared import InProcessState
 from app.services import PerProcess
 from app.storage.shared.rate_limits import SlidingRateLimits
-from app.storage.trail import open_activity, open_reader, open_trail
+from app.storage.trail import open_backend
 from app.web import make_app
 from app.web.openapi.document import make_document
 from app.web.request.auth import ANY, SCOPE
@@ -114,7 +114,7 @@ def scope_of(told):
 def past(tmp_path_factory):
     """A database with some records, for the doors that look back."""
     url = f"sqlite:///{tmp_path_factory.mktemp('past')}/audit.db"
-    trail = open_trail(url)
+    trail = open_backend(url).trail()
     for number in range(3):
         trail.finish(an_intent(correlation_id=f"c{number}"), a_closing(), 10.0)
     trail.close()
@@ -127,8 +127,8 @@ def whole(services, past):
     return replace(
         services,
         max_body=1024 * 1024,  # as by default: too many messages have to fit in
-        records=open_reader(past),
-        activity=open_activity(past),
+        records=open_backend(past).records(),
+        activity=open_backend(past).activity(),
         failed_auth=FailedAuth(Unlimited()),
         fault_panel=FakePanel(),
         metrics_page=lambda: b"a 1.0\n",

@@ -10,7 +10,7 @@ from app.gateway.access.tokens import Caller, Keyring, Token
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
 from app.gateway.records.activity import Moment, Window
 from app.services import PerProcess
-from app.storage.trail import open_activity, open_reader, open_trail
+from app.storage.trail import open_backend
 from app.web import make_app
 from tests.storage.making import a_closing, an_intent
 from tests.support.fakes import FakeActivity
@@ -27,7 +27,7 @@ def url(tmp_path):
 @pytest.fixture
 def put(url):
     """Put a chat on record; return its intent."""
-    trail = open_trail(url)
+    trail = open_backend(url).trail()
 
     def record(question="What is the capital?", *, closing=None, **intent):
         said = json.dumps({"messages": [["user", question]], "context": {}})
@@ -41,7 +41,11 @@ def put(url):
 
 @pytest.fixture
 def stored(services, url, put):
-    return replace(services, records=open_reader(url), activity=open_activity(url))
+    return replace(
+        services,
+        records=open_backend(url).records(),
+        activity=open_backend(url).activity(),
+    )
 
 
 @pytest.fixture
@@ -140,7 +144,7 @@ def test_a_question_that_is_more_than_a_text_is_listed_too(api, url):
     """As OpenAI's doors record it: role, text, and the message as it came."""
     parts = {"role": "user", "content": [{"type": "text", "text": "Hello"}]}
     said = json.dumps({"messages": [["user", "Hello", parts]]})
-    trail = open_trail(url)
+    trail = open_backend(url).trail()
     trail.finish(an_intent(request=said), a_closing(), 10.0)
     trail.close()
 
@@ -148,7 +152,7 @@ def test_a_question_that_is_more_than_a_text_is_listed_too(api, url):
 
 
 def test_what_was_not_kept_has_no_excerpt(api, url):
-    trail = open_trail(url)
+    trail = open_backend(url).trail()
     trail.finish(an_intent(request="{}"), a_closing(reply="{}"), 10.0)
     trail.close()
 

@@ -1,11 +1,15 @@
-"""The keyed hash chain: each sealed row signs the one before it.
+"""The hash chain: each sealed row names the one before it, and the head is signed.
 
-    digest(n) = HMAC-SHA256(key, digest(n-1) || seq, clock step || content)
+    digest(n) = SHA-256(digest(n-1) || lane, n, clock step || digest of the row)
+    head      = HMAC-SHA256(key, lane, n, digest(n), floor, times)
 
-Without the key no row can be edited, deleted, moved or added so that the chain
-still fits. The head is signed too, so that rows cut off at the end are missed. A
-copy of the whole database, put back later, fits: against that only a head noted
-elsewhere helps (`verification.verify` takes one).
+So no row can be edited, deleted, moved or added so that the chain still fits, and who
+has no key can check that (docs/verify.py). Only the head is keyed: without the key
+nobody can move it to where a chain of his own ends. A copy of the whole database, put
+back later, fits: against that only a head noted elsewhere helps (`anchors`).
+
+A lane is a place to write, with a chain of its own; a SQLite file has one. Its floor
+is where it begins once its oldest records were pruned.
 
 A row that is open yet has no place in the chain. It carries a signature of its own,
 so that what is read back to be sealed is what we have written.
@@ -13,16 +17,20 @@ so that what is read back to be sealed is what we have written.
 
 import hmac
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from time import monotonic, time
 from typing import Any
 
 from app.storage.audit.rows import Draft, Values, open_content
 
-# What the signature of an intent begins with; nothing else that this key signs begins
-# so: a link begins with a digest, a head with "head", what was said with a brace.
-# The number is that of the columns: to be changed with them.
+# What a signature of our key begins with; nothing else that this key signs begins so:
+# what was said begins with a brace. The numbers are those of the formats: to be
+# changed with the columns.
 _INTENT = b"intent 1\n"
+_HEAD = b"head 2 "
+
+LANE = 1  # of a backend that has only one
 
 # Smaller steps are what keeping time looks like (NTP slews, a slow disk).
 CLOCK_STEP = 1.0
@@ -30,28 +38,48 @@ CLOCK_STEP = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where the chain ends; `sealed_at` is Unix time in seconds."""
+    """Where the chain of a lane ends, and where it begins: behind its floor.
+
+    `sealed_at` is Unix time in seconds, as is `knotted_at`, when the last knot was
+    tied (`knots`).
+    """
 
     seq: int
     digest: bytes
     sealed_at: float
+    lane: int = LANE
+    floor_seq: int = 0
+    floor_digest: bytes = bytes(32)
+    knotted_at: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.lane}:{self.seq}:{self.digest.hex()}"
 
 
 GENESIS = Head(0, bytes(32), 0.0)
 
 
 def link(
-    key: bytes, previous: bytes, seq: int, clock_step: float | None, content: bytes
+    previous: bytes, lane: int, seq: int, clock_step: float | None, row: bytes
 ) -> bytes:
-    """Return the digest of the row that follows `previous`."""
-    place = b"%d %a\n" % (seq, clock_step)
-    return hmac.digest(key, previous + place + content, "sha256")
+    """Return the digest of the row that follows `previous`, given its own."""
+    place = b"%d %d %a\n" % (lane, seq, clock_step)
+    return sha256(previous + place + row).digest()
 
 
 def head_mac(key: bytes, head: Head) -> bytes:
-    """Sign a head, so that it can't be moved back by who lacks the key."""
-    text = b"head %d %a\n" % (head.seq, head.sealed_at)
-    return hmac.digest(key, text + head.digest, "sha256")
+    """Sign a head, so that it can't be moved by who lacks the key."""
+    text = b"%b%d %d %d %a %a\n%b%b" % (
+        _HEAD,
+        head.lane,
+        head.seq,
+        head.floor_seq,
+        head.sealed_at,
+        head.knotted_at,
+        head.digest,
+        head.floor_digest,
+    )
+    return hmac.digest(key, text, "sha256")
 
 
 def is_signed(key: bytes, head: Head, mac: bytes) -> bool:
@@ -89,17 +117,20 @@ def seal(
     step, if any.
     """
     rows: list[Values] = []
-    seq, digest = head.seq, head.digest
+    seq, digest, lane = head.seq, head.digest, head.lane
     for draft in drafts:
         if draft.is_open:
             mac = intent_mac(key, draft.content)
-            rows.append((*draft.values, None, None, None, mac))
+            rows.append((*draft.values, lane, None, None, None, None, mac))
             continue
         seq += 1
-        digest = link(key, digest, seq, clock_step, draft.content)
-        rows.append((*draft.values, clock_step, seq, digest, None))
+        digest = link(digest, lane, seq, clock_step, draft.content)
+        place = (lane, draft.salt, clock_step, seq, digest, None)
+        rows.append(draft.values + place)
         clock_step = None
-    return rows, Head(seq, digest, now if seq > head.seq else head.sealed_at)
+    if seq == head.seq:
+        return rows, head
+    return rows, replace(head, seq=seq, digest=digest, sealed_at=now)
 
 
 class ClockWatch:
@@ -117,6 +148,10 @@ class ClockWatch:
         self._wall, self._clock = wall, clock
         self._drift = wall() - clock()
         self._step = 0.0
+
+    def now(self) -> float:
+        """Return the wall clock's time."""
+        return self._wall()
 
     def read(self, sealed_at: float) -> tuple[float, float | None]:
         """Return the wall clock's time and the step to be marked, in seconds."""

@@ -14,7 +14,7 @@ import pytest
 
 from app.gateway.errors import AuditUnavailable
 from app.storage.audit.errors import UnusableDatabase
-from app.storage.trail import open_trail, verify_trail
+from app.storage.trail import open_backend
 from tests.storage.making import (
     a_closing,
     an_intent,
@@ -33,9 +33,11 @@ CUT_OFF = (
 )
 COPY_OF_3 = (
     "INSERT INTO records SELECT 'forged', correlation_id, session_id, caller, route,"
-    " opened_at, request, worker, outcome, code, provider, model, degraded_by, status,"
+    " opened_at, request, person, worker, outcome, code, provider, model,"
+    " degraded_by, status,"
     " reply, attempts, duration, input_tokens, output_tokens, closed_at, corrects,"
-    " clock_step, {}, digest, mac, person FROM records WHERE seq = 3"
+    " lane, salt, request_digest, reply_digest, clock_step, {}, digest, mac"
+    " FROM records WHERE seq = 3"
 )
 
 
@@ -93,7 +95,7 @@ def test_a_trail_whose_folder_vanishes_is_missed_and_never_begun_anew(
     away.rename(path.parent)
     until(lambda: not is_refusing(trail), BACK)
     record_one(trail)
-    assert verify_trail(url, key).ok
+    assert open_backend(url, key).verify().ok
 
 
 def test_a_trail_that_was_removed_with_all_its_files_stays_missed(trail, path):
@@ -128,7 +130,7 @@ def test_a_head_that_was_moved_back_is_never_signed(trail, five, sql, url):
 
     assert_refuses_and_delivers_nothing(trail, "corrupt")
 
-    assert verify_trail(url).reason == "the head is missing or forged"
+    assert open_backend(url).verify().reason == "the head is missing or forged"
 
 
 def test_a_head_that_was_moved_back_is_never_signed_though_the_guards_are_there(
@@ -138,7 +140,7 @@ def test_a_head_that_was_moved_back_is_never_signed_though_the_guards_are_there(
 
     assert_refuses_and_delivers_nothing(trail, "corrupt")
 
-    assert not verify_trail(url).ok
+    assert not open_backend(url).verify().ok
 
 
 def test_an_old_head_that_is_rightly_signed_is_missed_by_who_saw_a_newer_one(
@@ -196,7 +198,7 @@ def test_a_record_that_squats_on_the_next_place_stops_new_chats(
     sql(*UNGUARD, "DELETE FROM records WHERE id = 'forged'", *guards)
     until(lambda: not is_refusing(trail), BACK)
     record_one(trail)
-    assert verify_trail(url).ok
+    assert open_backend(url).verify().ok
 
 
 def test_a_chat_that_meets_a_taken_place_first_stops_the_others(trail, five, sql):
@@ -239,7 +241,7 @@ def test_a_header_that_was_overwritten_stops_chats_until_it_is_mended(
         file.write(header)
     until(lambda: not is_refusing(trail), BACK)
     record_one(trail)
-    assert verify_trail(url).ok
+    assert open_backend(url).verify().ok
 
 
 # ---- an older copy is put back
@@ -275,7 +277,7 @@ def test_an_older_copy_that_is_put_back_in_place_stops_chats_until_a_restart(
     trail.close()
     again = open_a_trail()
     record_one(again)
-    assert verify_trail(url).ok
+    assert open_backend(url).verify().ok
 
 
 def test_the_newest_copy_that_is_put_back_in_place_is_taken_back(
@@ -291,14 +293,14 @@ def test_the_newest_copy_that_is_put_back_in_place_is_taken_back(
 
     until(lambda: not is_refusing(trail), BACK)
     record_one(trail)
-    assert verify_trail(url).ok
+    assert open_backend(url).verify().ok
 
 
 IDLE_WORKER = """
 import sys
-from app.storage.trail import open_trail
+from app.storage.trail import open_backend
 from tests.storage.making import is_refusing, record_one, until
-trail = open_trail(sys.argv[1])
+trail = open_backend(sys.argv[1]).trail()
 trail.check()
 for line in sys.stdin:
     if line == "record\\n":
@@ -354,13 +356,13 @@ def test_a_reload_does_not_begin_what_workers_write_to(trail, path, url):
     path.parent.mkdir()
 
     with pytest.raises(UnusableDatabase, match="is gone"):
-        open_trail(url, may_begin=False)
+        open_backend(url).trail(may_begin=False)
 
     assert list(path.parent.iterdir()) == []
 
 
 def test_a_trail_that_is_opened_for_a_worker_is_never_begun(url, path):
-    trail = open_trail(url, is_known=True)
+    trail = open_backend(url).trail(is_known=True)
 
     assert is_refusing(trail) == "deleted"
     assert not path.parent.exists()
