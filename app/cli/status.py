@@ -35,6 +35,8 @@ def status(as_json: bool) -> None:
             if obstacle and service["status"] != "down":
                 reason = f"{reason}, but passed over: {obstacle}"
             click.echo(f"{name:<16} {service['status']:<8} {reason}")
+        if known.get("audit", "ok") != "ok":
+            click.echo(f"{'audit':<16} {'down':<8} {known['audit']}")
     raise SystemExit(0 if all(map(_is_up, services.values())) else 1)
 
 

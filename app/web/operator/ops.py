@@ -33,6 +33,7 @@ from app.web.schemas.ops import (
 )
 
 bp = Blueprint("ops", __name__)
+OK = "ok"
 
 
 @bp.get("/health")
@@ -65,13 +66,12 @@ def get_operator_health() -> ResponseReturnValue:
 @public
 @documented(Note(Readiness, failures=(ShuttingDown, AuditUnavailable)))
 def get_readiness() -> ResponseReturnValue:
-    """200 if a chat sent now would be accepted, else 503 and why not."""
+    """200 if a chat sent now would be accepted, else 503; strangers get no reason."""
     if services().drain.is_final:
         return error_response(503, ShuttingDown.code, "the gateway is shutting down")
-    try:
-        services().trail.check()
-    except AuditUnavailable as error:
-        return error_response(503, error.code, str(error))
+    if _audit_state() != OK:
+        code = AuditUnavailable.code
+        return error_response(503, code, "the audit record cannot be written")
     return json_response(Readiness(status="ready"))
 
 
@@ -115,8 +115,18 @@ def get_status() -> ResponseReturnValue:
             caller=caller,
             sandbox=services().fault_panel is not None,
             admission=_admission(),
+            audit=_audit_state(),
         )
     )
+
+
+def _audit_state() -> str:
+    """Whether records can be written, or the class of the reason why not."""
+    try:
+        services().trail.check()
+    except AuditUnavailable as error:
+        return str(error)
+    return OK
 
 
 def _tokens() -> TokenState:

@@ -17,6 +17,7 @@ from app.gateway.access.rate_limits import WINDOW, Standing
 from app.gateway.access.tokens import ANYBODY, Caller, Keyring
 from app.web.request.context import services, this_request
 from app.web.request.errors import error_response
+from app.web.request.ids import take_over_ids
 from app.web.request.source import source_of
 
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
@@ -84,6 +85,7 @@ def _refusal(scope: str, *, rated: bool) -> ResponseReturnValue | None:
     if not isinstance(caller, Caller):
         return caller
     g.caller = caller
+    take_over_ids(this_request())
     if scope not in (ANY, *caller.scopes):
         return _forbidden()
     if rated and caller.rate is not None:
