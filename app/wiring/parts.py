@@ -116,8 +116,14 @@ def gate(settings: Settings) -> AdmissionQueue:
             queue=settings.queue,
             wait=settings.queue_wait,
             streams=settings.stream_slots,
+            is_shared=has_several_callers(settings),
         )
     )
+
+
+def has_several_callers(settings: Settings) -> bool:
+    """Whether there are callers to be told apart; with one token there is but one."""
+    return settings.tokens_file is not None and settings.auth_mode != "off"
 
 
 def memory_is_short(settings: Settings) -> Callable[[], bool]:
@@ -185,7 +191,7 @@ def last_good_tokens(settings: Settings) -> LastGood | None:
 
     Raises SettingsError with every problem of one that cannot be used.
     """
-    if settings.tokens_file is None or settings.auth_mode == "off":
+    if settings.tokens_file is None or not has_several_callers(settings):
         return None
     with _told_as("VX11_TOKENS_FILE"):
         return LastGood(settings.tokens_file)

@@ -12,9 +12,9 @@ def take_over_ids(request: Request) -> None:
     An id that is missing or unusable is replaced, never reflected. It must not be
     called for whoever shows no valid token: a secret decides here what is usable.
     """
-    if shown := _only(request.headers.get("X-Correlation-ID", "")):
-        if is_usable_id(shown, services()):
-            correlation.current.set(shown)
+    shown = _only(request.headers.get("X-Correlation-ID", ""))
+    if shown and is_usable_id(shown, services()):
+        correlation.current.set(shown)
     state = request.headers.get("tracestate", "")
     if state and not services().holds_secret(state):
         tracing.go_on_with(state)
