@@ -132,13 +132,20 @@ class Assembly:
         )
 
     def _guarded(self, one: UpstreamSettings) -> Guarded:
+        several = parts.has_several_callers(self.settings)
+
+        def limit(name: str, most: int | None) -> ConcurrencyLimit:
+            return ConcurrencyLimit(
+                name, self.shared, most, has_several_callers=several
+            )
+
         return Guarded(
             self._repeating(one),
             self.health,
             self.breakers[one.name],
             ConcurrencyLimits(
-                ConcurrencyLimit(one.name, self.shared, one.concurrency or None),
-                ConcurrencyLimit(f"extra:{one.name}", self.shared, EXTRA_CALLS),
+                limit(one.name, one.concurrency or None),
+                limit(f"extra:{one.name}", EXTRA_CALLS),
             ),
             hang_check=self._hang_check(one.name),
             queue_wait=self.settings.queue_wait,

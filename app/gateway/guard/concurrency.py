@@ -2,10 +2,12 @@
 
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from math import ceil
 from threading import Event, Lock
+from typing import NamedTuple
 
 from app.gateway.budget import Budget
 from app.gateway.errors import NeverSent
@@ -15,8 +17,29 @@ MOST = MAX_VALUE // 4  # calls that can be counted
 TENTHS = 10  # leases end at whole tenths of a second
 RETRY_AFTER = 1.0  # seconds; when a call will end is not known
 LOOK_EVERY = 0.05  # seconds; another process tells nobody of a slot that became free
+# Where there are several callers, the share of the slots, and of the places in the
+# line, that one of them may hold: 5 of 8, 1 of 2.
+SHARE = 2 / 3
+KEPT = 300.0  # seconds that one caller's count is kept after the last change of it
 
 Leases = tuple[int, ...]
+
+
+class Slot(NamedTuple):
+    """A slot that a caller holds until `end`, in tenths of a second."""
+
+    end: int
+    caller: str
+
+
+class _Waiter(NamedTuple):
+    caller: str
+    event: Event
+
+
+def share(places: int) -> int:
+    """How many of so many places one caller may hold beside others; at least one."""
+    return max(1, int(places * SHARE))
 
 
 class ConcurrencyLimit:
@@ -25,7 +48,9 @@ class ConcurrencyLimit:
     Each call holds a lease that ends by itself, so what a killed or frozen worker
     held comes back without anybody looking for it. `limit` is at most MOST; None is
     no limit, and costs nothing. Those of a process who wait for a slot get one in the
-    order in which they came; `pause` waits for an event, or for so many seconds.
+    order in which they came; `pause` waits for an event, or for so many seconds. With
+    `has_several_callers` no caller holds more than his share, so that the slow calls
+    of one leave a slot to the others; who waits for his own share is passed by.
     Threads and, by `shared`, processes share it.
     """
 
@@ -35,12 +60,15 @@ class ConcurrencyLimit:
         shared: SharedState,
         limit: int | None,
         pause: Callable[[Event, float], object] = Event.wait,
+        *,
+        has_several_callers: bool = False,
     ) -> None:
         self._key = f"calls:{upstream}"
+        self._has_several_callers = has_several_callers
         self._shared = shared
         self._limit = limit
         self._pause = pause
-        self._line: deque[Event] = deque()
+        self._line: deque[_Waiter] = deque()
         self._lock = Lock()  # guards the line; never held during a wait
 
     @property
@@ -54,7 +82,7 @@ class ConcurrencyLimit:
         now = self._shared.now() * TENTHS
         return sum(end > now for end in _decoded(self._shared.read(self._key)))
 
-    def acquire(self, lease: float) -> int | None:
+    def acquire(self, lease: float, caller: str = "") -> Slot | None:
         """Take a slot for a call that is over in `lease` seconds; never wait.
 
         Returns what `release` wants. Raises NeverSent if there is none, or if there
@@ -62,7 +90,9 @@ class ConcurrencyLimit:
         """
         if self._limit is None:
             return None
-        slot = None if self._line else self._take(self._limit, lease)
+        with self._lock:
+            is_next = self._is_next(caller, tuple(self._line))
+        slot = self._take(self._limit, lease, caller) if is_next else None
         if slot is None:
             raise NeverSent("no_slot", retry_after=RETRY_AFTER)
         return slot
@@ -71,10 +101,11 @@ class ConcurrencyLimit:
         self,
         lease: float,
         budget: Budget,
+        caller: str = "",
         *,
         longest_line: int | None = None,
         is_moot: Callable[[], bool] = lambda: False,
-    ) -> int | None:
+    ) -> Slot | None:
         """Take a slot, and wait for one until the budget is used up.
 
         Raises NeverSent if there is none by then, or at once if more than
@@ -83,9 +114,9 @@ class ConcurrencyLimit:
         """
         if self._limit is None:
             return None
-        mine = Event()
+        mine = _Waiter(caller, Event())
         with self._lock:
-            if longest_line is not None and len(self._line) >= longest_line:
+            if longest_line is not None and self._is_full(caller, longest_line):
                 raise NeverSent("no_slot", retry_after=RETRY_AFTER)
             self._line.append(mine)
         try:
@@ -95,34 +126,77 @@ class ConcurrencyLimit:
                 self._line.remove(mine)
             self._call_next()
 
+    def _is_full(self, caller: str, longest: int) -> bool:
+        """Whether the line is too long for one more, or holds too many of his."""
+        his = sum(waiter.caller == caller for waiter in self._line)
+        is_his_full = self._has_several_callers and his >= share(longest)
+        return is_his_full or len(self._line) >= longest
+
     def _waited(
         self,
         limit: int,
         lease: float,
         budget: Budget,
-        mine: Event,
+        mine: _Waiter,
         is_moot: Callable[[], bool],
-    ) -> int | None:
+    ) -> Slot | None:
         while not is_moot():
-            is_first = self._line[0] is mine
-            if is_first and (slot := self._take(limit, lease)) is not None:
+            if self._is_my_turn(mine) and (
+                slot := self._take(limit, lease, mine.caller)
+            ):
                 return slot
             if budget.remaining() <= 0:
                 raise NeverSent("no_slot", retry_after=RETRY_AFTER)
             budget.check()
-            self._pause(mine, min(LOOK_EVERY, budget.remaining()))
-            mine.clear()
+            self._pause(mine.event, min(LOOK_EVERY, budget.remaining()))
+            mine.event.clear()
         return None
 
-    def _call_next(self) -> None:
+    def _is_my_turn(self, mine: _Waiter) -> bool:
         with self._lock:
-            if self._line:
-                self._line[0].set()
+            before = tuple(takewhile(lambda one: one is not mine, self._line))
+        return self._is_next(mine.caller, before)
 
-    def _take(self, limit: int, lease: float) -> int | None:
-        """A slot, as the tenth of a second in which its lease ends; None: all taken."""
+    def _is_next(self, caller: str, before: Iterable[_Waiter]) -> bool:
+        """Whether all who wait before a caller are others, whose shares are used."""
+        callers = {waiter.caller for waiter in before}
+        return caller not in callers and not any(map(self._may_have_more, callers))
+
+    def _may_have_more(self, caller: str) -> bool:
+        if self._limit is None or not self._has_several_callers:
+            return True
         now = self._shared.now() * TENTHS
-        end = ceil(now + lease * TENTHS)
+        held = sum(end > now for end in _decoded(self._shared.read(self._own(caller))))
+        return held < share(self._limit)
+
+    def _own(self, caller: str) -> str:
+        return f"{self._key}/{caller}"
+
+    def _call_next(self) -> None:
+        """Wake the first waiter of each caller: which of them may go on, each sees."""
+        with self._lock:
+            firsts: dict[str, Event] = {}
+            for waiter in self._line:
+                firsts.setdefault(waiter.caller, waiter.event)
+        for event in firsts.values():
+            event.set()
+
+    def _take(self, limit: int, lease: float, caller: str) -> Slot | None:
+        """A slot, within the caller's share and the limit; None: all are taken."""
+        end = ceil((self._shared.now() + lease) * TENTHS)
+        if not self._has_several_callers:
+            return Slot(end, caller) if self._count(self._key, limit, end) else None
+        own = self._own(caller)
+        if not self._count(own, share(limit), end, KEPT):
+            return None
+        if not self._count(self._key, limit, end):
+            self._give_back(own, end, KEPT)
+            return None
+        return Slot(end, caller)
+
+    def _count(self, key: str, limit: int, end: int, ttl: float | None = None) -> bool:
+        """Count one that ends then, if fewer than `limit` are running."""
+        now = self._shared.now() * TENTHS
 
         def take(raw: bytes | None) -> tuple[bytes | None, bool]:
             running = tuple(e for e in _decoded(raw) if e > now)
@@ -130,9 +204,9 @@ class ConcurrencyLimit:
                 return _encoded(running), False
             return _encoded((*running, end)), True
 
-        return end if self._shared.update(self._key, take) else None
+        return self._shared.update(key, take, ttl)
 
-    def renew(self, slot: int | None, lease: float) -> int | None:
+    def renew(self, slot: Slot | None, lease: float) -> Slot | None:
         """Hold a slot for `lease` more seconds from now; returns it anew."""
         if slot is None:
             return None
@@ -140,26 +214,32 @@ class ConcurrencyLimit:
 
         def prolong(raw: bytes | None) -> tuple[bytes | None, None]:
             running = list(_decoded(raw))
-            if slot in running:
-                running.remove(slot)
+            if slot.end in running:
+                running.remove(slot.end)
             return _encoded((*running[: MOST - 1], end)), None
 
         self._shared.update(self._key, prolong)
-        return end
+        if self._has_several_callers:
+            self._shared.update(self._own(slot.caller), prolong, KEPT)
+        return Slot(end, slot.caller)
 
-    def release(self, slot: int | None) -> None:
+    def release(self, slot: Slot | None) -> None:
         """Give the slot back; harmless if its lease is over."""
         if slot is None:
             return
+        self._give_back(self._key, slot.end)
+        if self._has_several_callers:
+            self._give_back(self._own(slot.caller), slot.end, KEPT)
+        self._call_next()
 
+    def _give_back(self, key: str, end: int, ttl: float | None = None) -> None:
         def give_back(raw: bytes | None) -> tuple[bytes | None, None]:
             running = list(_decoded(raw))
-            if slot in running:
-                running.remove(slot)  # two with the same end are worth the same
+            if end in running:
+                running.remove(end)  # two with the same end are worth the same
             return _encoded(tuple(running)), None
 
-        self._shared.update(self._key, give_back)
-        self._call_next()
+        self._shared.update(key, give_back, ttl)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,8 @@ def test_of_two_who_want_all_each_gets_the_same(clock):
     gate = a_gate(clock)
     tickets = {"greedy": ask(gate, "greedy", 100)[0], "modest": []}
     for n in range(200):  # chats end, whoever's, and both want more
-        for caller, his in tickets.items():
-            his += ask(gate, caller, 3)[0]
+        for caller in tickets:
+            tickets[caller] += ask(gate, caller, 3)[0]
         his = tickets["greedy" if n % 3 else "modest"]
         done = next(t for t in his if t.state is State.SERVED)
         his.remove(done)
