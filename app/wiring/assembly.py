@@ -53,7 +53,12 @@ class Assembly:
         self.guards = {
             one.name: self._guarded(one) for one in settings.effective_upstreams()
         }
+        self.big_work = BigWork()
+        self.audited = self._audited()
         self.gate = parts.gate(settings)
+        self.rate_limits = SlidingRateLimits(self.shared)
+        self.failed_auth = FailedAuth(self.rate_limits)
+        self.failed_auth.on_failure(self.measuring.metrics.auth_failed)
 
     def start(self) -> None:
         """Start the background threads."""
@@ -75,18 +80,18 @@ class Assembly:
     def close(self) -> None:
         """End them, with all that is still to be written."""
         self._forget_tokens()
+        self.failed_auth.close()
         self.measuring.close()
         self.exporter.close()
         self.prober.stop()
+        self.audited.close()
         self.trail.close()
         self.transport.close()
         self.shared.close()
 
     def services(self) -> Services:
         """What the doors are handed."""
-        settings, rate_limits = self.settings, SlidingRateLimits(self.shared)
-        failed_auth = FailedAuth(rate_limits)
-        failed_auth.on_failure(self.measuring.metrics.auth_failed)
+        settings = self.settings
         return Services(
             chat=self._chat(),
             trail=self.trail,
@@ -101,8 +106,8 @@ class Assembly:
             close=self.close,
             stream_mode=StreamMode(settings.stream_mode),
             models=tuple(r.model for r in settings.routes if not is_glob(r.model)),
-            rate_limits=rate_limits,
-            failed_auth=failed_auth,
+            rate_limits=self.rate_limits,
+            failed_auth=self.failed_auth,
             trusted_proxies=settings.trusted_proxies,
             fault_panel=parts.fault_panel(settings, self.transport),
             gate=self.gate,
@@ -116,19 +121,21 @@ class Assembly:
 
     def _chat(self) -> Admission:
         """Put the policies around each other."""
-        settings, big_work = self.settings, BigWork()
-        audited = Audited(
-            parts.router(settings, list(self.guards.values()), self.upstreams),
-            self.trail,
-            parts.content_policy(settings, self.trail.key, big_work),
-            required=settings.audit_mode == "required",
-        )
         observers = (self.measuring.metrics, *self.exporter.observers)
         return Admission(
-            Metered(audited, observers),
+            Metered(self.audited, observers),
             self.gate,
-            is_short=parts.memory_is_short(settings),
-            big_work=big_work,
+            is_short=parts.memory_is_short(self.settings),
+            big_work=self.big_work,
+        )
+
+    def _audited(self) -> Audited:
+        settings = self.settings
+        return Audited(
+            parts.router(settings, list(self.guards.values()), self.upstreams),
+            self.trail,
+            parts.content_policy(settings, self.trail.key, self.big_work),
+            required=settings.audit_mode == "required",
         )
 
     def _guarded(self, one: UpstreamSettings) -> Guarded:

@@ -170,7 +170,8 @@ def test_row_54_four_workers_count_wrong_tokens_together(gateway):
     told = Counter(answer.status_code for answer in wrong)
     assert set(told) == {403, 429}
     assert 9 <= told[403] <= 12
-    assert ask(gateway, TOKEN, "10.1.1.1").ok
+    assert ask(gateway, TOKEN, "10.1.1.1").status_code == 429
+    assert ask(gateway, TOKEN, "10.1.1.2").ok
     assert ask(gateway, "wrong-token", "10.1.1.2").status_code == 403
 
 

@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from time import monotonic, time
+from typing import NamedTuple
 
+from app.gateway import correlation
+from app.gateway.access.tally import Later, Tally, by_timer
 from app.gateway.budget import Budget, Clock
 from app.gateway.chat import Attempt, ChatReply, ChatRequest, ReplyFacts
 from app.gateway.errors import AuditUnavailable, GatewayError, NoAnswer
@@ -26,11 +29,23 @@ GRACE = 0.2  # a commit may end this much after the deadline, of the 0.25 promis
 REDACTION_GRACE = 0.1  # and redaction, before that
 
 
+class _Refusal(NamedTuple):
+    """A kind of refusal, of which one a minute is on record in full."""
+
+    caller: str
+    route: str
+    outcome: str
+    code: str | None
+    status: int
+
+
 class Audited:
     """A handler around the whole gateway that commits a record of each request.
 
     With `required` False (break-glass) answers do not wait for their record, which
-    is written if and when that is possible. Threads may share it.
+    is written if and when that is possible. What is refused to a caller over and over
+    is on record once a minute, and then once more with how often it was. Threads may
+    share it.
     """
 
     def __init__(
@@ -42,6 +57,7 @@ class Audited:
         required: bool = True,
         wall_clock: Callable[[], float] = time,
         clock: Clock = monotonic,
+        later: Later = by_timer,
     ) -> None:
         self._inner = inner
         self._trail = trail
@@ -49,6 +65,11 @@ class Audited:
         self._required = required
         self._wall_clock = wall_clock
         self._clock = clock
+        self._refused = Tally(self._note_sum, later)
+
+    def close(self) -> None:
+        """Record what was refused and is not on record yet."""
+        self._refused.close()
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Note the intent, ask, and close the record when the reply is over.
@@ -76,7 +97,7 @@ class Audited:
     def turn_away(self, request: ChatRequest, budget: Budget, error: Exception) -> None:
         """Record, without waiting, that a request got no slot."""
         closing = closings.of_error(error, *self._times(budget.since))
-        self._note(request, closing)
+        self._note_refusal(request, closing)
 
     def refuse(self, request: ChatRequest, code: str, status: int) -> None:
         """Record, without waiting, that a door turned a request away."""
@@ -87,15 +108,34 @@ class Audited:
             duration=0.0,
             closed_at=self._wall_clock(),
         )
-        self._note(request, closing)
+        self._note_refusal(request, closing)
 
-    def _note(self, request: ChatRequest, closing: Closing) -> None:
+    def _note_refusal(self, request: ChatRequest, closing: Closing) -> None:
+        """Record the first of its kind in a minute, and count the others."""
+        ending = closing.outcome, closing.code, closing.status
+        kind = _Refusal(request.caller, request.route, *ending)
+        if not self._refused.add(kind):
+            return
         try:
             intent = self._intent(request, self._policy.request(request))
         except Exception:
             log.exception("The record of a refusal broke")
         else:
             self._trail.note(intent, closing)
+
+    def _note_sum(self, kind: "_Refusal", repeats: int) -> None:
+        now = self._wall_clock()
+        intent = Intent(
+            id=new_audit_id(now),
+            correlation_id=correlation.new_id(),
+            session_id="",
+            caller=kind.caller,
+            route=kind.route,
+            opened_at=now,
+            request=to_json({"repeats": repeats}),
+        )
+        closing = Closing(kind.outcome, kind.status, 0.0, now, code=kind.code)
+        self._trail.note(intent, closing)
 
     def _begun(self, request: ChatRequest, within: float) -> tuple[Intent | None, bool]:
         """Note the intent, and tell whether there was no time for all of it.

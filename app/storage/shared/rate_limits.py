@@ -69,11 +69,11 @@ class SlidingRateLimits:
 
     def take(self, key: str, quota: int) -> Standing:
         """See RateLimits."""
-        return self._answer(lambda state: _take(state, f"rate/{key}/minute", quota))
+        return self._answer(lambda state: _take(state, f"{key}/rate/minute", quota))
 
     def look(self, key: str, quota: int) -> Standing:
         """See RateLimits."""
-        return self._answer(lambda state: _look(state, f"rate/{key}/minute", quota))
+        return self._answer(lambda state: _look(state, f"{key}/rate/minute", quota))
 
     def _answer(self, ask: Callable[[SharedState], Standing]) -> Standing:
         if self._clock() >= self._rests_until:

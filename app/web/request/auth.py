@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from flask import Request, Response, after_this_request, g
 from flask.typing import ResponseReturnValue
 
-from app.gateway.access.rate_limits import WINDOW, Standing
+from app.gateway.access.rate_limits import UNHEARD, WINDOW, Standing
 from app.gateway.access.tokens import ANYBODY, Caller, Keyring
 from app.web.request.context import services, this_request
 from app.web.request.errors import error_response
@@ -100,12 +100,16 @@ def _authenticate(keyring: Keyring) -> Caller | ResponseReturnValue:
         response = error_response(401, "auth_required", "auth_required")
         response.headers["WWW-Authenticate"] = 'Bearer realm="operator"'
         return response
+    if not services().failed_auth.look(_source()).is_within:
+        return _too_many(_note_failure(UNHEARD))
     caller = keyring.authenticate(token)
     if caller is not None:
         return caller
     standing = _note_failure("wrong")
-    if standing.is_within:
-        return _forbidden()
+    return _forbidden() if standing.is_within else _too_many(standing)
+
+
+def _too_many(standing: Standing) -> Response:
     return error_response(
         429,
         "too_many_failed_auth",
@@ -115,8 +119,11 @@ def _authenticate(keyring: Keyring) -> Caller | ResponseReturnValue:
 
 
 def _note_failure(reason: str) -> Standing:
-    source = source_of(this_request(), services().trusted_proxies)
-    return services().failed_auth.note(source, reason)
+    return services().failed_auth.note(_source(), reason)
+
+
+def _source() -> str:
+    return source_of(this_request(), services().trusted_proxies)
 
 
 def _forbidden() -> Response:
