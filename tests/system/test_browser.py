@@ -154,6 +154,19 @@ def test_the_address_with_the_token_signs_in_and_keeps_it_to_itself(console):
     assert console.browser.run("return document.cookie") == ""
 
 
+def test_a_link_signs_nobody_over_to_another_token(console):
+    """Else one click would put his next words on record under another's name."""
+    console.sign_in()
+
+    console.open(fragment=f"#token={TALKER}")
+
+    console.browser.wait_for("#signed-in-as", "not taken")
+    assert "operator" in console.browser.text("#signed-in-as")
+    held = "return sessionStorage.getItem('gateway-token')"
+    assert console.browser.run(held) == TOKEN
+    assert TALKER not in console.browser.driver.current_url
+
+
 def test_a_chat_tells_who_answered_and_leads_to_its_record(console):
     console.sign_in()
 

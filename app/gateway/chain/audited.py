@@ -10,33 +10,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from time import monotonic, time
-from typing import NamedTuple
 
-from app.gateway import correlation
-from app.gateway.access.tally import Later, Tally, by_timer
+from app.gateway.access.tally import Later, by_timer
 from app.gateway.budget import Budget, Clock
 from app.gateway.chat import Attempt, ChatReply, ChatRequest, ReplyFacts
 from app.gateway.errors import AuditUnavailable, GatewayError, NoAnswer
 from app.gateway.handler import ChatHandler, Outcome, ReplyStream
 from app.gateway.records import closings
-from app.gateway.records.audit import Closing, Intent, Trail, new_audit_id, undelivered
+from app.gateway.records.audit import Closing, Intent, Trail, undelivered
 from app.gateway.records.content import ContentPolicy, Stored, to_json
+from app.gateway.records.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
 COMMIT_LIMIT = 2.0  # seconds; a disk that takes longer is down
 GRACE = 0.2  # a commit may end this much after the deadline, of the 0.25 promised
 REDACTION_GRACE = 0.1  # and redaction, before that
-
-
-class _Refusal(NamedTuple):
-    """A kind of refusal, of which one a minute is on record in full."""
-
-    caller: str
-    route: str
-    outcome: str
-    code: str | None
-    status: int
 
 
 class Audited:
@@ -65,11 +54,11 @@ class Audited:
         self._required = required
         self._wall_clock = wall_clock
         self._clock = clock
-        self._refused = Tally(self._note_sum, later)
+        self._refusals = Refusals(trail, policy, wall_clock, later)
 
     def close(self) -> None:
         """Record what was refused and is not on record yet."""
-        self._refused.close()
+        self._refusals.close()
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Note the intent, ask, and close the record when the reply is over.
@@ -97,7 +86,7 @@ class Audited:
     def turn_away(self, request: ChatRequest, budget: Budget, error: Exception) -> None:
         """Record, without waiting, that a request got no slot."""
         closing = closings.of_error(error, *self._times(budget.since))
-        self._note_refusal(request, closing)
+        self._refusals.note(request, closing)
 
     def refuse(self, request: ChatRequest, code: str, status: int) -> None:
         """Record, without waiting, that a door turned a request away."""
@@ -108,34 +97,7 @@ class Audited:
             duration=0.0,
             closed_at=self._wall_clock(),
         )
-        self._note_refusal(request, closing)
-
-    def _note_refusal(self, request: ChatRequest, closing: Closing) -> None:
-        """Record the first of its kind in a minute, and count the others."""
-        ending = closing.outcome, closing.code, closing.status
-        kind = _Refusal(request.caller, request.route, *ending)
-        if not self._refused.add(kind):
-            return
-        try:
-            intent = self._intent(request, self._policy.request(request))
-        except Exception:
-            log.exception("The record of a refusal broke")
-        else:
-            self._trail.note(intent, closing)
-
-    def _note_sum(self, kind: "_Refusal", repeats: int) -> None:
-        now = self._wall_clock()
-        intent = Intent(
-            id=new_audit_id(now),
-            correlation_id=correlation.new_id(),
-            session_id="",
-            caller=kind.caller,
-            route=kind.route,
-            opened_at=now,
-            request=to_json({"repeats": repeats}),
-        )
-        closing = Closing(kind.outcome, kind.status, 0.0, now, code=kind.code)
-        self._trail.note(intent, closing)
+        self._refusals.note(request, closing)
 
     def _begun(self, request: ChatRequest, within: float) -> tuple[Intent | None, bool]:
         """Note the intent, and tell whether there was no time for all of it.
@@ -146,23 +108,11 @@ class Audited:
         try:
             asked = self._policy.request(request, within)
             is_cut = asked.is_cut
-            intent = self._intent(request, asked)
+            intent = self._policy.intent(request, asked, self._wall_clock())
             self._trail.begin(intent)
         except Exception as error:
             self._veto(error)
         return intent, is_cut
-
-    def _intent(self, request: ChatRequest, asked: Stored) -> Intent:
-        now = self._wall_clock()
-        return Intent(
-            id=new_audit_id(now),
-            correlation_id=self._policy.name(request.correlation_id),
-            session_id=self._policy.name(request.session_id),
-            caller=request.caller,
-            route=request.route,
-            opened_at=now,
-            request=asked.text,
-        )
 
     def _close(
         self, intent: Intent, stream: ReplyStream, started: float, budget: Budget

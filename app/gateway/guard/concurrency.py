@@ -2,7 +2,7 @@
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
 from math import ceil
@@ -32,14 +32,52 @@ class Slot(NamedTuple):
     caller: str
 
 
+def share(places: int) -> int:
+    """How many of so many places one caller may hold beside others; at least one."""
+    return max(1, int(places * SHARE))
+
+
 class _Waiter(NamedTuple):
     caller: str
     event: Event
 
 
-def share(places: int) -> int:
-    """How many of so many places one caller may hold beside others; at least one."""
-    return max(1, int(places * SHARE))
+class _Line:
+    """Those of a process who wait for a slot, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._waiters: deque[_Waiter] = deque()
+        self._lock = Lock()  # guards the line; never held during a wait
+
+    def join(self, caller: str, longest: int | None, of_one: int | None) -> _Waiter:
+        """Wait at its end; NeverSent if it, or the caller's part of it, is full."""
+        with self._lock:
+            his = sum(waiter.caller == caller for waiter in self._waiters)
+            is_his_full = of_one is not None and his >= of_one
+            if longest is not None and (is_his_full or len(self._waiters) >= longest):
+                raise NeverSent("no_slot", retry_after=RETRY_AFTER)
+            self._waiters.append(mine := _Waiter(caller, Event()))
+            return mine
+
+    def leave(self, waiter: _Waiter) -> None:
+        """Wait no longer."""
+        with self._lock:
+            self._waiters.remove(waiter)
+
+    def callers_before(self, mine: _Waiter | None = None) -> set[str]:
+        """Who waits before that one; all who wait, without one."""
+        with self._lock:
+            before = takewhile(lambda one: one is not mine, self._waiters)
+            return {waiter.caller for waiter in before}
+
+    def wake(self) -> None:
+        """Wake the first waiter of each caller: which of them may go on, each sees."""
+        with self._lock:
+            firsts: dict[str, Event] = {}
+            for waiter in self._waiters:
+                firsts.setdefault(waiter.caller, waiter.event)
+        for event in firsts.values():
+            event.set()
 
 
 class ConcurrencyLimit:
@@ -68,8 +106,7 @@ class ConcurrencyLimit:
         self._shared = shared
         self._limit = limit
         self._pause = pause
-        self._line: deque[_Waiter] = deque()
-        self._lock = Lock()  # guards the line; never held during a wait
+        self._line = _Line()
 
     @property
     def limit(self) -> int | None:
@@ -90,8 +127,7 @@ class ConcurrencyLimit:
         """
         if self._limit is None:
             return None
-        with self._lock:
-            is_next = self._is_next(caller, tuple(self._line))
+        is_next = self._is_next(caller, self._line.callers_before())
         slot = self._take(self._limit, lease, caller) if is_next else None
         if slot is None:
             raise NeverSent("no_slot", retry_after=RETRY_AFTER)
@@ -114,23 +150,13 @@ class ConcurrencyLimit:
         """
         if self._limit is None:
             return None
-        mine = _Waiter(caller, Event())
-        with self._lock:
-            if longest_line is not None and self._is_full(caller, longest_line):
-                raise NeverSent("no_slot", retry_after=RETRY_AFTER)
-            self._line.append(mine)
+        of_one = share(longest_line or 0) if self._has_several_callers else None
+        mine = self._line.join(caller, longest_line, of_one)
         try:
             return self._waited(self._limit, lease, budget, mine, is_moot)
         finally:
-            with self._lock:
-                self._line.remove(mine)
-            self._call_next()
-
-    def _is_full(self, caller: str, longest: int) -> bool:
-        """Whether the line is too long for one more, or holds too many of his."""
-        his = sum(waiter.caller == caller for waiter in self._line)
-        is_his_full = self._has_several_callers and his >= share(longest)
-        return is_his_full or len(self._line) >= longest
+            self._line.leave(mine)
+            self._line.wake()
 
     def _waited(
         self,
@@ -141,9 +167,8 @@ class ConcurrencyLimit:
         is_moot: Callable[[], bool],
     ) -> Slot | None:
         while not is_moot():
-            if self._is_my_turn(mine) and (
-                slot := self._take(limit, lease, mine.caller)
-            ):
+            is_next = self._is_next(mine.caller, self._line.callers_before(mine))
+            if is_next and (slot := self._take(limit, lease, mine.caller)):
                 return slot
             if budget.remaining() <= 0:
                 raise NeverSent("no_slot", retry_after=RETRY_AFTER)
@@ -152,15 +177,9 @@ class ConcurrencyLimit:
             mine.event.clear()
         return None
 
-    def _is_my_turn(self, mine: _Waiter) -> bool:
-        with self._lock:
-            before = tuple(takewhile(lambda one: one is not mine, self._line))
-        return self._is_next(mine.caller, before)
-
-    def _is_next(self, caller: str, before: Iterable[_Waiter]) -> bool:
+    def _is_next(self, caller: str, before: set[str]) -> bool:
         """Whether all who wait before a caller are others, whose shares are used."""
-        callers = {waiter.caller for waiter in before}
-        return caller not in callers and not any(map(self._may_have_more, callers))
+        return caller not in before and not any(map(self._may_have_more, before))
 
     def _may_have_more(self, caller: str) -> bool:
         if self._limit is None or not self._has_several_callers:
@@ -171,15 +190,6 @@ class ConcurrencyLimit:
 
     def _own(self, caller: str) -> str:
         return f"{self._key}/{caller}"
-
-    def _call_next(self) -> None:
-        """Wake the first waiter of each caller: which of them may go on, each sees."""
-        with self._lock:
-            firsts: dict[str, Event] = {}
-            for waiter in self._line:
-                firsts.setdefault(waiter.caller, waiter.event)
-        for event in firsts.values():
-            event.set()
 
     def _take(self, limit: int, lease: float, caller: str) -> Slot | None:
         """A slot, within the caller's share and the limit; None: all are taken."""
@@ -230,7 +240,7 @@ class ConcurrencyLimit:
         self._give_back(self._key, slot.end)
         if self._has_several_callers:
             self._give_back(self._own(slot.caller), slot.end, KEPT)
-        self._call_next()
+        self._line.wake()
 
     def _give_back(self, key: str, end: int, ttl: float | None = None) -> None:
         def give_back(raw: bytes | None) -> tuple[bytes | None, None]:

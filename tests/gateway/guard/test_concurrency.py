@@ -161,7 +161,7 @@ class TestSeveralCallers:
         refused = []
 
         def pause(event, seconds):
-            waiting, caller = len(cap._line), "modest" if refused else "greedy"
+            waiting, caller = len(cap._line._waiters), "modest" if refused else "greedy"
             try:
                 cap.wait_for(6, Budget(1, clock=clock), caller, longest_line=8)
             except NeverSent:
