@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 
+from app.gateway.access.owned_sessions import OwnedSessions
 from app.gateway.budget import Budget
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.admission_queue import Load
@@ -54,7 +55,7 @@ def test_the_order_is_the_one_that_the_docstring_draws(services):
         policies.append(type(handler))
         handler = inner
 
-    assert policies == [Admission, Metered, Audited]
+    assert policies == [Admission, Metered, Audited, OwnedSessions]
     assert type(handler) is ChatRouter
 
 

@@ -24,7 +24,12 @@ def new_id() -> str:
 
     A session begins under such an id, and whoever knows it can go on in it.
     """
-    bits = int.from_bytes(os.urandom(16)) & _RANDOM_BITS | _UUID4
+    return as_uuid(os.urandom(16))
+
+
+def as_uuid(noise: bytes) -> str:
+    """Return 16 random bytes as the text of a UUID4."""
+    bits = int.from_bytes(noise) & _RANDOM_BITS | _UUID4
     text = f"{bits:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

@@ -2,7 +2,8 @@
 
 The order of the policies, which `assembly` puts around each other:
 
-    Admission(Metered(Audited(ChatRouter(Guarded(switch), Guarded(madre)))))
+    Admission(Metered(Audited(OwnedSessions(ChatRouter(
+        Guarded(switch), Guarded(madre))))))
     ...                                  Guarded(Retried(openai))
 
 Nothing of a request is parsed before it has a slot, which covers all attempts; what

@@ -1,5 +1,6 @@
 """Assembly: the parts of one process, put together. See the room for the order."""
 
+from app.gateway.access.owned_sessions import OwnedSessions
 from app.gateway.access.rate_limits import FailedAuth
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.audited import Audited
@@ -130,11 +131,12 @@ class Assembly:
         )
 
     def _audited(self) -> Audited:
-        settings = self.settings
+        settings, trail = self.settings, self.trail
+        router = parts.router(settings, list(self.guards.values()), self.upstreams)
         return Audited(
-            parts.router(settings, list(self.guards.values()), self.upstreams),
-            self.trail,
-            parts.content_policy(settings, self.trail.key, self.big_work),
+            OwnedSessions(router, trail.key),
+            trail,
+            parts.content_policy(settings, trail.key, self.big_work),
             required=settings.audit_mode == "required",
         )
 

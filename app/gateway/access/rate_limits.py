@@ -40,8 +40,11 @@ class RateLimits(Protocol):
     Never raises and adds 50 ms at most: without the others it counts on its own.
     """
 
-    def take(self, key: str, quota: int) -> Standing:
-        """Count one, if it is within the quota a minute; say where that leaves us."""
+    def take(self, key: str, quota: int, cost: int = 1) -> Standing:
+        """Count so many, if the quota a minute is not used up; say where we stand.
+
+        The last one may go beyond the quota: what is larger than that would never fit.
+        """
         ...
 
     def look(self, key: str, quota: int) -> Standing:
@@ -52,7 +55,7 @@ class RateLimits(Protocol):
 class Unlimited:
     """Rate limits that are switched off: nothing is counted or refused."""
 
-    def take(self, key: str, quota: int) -> Standing:  # noqa: ARG002  # see RateLimits
+    def take(self, key: str, quota: int, cost: int = 1) -> Standing:  # noqa: ARG002  # see RateLimits
         """See RateLimits."""
         return Standing(is_within=True, quota=quota, remaining=quota, reset=0.0)
 

@@ -133,6 +133,8 @@ def written(token: Token) -> str:
     ]
     if caller.rate is not None:
         lines.append(f"rate = {caller.rate}")
+    if caller.volume is not None:
+        lines.append(f"volume = {caller.volume}")
     for key, moment in (("not_before", token.not_before), ("expires", token.expires)):
         if not isinf(moment):
             lines.append(f"{key} = {datetime.fromtimestamp(moment, UTC).isoformat()}")

@@ -8,6 +8,7 @@ TOML, because operators write it by hand too:
     scopes = ["chat"]                # chat, audit, metrics, admin
     class = "normal"                 # high, normal, low
     rate = 60                        # requests a minute; leave out for no limit
+    volume = 10_000_000              # bytes of bodies a minute; as rate
     not_before = 2026-01-01          # dates and times without a zone are UTC
     expires = 2027-01-01T12:00:00Z   # leave out for never
 
@@ -47,6 +48,7 @@ from app.gateway.chat import Priority
 
 MAX_BYTES = 1_000_000  # about 3,000 tokens, each compared at every request
 MAX_RATE = 1_000_000
+MAX_VOLUME = 4_000_000_000
 _KNOWN = frozenset(digest(word.encode()) for word in DEFAULTS)
 
 
@@ -72,6 +74,7 @@ class TokenEntry(BaseModel):
     scopes: list[Literal["chat", "audit", "metrics", "admin"]] = Field(min_length=1)
     priority: Literal["high", "normal", "low"] = Field(default="normal", alias="class")
     rate: int | None = Field(default=None, ge=1, le=MAX_RATE)
+    volume: int | None = Field(default=None, ge=1, le=MAX_VOLUME)
     not_before: Moment | None = None
     expires: Moment | None = None
 
@@ -104,6 +107,7 @@ class TokenEntry(BaseModel):
             scopes=frozenset(self.scopes),
             priority=Priority[self.priority.upper()],
             rate=self.rate,
+            volume=self.volume,
         )
         return Token(
             caller,

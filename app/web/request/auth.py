@@ -88,9 +88,7 @@ def _refusal(scope: str, *, rated: bool) -> ResponseReturnValue | None:
     take_over_ids(this_request())
     if scope not in (ANY, *caller.scopes):
         return _forbidden()
-    if rated and caller.rate is not None:
-        return _over_rate(caller.name, caller.rate)
-    return None
+    return _over_limits(caller) if rated else None
 
 
 def _authenticate(keyring: Keyring) -> Caller | ResponseReturnValue:
@@ -128,6 +126,34 @@ def _source() -> str:
 
 def _forbidden() -> Response:
     return error_response(403, "forbidden", "forbidden")
+
+
+def _over_limits(caller: Caller) -> ResponseReturnValue | None:
+    if caller.rate is not None:
+        refusal = _over_rate(caller.name, caller.rate)
+        if refusal is not None:
+            return refusal
+    if caller.volume is not None:
+        return _over_volume(caller.name, caller.volume)
+    return None
+
+
+def _over_volume(name: str, volume: int) -> ResponseReturnValue | None:
+    """Use up some of the volume: what the body is announced to be, before it is read.
+
+    One that announces no length may be as long as any.
+    """
+    request, size = this_request(), this_request().content_length
+    if size is None:
+        is_chunked = "Transfer-Encoding" in request.headers
+        size = services().max_body if is_chunked else 0
+    size = min(size, services().max_body)
+    standing = services().rate_limits.take(f"bytes:{name}", volume, size)
+    if standing.is_within:
+        return None
+    return error_response(
+        429, "rate_limited", "too many bytes", retry_after=standing.reset
+    )
 
 
 def _over_rate(name: str, rate: int) -> ResponseReturnValue | None:
