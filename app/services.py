@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from app.gateway.access.rate_limits import FailedAuth, RateLimits, Unlimited
 from app.gateway.access.tokens import Keyring
 from app.gateway.chain.admission import Admission
-from app.gateway.chain.admission_queue import AdmissionQueue, HostLoad
+from app.gateway.chain.admission_queue import AdmissionQueue, HostLoad, Limits
 from app.gateway.chain.drain import Drain
 from app.gateway.chat import StreamMode
 from app.gateway.fault_panel import FaultPanel
@@ -19,6 +19,9 @@ from app.gateway.records.activity import Activity
 from app.gateway.records.audit import Records, Trail
 
 T = TypeVar("T")
+# Reading the records takes seconds at worst, and a thread. There are eight beside those
+# of the chats, of which health and metrics need one.
+READERS = Limits(slots=3, queue=4, wait=2.0, streams=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +34,12 @@ class Services:
     the upstreams', that the configuration gives to routes. `trusted_proxies` are
     addresses, networks or `unix` that may say whom they speak for. `fault_panel` is
     there only where `run` started the sandbox. `gate` and `guards`, by the upstreams'
-    names, are for looking at; `host_load` tells of all workers what `gate` tells of
-    this one, or None while that is not known. `metrics_page` is None where nothing can
-    be measured; `metrics_bind` is the address that serves it without a token. `traces`
-    says whether requests that no caller traces are to be traced all the same.
-    `holds_secret` tells of an id from outside whether what opens the gateway is in it:
-    then it goes nowhere.
+    names, are for looking at; `readers` are the places of those who read the records;
+    `host_load` tells of all workers what `gate` tells of this one, or None while that
+    is not known. `metrics_page` is None where nothing can be measured; `metrics_bind`
+    is the address that serves it without a token. `traces` says whether requests that
+    no caller traces are to be traced all the same. `holds_secret` tells of an id from
+    a known caller whether what opens the gateway is in it: then it goes nowhere.
     """
 
     chat: Admission
@@ -58,6 +61,7 @@ class Services:
     trusted_proxies: tuple[str, ...] = ()
     fault_panel: FaultPanel | None = None
     gate: AdmissionQueue | None = None
+    readers: AdmissionQueue = field(default_factory=lambda: AdmissionQueue(READERS))
     guards: Mapping[str, Guarded] = field(default_factory=dict)
     host_load: Callable[[], HostLoad | None] = lambda: None
     metrics_page: Callable[[], bytes] | None = None

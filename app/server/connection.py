@@ -30,6 +30,7 @@ SEND_LIMIT = 10.0
 
 END = b"\r\n\r\n"  # of a head
 _LINE = re.compile(rb"[!-~]+ [^ ]+ HTTP/.*", re.DOTALL)
+_BARE = re.compile(rb"(?<!\r)\n")  # RFC 9112 lets us take it for an end, or refuse it
 LONGEST_LINE = 8190  # bytes; the parser refuses what is longer
 LARGEST_HEAD = 65536  # twice what nginx takes
 READ_AHEAD = 65536
@@ -52,6 +53,7 @@ class Ahead(Enum):
     NOTHING = "nothing"
     SOME = "some"
     ENOUGH = "enough"  # for a thread, which will not have to wait for it
+    BROKEN = "broken"  # none that will ever end
     TOO_MUCH = "too_much"
 
 
@@ -118,6 +120,8 @@ class CallerSocket(socket):
             return Ahead.NOTHING
         if self._ahead.find(END, max(0, seen + 1 - len(END))) >= 0:
             return Ahead.ENOUGH
+        if _BARE.search(self._ahead, max(0, seen - 1)):
+            return Ahead.BROKEN
         line, is_over, _ = self._ahead[: LONGEST_LINE + 2].partition(b"\r\n")
         if len(line) > LONGEST_LINE or (is_over and not _LINE.fullmatch(line)):
             return Ahead.ENOUGH  # to be refused

@@ -23,6 +23,7 @@ from typing import Any
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from app.gateway import correlation
+from app.gateway.access.tally import Tally
 from app.gateway.chain.drain import Drain
 from app.server.connection import (
     HEAD_LIMIT,
@@ -56,6 +57,11 @@ YIELD = 0.005
 # How often in a row. One whose slots are taken has nothing to offer but its queue.
 YIELDS, YIELDS_IF_FULL = 1, 20
 
+REFUSED_HEADS = {
+    Ahead.BROKEN: HTTPStatus.BAD_REQUEST,
+    Ahead.TOO_MUCH: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+}
+
 KEPT: "Future[bool]" = Future()  # what the library wants to be told of all the same
 KEPT.set_result(True)
 
@@ -82,6 +88,7 @@ class Worker(ThreadWorker):
         self._accepts_from = 0.0
         self._accepts_until = 0.0
         self.slots = self.cfg.threads
+        self._unparsed = Tally(_log_sum)
         self._yielded = 0  # times in a row
 
     def get_thread_pool(self) -> LifoThreadPool:  # type: ignore[override]
@@ -122,6 +129,7 @@ class Worker(ThreadWorker):
         """Serve until the end."""
         self.board.booted()
         super().run()
+        self._unparsed.close()
 
     # ---- connections that come
 
@@ -206,8 +214,8 @@ class Worker(ThreadWorker):
             self._forget_head(conn)
             conn.data_ready = True
             self.enqueue_req(conn)
-        elif found is Ahead.TOO_MUCH:
-            self._end_head(conn, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif status := REFUSED_HEADS.get(found):
+            self._end_head(conn, status)
 
     def _end_head(self, conn: Connection, status: HTTPStatus) -> None:
         self._forget_head(conn)
@@ -253,15 +261,16 @@ class Worker(ThreadWorker):
         self,
         req: Any,  # noqa: ARG002  # gunicorn's signature
         client: socket,
-        addr: Any,  # noqa: ARG002
+        addr: Any,
         exc: BaseException,
     ) -> None:
         """Answer what cannot be parsed in JSON, without a word of what was sent."""
         status = status_of(exc)
         if status is HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("A request broke the server", exc_info=exc)
-        else:
-            log.warning("Refused a request: %s", type(exc).__name__)
+        elif self._unparsed.add(kind := type(exc).__name__):
+            source = addr[0] if isinstance(addr, tuple) else "unix"
+            log.warning("Refused a request: %s, source=%s", kind, source)
         self._refuse(client, status)
 
     def _refuse(self, sock: socket, status: HTTPStatus) -> None:
@@ -385,3 +394,7 @@ class Worker(ThreadWorker):
             super().set_accept_enabled(True)  # it may just have been yielding
         for conn in (*self.pending_conns, *self._in_head):
             conn.timeout = min(conn.timeout or deadline, deadline)
+
+
+def _log_sum(kind: str, count: int) -> None:
+    log.warning("Refused %d more requests within a minute: %s", count, kind)

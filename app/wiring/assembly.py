@@ -112,6 +112,7 @@ class Assembly:
             trusted_proxies=settings.trusted_proxies,
             fault_panel=parts.fault_panel(settings, self.transport),
             gate=self.gate,
+            readers=parts.readers(settings),
             guards=self.guards,
             host_load=self.measuring.load,
             metrics_page=self.measuring.page,

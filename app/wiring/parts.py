@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from app.gateway.access.tokens import LINK, Keyring, Token, TokensUnusable
@@ -15,6 +16,7 @@ from app.gateway.routing.router import ChatRouter
 from app.gateway.routing.routes import Route
 from app.gateway.shared import SharedState
 from app.gateway.turns import Candidate
+from app.services import READERS
 from app.settings import Settings, SettingsError, UpstreamSettings
 from app.settings.handed import handed
 from app.storage.shared.shared_memory import MEMORY, open_shared
@@ -119,6 +121,11 @@ def gate(settings: Settings) -> AdmissionQueue:
             is_shared=has_several_callers(settings),
         )
     )
+
+
+def readers(settings: Settings) -> AdmissionQueue:
+    """Make the places of those who read the records."""
+    return AdmissionQueue(replace(READERS, is_shared=has_several_callers(settings)))
 
 
 def has_several_callers(settings: Settings) -> bool:

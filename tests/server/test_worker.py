@@ -208,7 +208,11 @@ class TestCallersWhoHoldSomeThreads:
         (connection,) = crowd(HALF_A_BODY, count=1)
         connection.sendall(b"defghi")
 
-        assert connection.recv(65536).endswith(b"abcdefghi")
+        answer = b""
+        while not answer.endswith(b"abcdefghi"):
+            piece = connection.recv(65536)
+            assert piece, answer
+            answer += piece
 
     def test_a_body_that_nobody_reads_is_not_waited_for(self, server, crowd):
         for connection in crowd(
@@ -255,6 +259,20 @@ class TestWhatCannotBeParsed:
         assert headers["Content-Type"] == "application/json"
         assert self.SECRET not in answer
         assert self.SECRET.decode() not in server.output()
+
+    def test_a_flood_of_it_leaves_few_lines_and_one_says_from_where(self, server):
+        def lines():
+            return re.findall(
+                r"Refused a request: InvalidHeaderName.*", server.output()
+            )
+
+        for _ in range(30):
+            with server.connect(b"GET / HTTP/1.1\r\nHo st: x\r\n\r\n") as connection:
+                read_all(connection)
+
+        wait_until(lines)
+        assert len(lines()) < 5
+        assert "source=127.0.0.1" in lines()[0]
 
     def test_nothing_more_is_read_from_it(self, server):
         with server.connect(b"nonsense\r\n\r\n" + HEAD) as connection:
