@@ -12,13 +12,14 @@ from app.gateway.records.content import ContentPolicy, to_json
 
 log = logging.getLogger(__name__)
 
+REFUSED = "refused"
+
 
 class _Kind(NamedTuple):
     """A kind of refusal, of which one a minute is on record in full."""
 
     caller: str
     route: str
-    outcome: str
     code: str | None
     status: int
 
@@ -43,9 +44,9 @@ class Refusals:
         self._tally = Tally(self._note_sum, later)
 
     def note(self, request: ChatRequest, closing: Closing) -> None:
-        """Record or count one."""
-        ending = closing.outcome, closing.code, closing.status
-        if not self._tally.add(_Kind(request.caller, request.route, *ending)):
+        """Record or count one; who left before he was refused is recorded."""
+        kind = _Kind(request.caller, request.route, closing.code, closing.status)
+        if closing.outcome == REFUSED and not self._tally.add(kind):
             return
         try:
             asked = self._policy.request(request)
@@ -70,5 +71,5 @@ class Refusals:
             opened_at=now,
             request=to_json({"repeats": repeats}),
         )
-        closing = Closing(kind.outcome, kind.status, 0.0, now, code=kind.code)
+        closing = Closing(REFUSED, kind.status, 0.0, now, code=kind.code)
         self._trail.note(intent, closing)

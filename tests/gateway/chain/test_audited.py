@@ -275,6 +275,12 @@ class TestRefusalsOverAndOver:
         assert {closing.outcome for _, closing in trail.closed} == {"refused"}
         assert [closing.status for _, closing in trail.closed] == [429, 503]
 
+    def test_each_who_leaves_the_queue_is_on_record(self, chat, trail):
+        for _ in range(3):
+            chat.turn_away(a_request(), Budget(36), CallerGone())
+
+        assert [closing.code for _, closing in trail.closed] == ["client_gone"] * 3
+
     def test_what_is_not_on_record_yet_is_so_at_the_end(self, chat, trail):
         chat.refuse(a_request(), "forbidden", 403)
         chat.refuse(a_request(), "forbidden", 403)
