@@ -60,6 +60,10 @@ _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 if _soft < _files:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(_files, _hard), _hard))
 
+# gunicorn sets a umask of its own, whatever the unit says; at 0 a Unix socket would be
+# open to every local user. The group is for the front door.
+umask = 0o007
+
 accesslog = None  # the gateway writes its own line per chat
 errorlog = "-"
 loglevel = _settings.log_level.lower()

@@ -10,7 +10,7 @@ from app.gateway.access.persons import PersonRules
 from app.gateway.access.rate_limits import FailedAuth, RateLimits, Unlimited
 from app.gateway.access.tokens import Keyring
 from app.gateway.chain.admission import Admission
-from app.gateway.chain.admission_queue import AdmissionQueue, HostLoad
+from app.gateway.chain.admission_queue import AdmissionQueue, HostLoad, Limits
 from app.gateway.chain.drain import Drain
 from app.gateway.chat import CHAT_ONLY, StreamMode
 from app.gateway.fault_panel import FaultPanel
@@ -22,6 +22,9 @@ from app.gateway.records.audit import Records, Trail
 from app.gateway.routing.models import Models
 
 T = TypeVar("T")
+# Reading the records takes seconds at worst, and a thread. There are eight beside those
+# of the chats, of which health and metrics need one.
+READERS = Limits(slots=3, queue=4, wait=2.0, streams=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +39,13 @@ class Services:
     name. `persons` are the rules for callers who may speak for others.
     `trusted_proxies` are addresses, networks or `unix` that may say whom they speak
     for. `fault_panel` is there only where `run` started the sandbox. `gate` and
-    `guards`, by the upstreams'
-    names, are for looking at; `host_load` tells of all workers what `gate` tells of
+    `guards`, by the upstreams' names, are for looking at; `readers` are the places of
+    those who read the records; `host_load` tells of all workers what `gate` tells of
     this one, or None while that is not known. `metrics_page` is None where nothing can
     be measured; `metrics_bind` is the address that serves it without a token. `traces`
     says whether requests that no caller traces are to be traced all the same.
-    `board` tells how the gateway is.
-    `holds_secret` tells of an id from outside whether what opens the gateway is in it:
-    then it goes nowhere.
+    `board` tells how the gateway is. `holds_secret` tells of an id from a known caller
+    whether what opens the gateway is in it: then it goes nowhere.
     """
 
     chat: Admission
@@ -69,6 +71,7 @@ class Services:
     trusted_proxies: tuple[str, ...] = ()
     fault_panel: FaultPanel | None = None
     gate: AdmissionQueue | None = None
+    readers: AdmissionQueue = field(default_factory=lambda: AdmissionQueue(READERS))
     guards: Mapping[str, Guarded] = field(default_factory=dict)
     host_load: Callable[[], HostLoad | None] = lambda: None
     metrics_page: Callable[[], bytes] | None = None

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from app.gateway.routing.router import ChatRouter
 from app.gateway.routing.routes import Route
 from app.gateway.shared import SharedState
 from app.gateway.turns import Candidate
+from app.services import READERS
 from app.settings import Settings, SettingsError, UpstreamSettings
 from app.settings.handed import handed
 from app.storage.backend import AuditBackend
@@ -168,8 +170,19 @@ def gate(settings: Settings) -> AdmissionQueue:
             queue=settings.queue,
             wait=settings.queue_wait,
             streams=settings.stream_slots,
+            is_shared=has_several_callers(settings),
         )
     )
+
+
+def readers(settings: Settings) -> AdmissionQueue:
+    """Make the places of those who read the records."""
+    return AdmissionQueue(replace(READERS, is_shared=has_several_callers(settings)))
+
+
+def has_several_callers(settings: Settings) -> bool:
+    """Whether there are callers to be told apart; with one token there is but one."""
+    return settings.tokens_file is not None and settings.auth_mode != "off"
 
 
 def memory_is_short(settings: Settings) -> Callable[[], bool]:
@@ -246,7 +259,7 @@ def last_good_tokens(settings: Settings) -> LastGood | None:
 
     Raises SettingsError with every problem of one that cannot be used.
     """
-    if settings.tokens_file is None or settings.auth_mode == "off":
+    if settings.tokens_file is None or not has_several_callers(settings):
         return None
     with _told_as("VX11_TOKENS_FILE"):
         return LastGood(settings.tokens_file)

@@ -22,12 +22,13 @@ from app.gateway.shared import (
     check_size,
 )
 from app.storage.shared.region import STRIPES, Region, open_region
-from app.storage.shared.slots import Place, place_of
+from app.storage.shared.slots import PLACE_OF_KEY, Place
 
 log = logging.getLogger(__name__)
 
 MEMORY = Path("/dev/shm")  # noqa: S108  # a file there is private, see `region`
 
+OPEN_LIMIT = 2.0  # seconds; the key is agreed on in some microseconds
 WAIT = 0.05  # seconds for the others' changes (docs/faults.md, row 81)
 # Seconds for which a stripe that could not be had is hardly waited for: most likely
 # whoever holds it was frozen in these 10 microseconds, and stays so until it is killed.
@@ -53,7 +54,7 @@ class SharedMemory:
     ) -> None:
         self.alone = 0
         self._clock = clock
-        self._region: Region | None = open_region(path)
+        self._region: Region | None = _opened(path)
         self._look_interval = look_interval
         self._look_at = monotonic() + look_interval
         self._own = InProcessState(clock)
@@ -71,12 +72,17 @@ class SharedMemory:
         region, now = self._region, self._clock()
         if self._own_until > now and (own := self._own.read(key)) is not None:
             return own
-        return region.table.load(place_of(key), now) if region else None
+        if region is None:
+            return None
+        return region.table.load(region.table.place_of(key), now)
 
     def update(self, key: str, change: Change[T], ttl: float | None = None) -> T:
         """See SharedState."""
-        region, place = self._current(), place_of(key)
-        if region is None or not self._locked(region, place):
+        region = self._current()
+        if region is None:
+            return self._change_alone(key, change, ttl)
+        place = region.table.place_of(key)
+        if not self._locked(region, place):
             return self._change_alone(key, change, ttl)
         try:
             now = self._clock()
@@ -131,7 +137,7 @@ class SharedMemory:
         if not region.is_in_place():
             log.warning("The memory shared by workers was removed; making it anew")
             try:
-                self._region = region = open_region(region.path)
+                self._region = region = _opened(region.path)
             except OSError:
                 log.exception("The memory shared by workers can't be made anew")
         return region
@@ -140,6 +146,18 @@ class SharedMemory:
         self._region = None  # its descriptors in this process are closed with it
         self._lock = Lock()  # whoever held the old one did not survive the fork
         self._own = InProcessState(self._clock)
+
+
+def _opened(path: Path) -> Region:
+    """Map the file, and agree with its other users on the key of its hashes."""
+    region = open_region(path)
+    if not region.lock(PLACE_OF_KEY.bucket, OPEN_LIMIT):
+        raise TimeoutError(f"{path} is held by a process that is stuck")
+    try:
+        region.table.agree_on_key()
+    finally:
+        region.unlock(PLACE_OF_KEY.bucket)
+    return region
 
 
 def open_shared(

@@ -135,6 +135,8 @@ def written(token: Token) -> str:
         lines.append(f"rate = {caller.rate}")
     if caller.names_people:
         lines.append("names_people = true")
+    if caller.volume is not None:
+        lines.append(f"volume = {caller.volume}")
     for key, moment in (("not_before", token.not_before), ("expires", token.expires)):
         if not isinf(moment):
             lines.append(f"{key} = {datetime.fromtimestamp(moment, UTC).isoformat()}")

@@ -215,3 +215,7 @@ class Status(StatusData):
     caller: CallerState
     sandbox: bool = Field(description="Whether stand-ins can be broken on purpose.")
     admission: AdmissionState
+    audit: str = Field(
+        description="`ok`, or why no record can be written: `disk_full`, `locked`, "
+        "`read_only`, `deleted`, `replaced`, `corrupt`, `stuck`."
+    )

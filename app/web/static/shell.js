@@ -52,13 +52,14 @@ export function poll(every, task) {
 }
 
 async function enterFromAddress() {
-  takeTokenFromAddress();
+  const isOther = takeTokenFromAddress();
   if (!token.get() && !("open" in document.body.dataset)) {
     askForToken("");
     return;
   }
   try {
     enter(await whoAmI());
+    if (isOther) byId("signed-in-as").textContent += " (the link's token was not taken; sign out to use it)";
   } catch (error) {
     turnAway(error);
   }
