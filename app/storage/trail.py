@@ -6,13 +6,14 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from app.host.file_lock import FileLock
 from app.storage.audit.activity import ActivityReader
 from app.storage.audit.chain import Head
 from app.storage.audit.errors import StoreFailed, UnusableDatabase
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
 from app.storage.audit.verification import OnProgress, Verification, ignore, verify
-from app.storage.sqlite.files import AuditFiles, FileLock, read_key, was_begun
+from app.storage.sqlite.files import AuditFiles, read_key, was_begun
 from app.storage.sqlite.preparation import prepare, refuse_if_gone
 from app.storage.sqlite.statements import connect_reader, translated
 from app.storage.sqlite.store import RESERVE, SqliteStore

@@ -4,7 +4,6 @@ A value is a slot of a mapped file (see `region` and `slots`). Reading it takes 
 lock and no system call; changing it takes two, and no disk is ever waited for.
 """
 
-import hashlib
 import logging
 import os
 import weakref
@@ -21,6 +20,7 @@ from app.gateway.shared import (
     T,
     check_size,
 )
+from app.host.files import instance_name
 from app.storage.shared.region import STRIPES, Region, open_region
 from app.storage.shared.slots import Place, place_of
 
@@ -96,7 +96,7 @@ class SharedMemory:
         """Part with the others; calls that are still made go on alone."""
         region, self._region = self._region, None
         if region is not None:
-            region.leave()
+            region.file.leave()
 
     def _locked(self, region: Region, place: Place) -> bool:
         stripe = place.bucket % STRIPES
@@ -128,10 +128,10 @@ class SharedMemory:
         if region is None or monotonic() < self._look_at:
             return region
         self._look_at = monotonic() + self._look_interval
-        if not region.is_in_place():
+        if not region.file.is_in_place():
             log.warning("The memory shared by workers was removed; making it anew")
             try:
-                self._region = region = open_region(region.path)
+                self._region = region = open_region(region.file.path)
             except OSError:
                 log.exception("The memory shared by workers can't be made anew")
         return region
@@ -151,10 +151,10 @@ def open_shared(
     process goes on by itself, which is logged: that costs the dead upstream a few
     more calls, and no caller his answer.
     """
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    name = instance_name("vx11", identity)
     for folder in folders:
         try:
-            return SharedMemory(folder / f"vx11-{os.geteuid()}-{digest}", clock)
+            return SharedMemory(folder / name, clock)
         except OSError as error:
             log.warning("No shared memory in %s: %s", folder, error)
     log.error("The workers share nothing: breakers, verdicts and limits are for each")

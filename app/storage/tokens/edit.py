@@ -17,8 +17,8 @@ from math import isinf
 from pathlib import Path
 
 from app.gateway.access.tokens import NameTaken, NoSuchToken, Token, TokensUnusable
-from app.storage.audit.errors import StoreFailed
-from app.storage.sqlite.files import FileLock, sync_folder
+from app.host.file_lock import FileLock
+from app.host.files import sync_folder
 from app.storage.tokens.file import parse_tokens, read_text, read_tokens
 
 LOCK_LIMIT = 10.0  # seconds that a change waits for another one
@@ -80,7 +80,7 @@ class TokenFile:
             lock.open()
             with lock.held_within(LOCK_LIMIT):
                 yield
-        except StoreFailed:
+        except TimeoutError:
             raise TokensUnusable(["another command is changing it"]) from None
         except OSError as error:
             raise TokensUnusable([f"{error.strerror}"]) from None

@@ -100,7 +100,7 @@ def test_what_a_killed_instance_left_is_begun_anew(path):
 def test_folders_that_killed_instances_left_are_removed_and_no_others(tmp_path):
     left, used = folder_of("left", tmp_path), folder_of("used", tmp_path)
     left.mkdir(mode=0o700)
-    (left / "instance").touch()
+    (left / "instance").touch(mode=0o600)
     folder = MetricDirectory(used)
 
     remove_left_behind(tmp_path)
@@ -117,7 +117,8 @@ def test_a_forked_child_holds_the_lock_of_its_parent_for_it(path):
     done = context.Event()
     child = context.Process(target=done.wait)
     child.start()
-    os.close(folder._fd)  # the parent is killed
+    folder._users._end.detach()
+    os.close(folder._users._fd)  # the parent is killed
 
     with_child = MetricDirectory(path)
     (path / "slot-0").touch()
