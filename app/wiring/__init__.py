@@ -13,10 +13,12 @@ from app.wiring.assembly import build_services, default_services
 from app.wiring.checks import check_addresses, check_all, check_files
 from app.wiring.commands import (
     OnProgress,
-    log_redactor,
+    begin_counts,
     open_records,
     run_post_task,
     search_records,
+    server_logging,
+    set_up_logging,
     token_store,
     verify_records,
 )
@@ -24,17 +26,19 @@ from app.wiring.parts import last_good_tokens, metrics_folder
 
 __all__ = [
     "OnProgress",
+    "begin_counts",
     "build_services",
     "check_addresses",
     "check_all",
     "check_files",
     "default_services",
     "last_good_tokens",
-    "log_redactor",
     "metrics_folder",
     "open_records",
     "run_post_task",
     "search_records",
+    "server_logging",
+    "set_up_logging",
     "token_store",
     "verify_records",
 ]

@@ -1,7 +1,8 @@
 """What commands and gunicorn's hooks use without a running gateway."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from app.gateway.access.tokens import TokenStore
 from app.gateway.budget import Budget
@@ -13,14 +14,18 @@ from app.storage.audit.scan import scan
 from app.storage.audit.verification import OnProgress, Verification
 from app.storage.tokens.edit import TokenFile
 from app.storage.trail import open_reader, verify_trail
+from app.telemetry import logs
+from app.telemetry.metrics.directory import MetricDirectory, remove_left_behind
 from app.wiring import parts
 
 __all__ = [
     "OnProgress",
-    "log_redactor",
+    "begin_counts",
     "open_records",
     "run_post_task",
     "search_records",
+    "server_logging",
+    "set_up_logging",
     "token_store",
     "verify_records",
 ]
@@ -31,9 +36,24 @@ def token_store(path: Path) -> TokenStore:
     return TokenFile(path)
 
 
-def log_redactor(settings: Settings) -> Callable[[str], str]:
-    """What every log line goes through."""
-    return parts.redactor(settings).text
+def set_up_logging(settings: Settings) -> None:
+    """Send this process's log lines through the redactor to the standard error."""
+    logs.set_up_logging(settings.log_level, parts.redactor(settings).text)
+
+
+def server_logging(settings: Settings) -> dict[str, Any]:
+    """The configuration of logging for gunicorn's own lines."""
+    return logs.server_logging(settings.log_level, parts.redactor(settings).text)
+
+
+def begin_counts(settings: Settings) -> MetricDirectory:
+    """Begin all counts anew, and keep them while there is no worker for a moment.
+
+    Folders that killed instances left are removed. Raises OSError.
+    """
+    path = parts.metrics_folder(settings)
+    remove_left_behind(path.parent)
+    return MetricDirectory(path)
 
 
 def open_records(settings: Settings) -> Records:
