@@ -40,8 +40,9 @@ LOOK_INTERVAL = 2.0  # seconds between two looks whether the file is still in pl
 class SharedMemory:
     """Fulfils `SharedState`. Threads may share it; a forked child goes on alone.
 
-    `path` is the file; the last of its users removes it. Raises OSError if it can't
-    be had.
+    `path` is the file; the last of its users removes it. A change that cannot be made
+    within `wait` seconds, for the others' changes, is made alone. Raises OSError if
+    the file can't be had.
     """
 
     def __init__(
@@ -49,12 +50,13 @@ class SharedMemory:
         path: Path,
         clock: Clock = monotonic,
         *,
+        wait: float = WAIT,
         look_interval: float = LOOK_INTERVAL,
     ) -> None:
         self.alone = 0
         self._clock = clock
         self._region: Region | None = open_region(path)
-        self._look_interval = look_interval
+        self._wait, self._look_interval = wait, look_interval
         self._look_at = monotonic() + look_interval
         self._own = InProcessState(clock)
         self._own_until = 0.0  # when the last of what was changed alone is forgotten
@@ -101,7 +103,7 @@ class SharedMemory:
     def _locked(self, region: Region, place: Place) -> bool:
         stripe = place.bucket % STRIPES
         is_shunned = self._shunned.get(stripe, 0.0) > monotonic()
-        if region.lock(place.bucket, SHUNNED_WAIT if is_shunned else WAIT):
+        if region.lock(place.bucket, SHUNNED_WAIT if is_shunned else self._wait):
             if is_shunned:
                 self._shunned.pop(stripe, None)  # it was only slow
             return True
