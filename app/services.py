@@ -12,7 +12,6 @@ from app.gateway.chain.admission import Admission
 from app.gateway.chain.admission_queue import AdmissionQueue, HostLoad
 from app.gateway.chain.drain import Drain
 from app.gateway.chat import StreamMode
-from app.gateway.fault_panel import FaultPanel
 from app.gateway.guard.guarded import Guarded
 from app.gateway.guard.health import HealthBoard
 from app.gateway.records.activity import Activity
@@ -29,14 +28,14 @@ class Services:
     order of asking; `deadline` and `stream_deadline` are in seconds, `max_body` in
     bytes. `stream_mode` is for callers who choose none; `models` are the names, beside
     the upstreams', that the configuration gives to routes. `trusted_proxies` are
-    addresses, networks or `unix` that may say whom they speak for. `fault_panel` is
-    there only where `run` started the sandbox. `gate` and `guards`, by the upstreams'
-    names, are for looking at; `host_load` tells of all workers what `gate` tells of
-    this one, or None while that is not known. `metrics_page` is None where nothing can
-    be measured; `metrics_bind` is the address that serves it without a token. `traces`
-    says whether requests that no caller traces are to be traced all the same.
-    `holds_secret` tells of an id from outside whether what opens the gateway is in it:
-    then it goes nowhere.
+    addresses, networks or `unix` that may say whom they speak for. `sandbox_page` is
+    the address of the page that breaks the sandbox, where there is one. `gate` and
+    `guards`, by the upstreams' names, are for looking at; `host_load` tells of all
+    workers what `gate` tells of this one, or None while that is not known.
+    `metrics_page` is None where nothing can be measured; `metrics_bind` is the address
+    that serves it without a token. `traces` says whether requests that no caller traces
+    are to be traced all the same. `holds_secret` tells of an id from outside whether
+    what opens the gateway is in it: then it goes nowhere.
     """
 
     chat: Admission
@@ -56,7 +55,7 @@ class Services:
     rate_limits: RateLimits = field(default_factory=Unlimited)
     failed_auth: FailedAuth = field(default_factory=lambda: FailedAuth(Unlimited()))
     trusted_proxies: tuple[str, ...] = ()
-    fault_panel: FaultPanel | None = None
+    sandbox_page: str | None = None
     gate: AdmissionQueue | None = None
     guards: Mapping[str, Guarded] = field(default_factory=dict)
     host_load: Callable[[], HostLoad | None] = lambda: None

@@ -22,7 +22,6 @@ from app.settings.entries import (
     Concurrency,
     Health,
     LoopbackUrl,
-    Name,
     RouteSettings,
     Seconds,
     UpstreamSettings,
@@ -296,10 +295,10 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe level that is logged."
     )
-    sandbox_control: dict[Name, LoopbackUrl] = Field(
-        default_factory=dict,
-        description="Control URLs of the sandbox's services by name, as JSON. Set by "
-        "`run` when it starts the sandbox; opens the console's Break it panel.",
+    sandbox_page: LoopbackUrl | None = Field(
+        default=None,
+        description="Where the sandbox's Break it page is, to which the console "
+        "links. Set by `run` when it starts the sandbox.",
     )
     upstreams: tuple[UpstreamSettings, ...] = Field(
         default=(),
@@ -332,7 +331,6 @@ class Settings(BaseModel):
     @field_validator(
         "metadata_allowed",
         "trusted_proxies",
-        "sandbox_control",
         "upstreams",
         "routes",
         mode="before",

@@ -15,7 +15,7 @@ from app.web.chat import openai
 from app.web.chat.sse import register_streams
 from app.web.envelope import Envelope
 from app.web.openapi import routes as api_docs
-from app.web.operator import console, metrics, ops, sandbox_panel
+from app.web.operator import console, metrics, ops
 from app.web.operator import records as audit
 from app.web.request.context import EXTENSION, refuse_long_targets
 from app.web.request.errors import register_errors
@@ -39,7 +39,7 @@ def make_app(services: PerProcess[Services]) -> Flask:
     app.before_request(refuse_long_targets)
     register_errors(app)
     register_streams(app)
-    pages = (console.bp, audit.bp, sandbox_panel.bp, api_docs.bp)
+    pages = (console.bp, audit.bp, api_docs.bp)
     for blueprint in (chat.bp, openai.bp, ops.bp, metrics.bp, *pages):
         app.register_blueprint(blueprint)
     return app

@@ -104,7 +104,7 @@ class Assembly:
             rate_limits=rate_limits,
             failed_auth=failed_auth,
             trusted_proxies=settings.trusted_proxies,
-            fault_panel=parts.fault_panel(settings, self.transport),
+            sandbox_page=settings.sandbox_page,
             gate=self.gate,
             guards=self.guards,
             host_load=self.measuring.load,

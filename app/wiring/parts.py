@@ -25,7 +25,6 @@ from app.telemetry.metrics.directory import folder_of
 from app.upstreams import KINDS, Kinds
 from app.upstreams.dialect import Dialect, Surroundings
 from app.upstreams.http.transport import Transport
-from app.upstreams.sandbox_control import SandboxControl
 
 Upstreams = Mapping[str, Dialect]
 
@@ -198,12 +197,6 @@ def _told_as(variable: str) -> Iterator[None]:
     except TokensUnusable as error:
         problems = [f"{variable}: {problem}" for problem in error.problems]
         raise SettingsError(problems) from None
-
-
-def fault_panel(settings: Settings, transport: Transport) -> SandboxControl | None:
-    """Make the panel that breaks the sandbox, if there is a sandbox."""
-    urls = settings.sandbox_control
-    return SandboxControl(urls, transport) if urls else None
 
 
 def _identity(settings: Settings) -> str:

@@ -43,7 +43,6 @@ TAGS = {
     "audit": ("Records", "What was asked and answered, and how it went of late."),
     "ops": ("Operations", "Is it alive, is it ready, what does it know."),
     "metrics": ("Metrics", "What Prometheus comes for."),
-    "sandbox": ("Sandbox", "Break the stand-ins on purpose, where there are any."),
     "api_docs": ("This document", "The API, for programs."),
 }
 

@@ -113,7 +113,7 @@ def get_status() -> ResponseReturnValue:
             timestamp=known.timestamp,
             tokens=_tokens(),
             caller=caller,
-            sandbox=services().fault_panel is not None,
+            sandbox=services().sandbox_page is not None,
             admission=_admission(),
         )
     )

@@ -144,5 +144,5 @@ class Status(StatusData):
     data: StatusData
     tokens: TokenState
     caller: CallerState
-    sandbox: bool = Field(description="Whether stand-ins can be broken on purpose.")
+    sandbox: bool = Field(description="Whether stand-ins answer, which can be broken.")
     admission: AdmissionState
