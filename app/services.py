@@ -1,6 +1,5 @@
 """Services: the frozen bundle that the doors are handed, one per process."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
@@ -16,6 +15,7 @@ from app.gateway.guard.guarded import Guarded
 from app.gateway.guard.health import HealthBoard
 from app.gateway.records.activity import Activity
 from app.gateway.records.audit import Records, Trail
+from app.host.forks import at_fork
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ class PerProcess(Generic[T]):
         self._build = build
         self._value: T | None = None
         self._lock = Lock()  # guards the building
-        os.register_at_fork(after_in_child=self._forget)
+        at_fork(in_child=self._forget)
 
     def __call__(self) -> T:
         """Return this process's value; build it if this is the first call."""

@@ -94,5 +94,11 @@ def test_the_sandbox_is_imported_by_nobody_and_knows_nobody():
     ] == []
 
 
+def test_forks_are_heard_of_in_one_place():
+    hearing = [p for p in MODULES if "register_at_fork" in p.read_text()]
+
+    assert hearing == [APP / "host" / "forks.py"]
+
+
 def is_in(name, package):
     return name.split(".")[0] == package

@@ -5,4 +5,5 @@ looks at nobody else of the house.
 
 `files` opens private files. `file_lock` is a lock that one process holds at a time.
 `shared_file` is a file that several processes use, gone with the last of them.
+`forks` tells those who live through a fork.
 """

@@ -5,8 +5,6 @@ lock and no system call; changing it takes two, and no disk is ever waited for.
 """
 
 import logging
-import os
-import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
@@ -21,6 +19,7 @@ from app.gateway.shared import (
     check_size,
 )
 from app.host.files import instance_name
+from app.host.forks import at_fork
 from app.storage.shared.region import STRIPES, Region, open_region
 from app.storage.shared.slots import Place, place_of
 
@@ -62,7 +61,7 @@ class SharedMemory:
         self._own_until = 0.0  # when the last of what was changed alone is forgotten
         self._shunned: dict[int, float] = {}
         self._lock = Lock()  # guards what this process counts; never held in a wait
-        _after_fork(self)
+        at_fork(in_child=self._leave_to_parent)
 
     def now(self) -> float:
         """Seconds on CLOCK_MONOTONIC, which is the same in all processes."""
@@ -161,14 +160,3 @@ def open_shared(
             log.warning("No shared memory in %s: %s", folder, error)
     log.error("The workers share nothing: breakers, verdicts and limits are for each")
     return InProcessState(clock)
-
-
-def _after_fork(state: SharedMemory) -> None:
-    """In a child process, part with the parent's memory, for as long as it lives."""
-    alive = weakref.WeakMethod(state._leave_to_parent)
-
-    def leave_to_parent() -> None:
-        if (leave := alive()) is not None:
-            leave()
-
-    os.register_at_fork(after_in_child=leave_to_parent)
