@@ -41,6 +41,7 @@ ONLY_IN = {
     "alembic": {"storage"},
     "redis": {"storage"},
     "psycopg": {"storage"},
+    "tomlkit": {"storage"},
     "prometheus_client": {"telemetry"},
     "opentelemetry": {"telemetry"},
 }

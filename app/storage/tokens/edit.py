@@ -12,9 +12,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import takewhile
 from math import isinf
 from pathlib import Path
+
+import tomlkit
+from tomlkit.items import AoT, Comment, Item, Key
 
 from app.gateway.access.tokens import NameTaken, NoSuchToken, Token, TokensUnusable
 from app.host.file_lock import FileLock
@@ -26,7 +29,7 @@ HEADER = """\
 # The tokens of the chat gateway. `python -m app token --help` makes and revokes
 # them; changes are in effect within 5 seconds. Without records: tokens = []
 """
-_RECORD = re.compile(r"\s*\[\[\s*tokens\s*\]\]\s*(#.*)?")
+Line = tuple[Key | None, Item]
 _NONE = re.compile(r"^\s*tokens\s*=\s*\[\s*\]\s*$\n?", re.MULTILINE)
 
 
@@ -141,21 +144,27 @@ def written(token: Token) -> str:
 
 def _without(text: str, cut: set[int]) -> str:
     """Cut out the records of these numbers, with the comments right above them."""
-    lines = text.splitlines(keepends=True)
-    starts = [
-        _with_comment(lines, number)
-        for number, line in enumerate(lines)
-        if _RECORD.fullmatch(line.rstrip("\r\n"))
-    ]
-    bounds = [*starts, len(lines)]
-    kept = lines[: bounds[0]]
-    for number, (start, end) in enumerate(pairwise(bounds)):
-        if number not in cut:
-            kept = kept + lines[start:end]
-    return "".join(kept)
+    document = tomlkit.parse(text)
+    records = document["tokens"]
+    if isinstance(records, AoT):
+        at = next(n for n, (_, item) in enumerate(document.body) if item is records)
+        bodies = [record.value.body for record in records]
+        for number in sorted(cut, reverse=True):
+            # What stands above a record is the end of what comes before it.
+            body, end = bodies[number], len(bodies[number])
+            of_next = [] if number + 1 == len(records) else _comments(body, end)
+            before = bodies[number - 1] if number else document.body
+            end = len(before) if number else at
+            before[end - len(_comments(before, end)) : end] = of_next
+            del bodies[number]
+    for number in sorted(cut, reverse=True):
+        del records[number]
+    if not records:
+        document.body[:] = [line for line in document.body if line[1] is not records]
+    return document.as_string()
 
 
-def _with_comment(lines: list[str], start: int) -> int:
-    while start > 0 and lines[start - 1].lstrip().startswith("#"):
-        start -= 1
-    return start
+def _comments(body: list[Line], end: int) -> list[Line]:
+    """The comments right above the line number `end`."""
+    above = takewhile(lambda line: isinstance(line[1], Comment), body[end - 1 :: -1])
+    return list(above)[::-1] if end else []
