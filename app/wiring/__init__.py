@@ -10,7 +10,12 @@ is counted is what callers get; those who get no slot are counted and on record 
 """
 
 from app.wiring.assembly import build_services, default_services
-from app.wiring.checks import check_addresses, check_all, check_files
+from app.wiring.checks import (
+    check_addresses,
+    check_all,
+    check_files,
+    problems_of_listed_kinds,
+)
 from app.wiring.commands import (
     OnProgress,
     begin_counts,
@@ -35,6 +40,7 @@ __all__ = [
     "last_good_tokens",
     "metrics_folder",
     "open_records",
+    "problems_of_listed_kinds",
     "run_post_task",
     "search_records",
     "server_logging",

@@ -147,7 +147,7 @@ class Assembly:
     def _hang_check(self, name: str) -> HangCheck | None:
         if not self.health.is_probed(name):
             return None
-        return HangCheck(self.prober.inquire, self.settings.patience)
+        return HangCheck(self.prober.inquire, self.settings.hang_check_after)
 
     def _repeating(self, one: UpstreamSettings) -> Upstream:
         """The upstream; one whose kind allows it is asked again where it helps."""

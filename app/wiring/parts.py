@@ -1,6 +1,6 @@
 """Parts: what is made of the settings alone, each for itself."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,24 +61,33 @@ def require_kinds(settings: Settings, kinds: Kinds = KINDS) -> None:
 
     A key that some dialects declare as their own is foreign to all others.
     """
-    problems = [
-        f"VX11_UPSTREAMS[{number}]{problem}"
-        for number, entry in enumerate(settings.upstreams)
-        for problem in _problems_of_kind(entry, kinds)
-    ]
-    if problems:
+    entries = [(one.kind, one.model_fields_set) for one in settings.upstreams]
+    if problems := problems_of_kinds(entries, kinds):
         raise SettingsError(problems)
 
 
-def _problems_of_kind(entry: UpstreamSettings, kinds: Kinds) -> Iterator[str]:
-    if entry.kind not in kinds:
+def problems_of_kinds(
+    entries: Iterable[tuple[str | None, Collection[str]]], kinds: Kinds = KINDS
+) -> list[str]:
+    """What `require_kinds` says of upstreams, given the kind and the keys of each.
+
+    Of one whose kind is None nothing is said.
+    """
+    return [
+        f"VX11_UPSTREAMS[{number}]{problem}"
+        for number, (kind, keys) in enumerate(entries)
+        if kind is not None
+        for problem in _problems_of_kind(kind, keys, kinds)
+    ]
+
+
+def _problems_of_kind(kind: str, keys: Collection[str], kinds: Kinds) -> Iterator[str]:
+    if kind not in kinds:
         yield f".kind: must be one of {', '.join(kinds)}"
         return
-    for key in sorted(entry.model_fields_set):
-        owners = [
-            kind for kind, dialect in kinds.items() if key in dialect.own_settings
-        ]
-        if owners and entry.kind not in owners:
+    for key in sorted(keys):
+        owners = [one for one, dialect in kinds.items() if key in dialect.own_settings]
+        if owners and kind not in owners:
             yield f": {key}: only for kind {' or '.join(owners)}"
 
 
@@ -88,7 +97,7 @@ def rules(settings: Settings, one: UpstreamSettings) -> Rules:
     return Rules(
         failures=settings.breaker_failures,
         ratio=settings.breaker_ratio,
-        minimum=settings.breaker_minimum,
+        min_calls=settings.breaker_min_calls,
         window=settings.breaker_window,
         open_base=settings.breaker_open,
         open_max=settings.breaker_open_max,
