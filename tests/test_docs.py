@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
-from app.settings.names import RENAMED
-from app.settings.names import HANDED, OTHERS
+from app.settings.names import HANDED, OTHERS, RENAMED
 
 HOUSE = Path(__file__).parents[1]
 DOCS = HOUSE / "docs"
