@@ -34,6 +34,7 @@ class Envelope:
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         services = self._services()
+        tracing.current.set(None)  # an answer that nobody has closed may have left its
         token = correlation.current.set(_correlation_id(environ, services))
         more: list[Header] = []
 
