@@ -20,7 +20,9 @@ from app.host.shared_file import SharedFile
 from app.telemetry.metrics.metric_memory import SIZE
 
 MOST_SLOTS = 1024
-PREFIX = "vx11-metrics"
+# Not that of before: folders under that name were locked in another way, so either
+# version would take the other one's for left behind.
+PREFIX = "vx11-counts"
 
 
 class Slot:
