@@ -37,6 +37,7 @@ class Envelope:
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         services = self._services()
+        tracing.current.set(None)  # an answer that nobody has closed may have left its
         token = correlation.current.set(correlation.new_id())
         more: list[Header] = []
 

@@ -122,7 +122,7 @@ class Assembly:
             rate_limits=self.rate_limits,
             failed_auth=self.failed_auth,
             trusted_proxies=settings.trusted_proxies,
-            fault_panel=parts.fault_panel(settings, self.transport),
+            sandbox_page=settings.sandbox_page,
             gate=self.gate,
             readers=parts.readers(settings),
             guards=self.guards,
@@ -189,7 +189,7 @@ class Assembly:
     def _hang_check(self, name: str) -> HangCheck | None:
         if not self.health.is_probed(name):
             return None
-        return HangCheck(self.prober.inquire, self.settings.patience)
+        return HangCheck(self.prober.inquire, self.settings.hang_check_after)
 
     def _repeating(self, one: UpstreamSettings) -> Upstream:
         """The upstream; one whose kind allows it is asked again where it helps."""

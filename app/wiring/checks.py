@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from app.settings import Settings, SettingsError
+from app.settings.loading import listed_upstreams
 from app.storage.audit.errors import StoreFailed
 from app.storage.shared.shared_memory import SharedMemory
 from app.wiring import parts
@@ -39,6 +40,14 @@ def check_files(settings: Settings) -> None:
     problems = list(_problems(settings, FILES))
     if problems:
         raise SettingsError(problems)
+
+
+def problems_of_listed_kinds() -> list[str]:
+    """What is wrong with the kinds of upstreams where the settings cannot be read."""
+    kinds = [(one.get("kind"), one) for one in listed_upstreams()]
+    return parts.problems_of_kinds(
+        (kind if isinstance(kind, str) else None, keys) for kind, keys in kinds
+    )
 
 
 def check_addresses(settings: Settings, before: Settings) -> None:

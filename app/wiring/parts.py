@@ -1,7 +1,7 @@
 """Parts: what is made of the settings alone, each for itself."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,6 @@ from app.telemetry.metrics.directory import folder_of
 from app.upstreams import KINDS, Kinds
 from app.upstreams.dialect import Dialect, Surroundings
 from app.upstreams.http.transport import Transport
-from app.upstreams.sandbox_control import SandboxControl
 
 Upstreams = Mapping[str, Dialect]
 
@@ -73,24 +72,33 @@ def require_kinds(settings: Settings, kinds: Kinds = KINDS) -> None:
 
     A key that some dialects declare as their own is foreign to all others.
     """
-    problems = [
-        f"VX11_UPSTREAMS[{number}]{problem}"
-        for number, entry in enumerate(settings.upstreams)
-        for problem in _problems_of_kind(entry, kinds)
-    ]
-    if problems:
+    entries = [(one.kind, one.model_fields_set) for one in settings.upstreams]
+    if problems := problems_of_kinds(entries, kinds):
         raise SettingsError(problems)
 
 
-def _problems_of_kind(entry: UpstreamSettings, kinds: Kinds) -> Iterator[str]:
-    if entry.kind not in kinds:
+def problems_of_kinds(
+    entries: Iterable[tuple[str | None, Collection[str]]], kinds: Kinds = KINDS
+) -> list[str]:
+    """What `require_kinds` says of upstreams, given the kind and the keys of each.
+
+    Of one whose kind is None nothing is said.
+    """
+    return [
+        f"VX11_UPSTREAMS[{number}]{problem}"
+        for number, (kind, keys) in enumerate(entries)
+        if kind is not None
+        for problem in _problems_of_kind(kind, keys, kinds)
+    ]
+
+
+def _problems_of_kind(kind: str, keys: Collection[str], kinds: Kinds) -> Iterator[str]:
+    if kind not in kinds:
         yield f".kind: must be one of {', '.join(kinds)}"
         return
-    for key in sorted(entry.model_fields_set):
-        owners = [
-            kind for kind, dialect in kinds.items() if key in dialect.own_settings
-        ]
-        if owners and entry.kind not in owners:
+    for key in sorted(keys):
+        owners = [one for one, dialect in kinds.items() if key in dialect.own_settings]
+        if owners and kind not in owners:
             yield f": {key}: only for kind {' or '.join(owners)}"
 
 
@@ -122,7 +130,7 @@ def rules(settings: Settings, one: UpstreamSettings) -> Rules:
     return Rules(
         failures=settings.breaker_failures,
         ratio=settings.breaker_ratio,
-        minimum=settings.breaker_minimum,
+        min_calls=settings.breaker_min_calls,
         window=settings.breaker_window,
         open_base=settings.breaker_open,
         open_max=settings.breaker_open_max,
@@ -272,12 +280,6 @@ def _told_as(variable: str) -> Iterator[None]:
     except TokensUnusable as error:
         problems = [f"{variable}: {problem}" for problem in error.problems]
         raise SettingsError(problems) from None
-
-
-def fault_panel(settings: Settings, transport: Transport) -> SandboxControl | None:
-    """Make the panel that breaks the sandbox, if there is a sandbox."""
-    urls = settings.sandbox_control
-    return SandboxControl(urls, transport) if urls else None
 
 
 def _identity(settings: Settings, state: Path) -> str:

@@ -1,7 +1,9 @@
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from werkzeug.test import EnvironBuilder
 
 from app.gateway import tracing
 from app.services import PerProcess
@@ -82,6 +84,32 @@ def test_ids_cannot_be_foretold(client):
 
     assert first["traceparent"] != second["traceparent"]
     assert first["X-Correlation-ID"] != second["X-Correlation-ID"]
+
+
+def test_an_answer_that_nobody_closed_leaves_its_trace_to_no_other_request(services):
+    """What comes in by the metrics' address has no trace of its own."""
+    bound = replace(services, metrics_bind="127.0.0.1:9")
+    app = make_app(PerProcess(lambda: bound))
+    unclosed = app.wsgi_app(environ(traceparent=SHOWN), lambda *_: lambda _: None)
+    assert tracing.current.get() is not None
+    connection = SimpleNamespace(family=None, getsockname=lambda: ("127.0.0.1", 9))
+    seen = []
+
+    apart = app.wsgi_app(
+        environ(connection), lambda *_: seen.append(tracing.current.get())
+    )
+    list(apart)
+
+    assert seen == [None]
+    unclosed.close()
+
+
+def environ(connection=None, traceparent=""):
+    return EnvironBuilder(
+        path="/metrics",
+        headers={"traceparent": traceparent},
+        environ_overrides={"gunicorn.socket": connection},
+    ).get_environ()
 
 
 def test_a_new_one_is_kept_where_somebody_keeps_traces(services):

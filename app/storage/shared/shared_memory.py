@@ -4,10 +4,7 @@ A value is a slot of a mapped file (see `region` and `slots`). Reading it takes 
 lock and no system call; changing it takes two, and no disk is ever waited for.
 """
 
-import hashlib
 import logging
-import os
-import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
@@ -21,6 +18,8 @@ from app.gateway.shared import (
     T,
     check_size,
 )
+from app.host.files import instance_name
+from app.host.forks import at_fork
 from app.storage.shared.region import STRIPES, Region, open_region
 from app.storage.shared.slots import PLACE_OF_KEY, Place
 
@@ -41,8 +40,9 @@ LOOK_INTERVAL = 2.0  # seconds between two looks whether the file is still in pl
 class SharedMemory:
     """Fulfils `SharedState`. Threads may share it; a forked child goes on alone.
 
-    `path` is the file; the last of its users removes it. Raises OSError if it can't
-    be had.
+    `path` is the file; the last of its users removes it. A change that cannot be made
+    within `wait` seconds, for the others' changes, is made alone. Raises OSError if
+    the file can't be had.
     """
 
     def __init__(
@@ -50,18 +50,19 @@ class SharedMemory:
         path: Path,
         clock: Clock = monotonic,
         *,
+        wait: float = WAIT,
         look_interval: float = LOOK_INTERVAL,
     ) -> None:
         self.alone = 0
         self._clock = clock
         self._region: Region | None = _opened(path)
-        self._look_interval = look_interval
+        self._wait, self._look_interval = wait, look_interval
         self._look_at = monotonic() + look_interval
         self._own = InProcessState(clock)
         self._own_until = 0.0  # when the last of what was changed alone is forgotten
         self._shunned: dict[int, float] = {}
         self._lock = Lock()  # guards what this process counts; never held in a wait
-        _after_fork(self)
+        at_fork(in_child=self._leave_to_parent)
 
     def now(self) -> float:
         """Seconds on CLOCK_MONOTONIC, which is the same in all processes."""
@@ -102,12 +103,12 @@ class SharedMemory:
         """Part with the others; calls that are still made go on alone."""
         region, self._region = self._region, None
         if region is not None:
-            region.leave()
+            region.file.leave()
 
     def _locked(self, region: Region, place: Place) -> bool:
         stripe = place.bucket % STRIPES
         is_shunned = self._shunned.get(stripe, 0.0) > monotonic()
-        if region.lock(place.bucket, SHUNNED_WAIT if is_shunned else WAIT):
+        if region.lock(place.bucket, SHUNNED_WAIT if is_shunned else self._wait):
             if is_shunned:
                 self._shunned.pop(stripe, None)  # it was only slow
             return True
@@ -134,10 +135,10 @@ class SharedMemory:
         if region is None or monotonic() < self._look_at:
             return region
         self._look_at = monotonic() + self._look_interval
-        if not region.is_in_place():
+        if not region.file.is_in_place():
             log.warning("The memory shared by workers was removed; making it anew")
             try:
-                self._region = region = _opened(region.path)
+                self._region = region = _opened(region.file.path)
             except OSError:
                 log.exception("The memory shared by workers can't be made anew")
         return region
@@ -169,22 +170,11 @@ def open_shared(
     process goes on by itself, which is logged: that costs the dead upstream a few
     more calls, and no caller his answer.
     """
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    name = instance_name("vx11", identity)
     for folder in folders:
         try:
-            return SharedMemory(folder / f"vx11-{os.geteuid()}-{digest}", clock)
+            return SharedMemory(folder / name, clock)
         except OSError as error:
             log.warning("No shared memory in %s: %s", folder, error)
     log.error("The workers share nothing: breakers, verdicts and limits are for each")
     return InProcessState(clock)
-
-
-def _after_fork(state: SharedMemory) -> None:
-    """In a child process, part with the parent's memory, for as long as it lives."""
-    alive = weakref.WeakMethod(state._leave_to_parent)
-
-    def leave_to_parent() -> None:
-        if (leave := alive()) is not None:
-            leave()
-
-    os.register_at_fork(after_in_child=leave_to_parent)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from math import inf
-from mmap import mmap
 from typing import NamedTuple
 from zlib import crc32
 
 from app.gateway.shared import STRANGERS
+from app.host.files import Memory
 
 SLOT = 512  # bytes, of which the head takes 32
 BUCKET = 8 * SLOT
@@ -82,7 +82,7 @@ class SlotTable:
 
     SIZE = BUCKETS * BUCKET
 
-    def __init__(self, memory: mmap) -> None:
+    def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self._hash_key = b""
 

@@ -136,7 +136,7 @@ def get_status() -> ResponseReturnValue:
             data=_operator_data(known),
             tokens=_tokens(),
             caller=caller,
-            sandbox=services().fault_panel is not None,
+            sandbox=services().sandbox_page is not None,
             admission=_admission(),
             audit=_audit_state(),
         )
