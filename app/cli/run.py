@@ -139,13 +139,19 @@ def _start_sandbox(
     environment: Mapping[str, str], running: ExitStack
 ) -> dict[str, str]:
     """Start the sandbox on free ports; return the variables that point to it."""
-    command = ["sandbox", "--switch-port", "0", "--madre-port", "0"]
+    command = ["sandbox", "--switch-port", "0", "--madre-port", "0", "--switch-streams"]
     sandbox = children.start(command, environment, stdout=subprocess.PIPE)
     running.callback(children.stop, sandbox, SANDBOX_STOP)
     urls = json.loads(sandbox.stdout.readline() if sandbox.stdout else "{}")
+    switch = {
+        "name": "switch",
+        "kind": "openai",  # so that words are seen to flow
+        "url": f"{urls['switch']}/v1",
+        "model": "sandbox",
+    }
+    madre = {"name": "madre", "kind": "madre", "url": urls["madre"], "timeout": 5.0}
     return {
-        "VX11_SWITCH_URL": urls["switch"],
-        "VX11_MADRE_URL": urls["madre"],
+        "VX11_UPSTREAMS": json.dumps([switch, madre]),
         "VX11_SANDBOX_PAGE": urls["page"],
     }
 
