@@ -109,7 +109,7 @@ def test_free_form_values_are_redacted_throughout():
         ("secrets", {"a": "x", "b": 1.5}, {"a": HIDDEN, "b": HIDDEN}),
         ("Authorization", {"Basic": "x"}, {"Basic": HIDDEN}),
         ("db_password", "x", HIDDEN),
-        ("dbPwd", "x", "x"),
+        ("dbPwd", "x", HIDDEN),
         ("db-pwd", "x", HIDDEN),
         ("private_key", "x", HIDDEN),
         ("next_tokens", ["abc"], [HIDDEN]),
