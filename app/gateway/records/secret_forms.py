@@ -7,7 +7,7 @@ be helped, since those are searched several times slower.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 HIDDEN = "[redacted:secret]"
@@ -16,11 +16,11 @@ HIDDEN = "[redacted:secret]"
 # within JSON), and in prose. A group holds the quote before the value, if there is one.
 _QUOTE = r"\\{0,3}[\"'`]"
 _SIGN = rf"(?:{_QUOTE})?+\s*+(?:=>|:=|[:=])"
-_OPENING = rf"\s*+({_QUOTE})?+"
+_OPENING = rf"\s*+(?P<quote>{_QUOTE})?+"
 _SUFFIX = r"(?:[_-][\w-]{1,30}+|\d{1,3}|(?i:access)?[Kk]ey)?+"
 # The value: not what was taken out already, or says that there is none.
 _SOME = r"(?!\[redacted|(?i:null|none|true|false|undefined)\b)"
-_QUOTED = r"(?:(?!\2)(?:[^\\\n]|\\.))++"
+_QUOTED = r"(?:(?!(?P=quote))(?:[^\\\n]|\\.))++"
 _WORD = r"[\w.~+/=%-]"
 # Behind a word that is code and no secret. It is a part of the match, which is then
 # left as it is: a pattern that failed here would look at all of it again and again.
@@ -59,39 +59,42 @@ def _is_made(value: str) -> bool:
 
 
 def _assigned(match: re.Match[str]) -> str:
-    """Behind a sign, all but words that describe a password."""
+    """Behind a sign, all but words that describe a password; see _said."""
+    if match["is"]:
+        return _said(match)
     value = match[0][len(match[1]) :]
-    is_prose = not match[2] and _PROSE.fullmatch(value.strip(_MARKS))
+    is_prose = not match["quote"] and _PROSE.fullmatch(value.strip(_MARKS))
     return match[0] if is_prose and "=" not in match[1] else match[1] + HIDDEN
 
 
 def _assigned_or_prose(match: re.Match[str]) -> str:
     """As _assigned; but behind a single word and a colon, only what is no word."""
+    if match["is"]:
+        return _said(match)
     name, value = match[1], match[0][len(match[1]) :]
     before = match.string[max(match.start() - 1, 0) : match.start()]
     is_joined = before.isalnum() or before in ("-", "_") or "_" in name or "-" in name
-    is_prose = not (match[2] or is_joined or "=" in name or '"' in name)
-    is_path = value.startswith(("/", "~", "$", "%")) and not match[2]
+    is_prose = not (match["quote"] or is_joined or "=" in name or '"' in name)
+    is_path = value.startswith(("/", "~", "$", "%")) and not match["quote"]
     return match[0] if is_path or (is_prose and not _is_made(value)) else name + HIDDEN
 
 
 def _said(match: re.Match[str]) -> str:
     """Behind `is`, only what is no word, or quoted."""
-    value = match[0][len(match[1]) :]
-    return match[1] + HIDDEN if match[2] or _is_made(value) else match[0]
+    is_secret = match["quote"] or _is_made(match[0][len(match[1]) :])
+    return match[1] + HIDDEN if is_secret else match[0]
 
 
 def _named(
     sign: str, name: str, replacement: Callable[[re.Match[str]], str] = _assigned
-) -> Iterator[Form]:
-    """The forms of a name with a value: behind a sign, and behind `is`."""
-    value = rf"{_OPENING}){_SOME}(?(2){_QUOTED}|[^\s,;]{{4,}}+)"
-    yield Form(
-        sign,
-        re.compile(rf"({name}{_SUFFIX}{_SIGN}{value}", re.ASCII),
-        replacement,
+) -> Form:
+    """The form of a name with a value, behind a sign or behind `is`."""
+    pattern = re.compile(
+        rf"({name}(?:{_SUFFIX}{_SIGN}|\s++(?P<is>is)\b){_OPENING})"
+        rf"{_SOME}(?(quote){_QUOTED}|[^\s,;]{{4,}}+)",
+        re.ASCII,
     )
-    yield Form(sign, re.compile(rf"({name}\s++is\b{value}", re.ASCII), _said)
+    return Form(sign, pattern, replacement)
 
 
 def _token(match: re.Match[str]) -> str:
@@ -172,7 +175,7 @@ FORMS: tuple[Form, ...] = (
         re.compile(
             rf"({_QUOTE}(?:name|key){_QUOTE}\s*+:\s*+{_QUOTE}"
             rf"(?:(?!{_NAMES})[\w.-]){{0,40}}+{_NAMES}[\w.-]{{0,40}}+{_QUOTE}\s*+,\s*+"
-            rf"{_QUOTE}value{_QUOTE}\s*+:\s*+({_QUOTE})){_SOME}{_QUOTED}",
+            rf"{_QUOTE}value{_QUOTE}\s*+:\s*+(?P<quote>{_QUOTE})){_SOME}{_QUOTED}",
             re.ASCII,
         ),
         rf"\1{HIDDEN}",
@@ -187,20 +190,18 @@ FORMS: tuple[Form, ...] = (
         ),
         _element,
     ),
-    *_named("pass", r"[Pp](?i:ass(?:word|wd|phrase|code))"),
-    *_named(
-        "pass", r"(?:P(?:ass|ASS)|p(?<![A-Za-z]p)ass)(?![a-z])", _assigned_or_prose
-    ),
-    *_named("pwd", r"(?:P(?:wd|WD)|p(?<![A-Za-z]p)wd)(?![a-z])", _assigned_or_prose),
-    *_named("secret", r"[Ss](?i:ecret)", _assigned_or_prose),
-    *_named("key", r"[AaPp](?i:pi|ccess|ccount|rivate)[_-]?[Kk](?i:ey)"),
+    _named("pass", r"[Pp](?i:ass(?:word|wd|phrase|code))"),
+    _named("pass", r"(?:P(?:ass|ASS)|p(?<![A-Za-z]p)ass)(?![a-z])", _assigned_or_prose),
+    _named("pwd", r"(?:P(?:wd|WD)|p(?<![A-Za-z]p)wd)(?![a-z])", _assigned_or_prose),
+    _named("secret", r"[Ss](?i:ecret)", _assigned_or_prose),
+    _named("key", r"[AaPp](?i:pi|ccess|ccount|rivate)[_-]?[Kk](?i:ey)"),
     # A word of many meanings: what stands beside it must look like a secret, or its
     # name must be longer (access_token), quoted (JSON) or joined (?token=).
     Form(
         "token",
         re.compile(
             rf"([Tt](?i:oken)(?:(?<=[\w-].{{5}})|(?={_QUOTE})|(?==\S)){_SIGN}{_OPENING})"
-            rf"{_SOME}(?!<|\d{{1,6}}\b)(?(2){_QUOTED}|{_WORD}{{4,}}+{_CALL})",
+            rf"{_SOME}(?!<|\d{{1,6}}\b)(?(quote){_QUOTED}|{_WORD}{{4,}}+{_CALL})",
             re.ASCII,
         ),
         _token,

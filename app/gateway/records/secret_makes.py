@@ -133,7 +133,9 @@ def _form(make: Make) -> str:
 
 _PREFIXES = tuple(make.prefix for make in MAKES)
 _SHORTEST = LEAST + min(map(len, _PREFIXES))
-_KEY = re.compile("|".join(f"({_form(make)})" for make in MAKES), re.ASCII)
+# No form is a group: all of them would be tried at every place.
+_KEY = re.compile("|".join(map(_form, MAKES)), re.ASCII)
+_PREFIX = re.compile("|".join(map(re.escape, _PREFIXES)))
 
 
 def without_keys(text: str) -> str:
@@ -144,5 +146,6 @@ def without_keys(text: str) -> str:
 
 
 def _taken_out(match: re.Match[str]) -> str:
-    prefix = _PREFIXES[(match.lastindex or 1) - 1]
-    return match[0] if _JOINED.fullmatch(match[0], len(prefix)) else "[redacted:key]"
+    prefix = _PREFIX.match(match[0])
+    is_joined = _JOINED.fullmatch(match[0], prefix.end() if prefix else 0)
+    return match[0] if is_joined else "[redacted:key]"

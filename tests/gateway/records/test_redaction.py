@@ -187,7 +187,8 @@ UNITS = [
     *("password ", "password:", "password: '", "password_", "secret-", "secret=\\"),
     *("api_key", "token", "token:", "token_", "my_token ", "token=", "token is "),
     *("authorization: ", "authorization: basic ", "cookie: a", "cookie:", "bearer "),
-    *("://a", "://:", "://a:b", "github_pat_"),
+    *("://a", "://:", "://a:b", "github_pat_", "<password", "4444 ", "4 ", "\u0664 "),
+    *('"name":"password",', "pass: a ", "secret is a ", "sk-a-"),
 ]
 
 
