@@ -1,6 +1,5 @@
 """`config`: look at the settings before they matter."""
 
-import json
 from collections.abc import Iterable
 
 import click
@@ -8,6 +7,7 @@ import click
 from app.cli.client import settings_or_exit
 from app.cli.exits import CONFIG, exit_codes
 from app.cli.failing import Failure
+from app.cli.screen import say_json, say_line
 from app.gateway.routing.failover import least_shares
 from app.settings import Settings, SettingsError, in_force, warnings_about
 from app.wiring import check_files
@@ -38,10 +38,10 @@ def check(as_json: bool) -> None:
         raise Failure(CONFIG, *failure.problems, warnings=warnings) from None
     warnings = [*_lacks(settings), *_cut(settings), *warnings_about(settings)]
     if as_json:
-        click.echo(json.dumps({**in_force(settings), "warnings": warnings}, indent=2))
+        say_json({**in_force(settings), "warnings": warnings}, indent=2)
         return
     for name, value in in_force(settings).items():
-        click.echo(f"{name:<28} {value}")
+        say_line(f"{name:<28} {value}")
     _warn(warnings)
 
 
@@ -73,4 +73,4 @@ def _cut(settings: Settings) -> list[str]:
 
 def _warn(warnings: Iterable[str]) -> None:
     for warning in warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        say_line(f"Warning: {warning}", err=True)

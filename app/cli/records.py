@@ -17,6 +17,7 @@ from app.cli.client import settings_or_exit
 from app.cli.exits import CONFIG, NO, UNREADABLE, exit_codes
 from app.cli.failing import Failure
 from app.cli.progress import progress
+from app.cli.screen import say_json, say_line
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
 from app.gateway.records.audit import Query, Record, Records
 from app.wiring import open_records, search_records, verify_records
@@ -81,7 +82,7 @@ def show(record_id: str, as_json: bool) -> None:
         record = _reader().get(record_id)
     if record is None:
         raise Failure(NO, "There is no such record.")
-    click.echo(json.dumps(_shown(record), indent=None if as_json else 2))
+    say_json(_shown(record), indent=None if as_json else 2)
 
 
 @records.command(epilog=exit_codes("stopped by Ctrl-C", UNREADABLE, CONFIG))
@@ -123,7 +124,10 @@ def verify(as_json: bool) -> None:
     if not result.ok:
         facts["error"] = result.reason
     sentence = f"{result.rows} records, " + (result.reason or "the chain is whole")
-    click.echo(json.dumps(facts) if as_json else sentence)
+    if as_json:
+        say_json(facts)
+    else:
+        say_line(sentence)
     raise SystemExit(0 if result.ok else NO)
 
 
@@ -157,7 +161,7 @@ def _shown(record: Record) -> dict[str, Any]:
 
 def _print(record: Record, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(_shown(record)))
+        say_json(_shown(record))
         return
     opened = datetime.fromtimestamp(record.opened_at, UTC)
     columns = (
@@ -169,4 +173,4 @@ def _print(record: Record, as_json: bool) -> None:
         f"{record.degraded_by or record.code or '-':<18}",
         record.caller,
     )
-    click.echo("  ".join(columns))
+    say_line("  ".join(columns))
