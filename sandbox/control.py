@@ -1,6 +1,7 @@
 """The control API: faults switched on and off over HTTP, while the server runs.
 
-It is served to loopback peers only; to anybody else it does not exist.
+It is served to loopback peers only; to anybody else it does not exist. Browsers are
+loopback peers, too, so what a page asks for is refused.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from sandbox.wire import Answer, Request
 
 PREFIX = "/sandbox/"
 WANTED = {"fault", "times", "path", "params"}
+FOREIGN_PAGE = Answer.of({"detail": "pages in browsers may not ask for this"}, 403)
 UNREADABLE = Answer.of({"detail": "the body must be a JSON object"}, 422)
 
 Break = Callable[[str, str | None, int | None, dict[str, Any]], None]
@@ -41,6 +43,8 @@ class Control:
 
     def answer(self, request: Request, peer: str) -> Answer:
         """Do what is asked, if the peer is on this very machine."""
+        if request.header("origin"):
+            return FOREIGN_PAGE
         if not ip_address(peer).is_loopback or request.path not in self._paths:
             return NOT_FOUND
         if route := self._routes.get((request.method, request.path)):

@@ -17,6 +17,7 @@ from app.upstreams.http.transport import JSON, Answer, Exchange, Transport
 from app.upstreams.openai import chunks
 from app.upstreams.openai.error_reading import Echo
 from app.upstreams.openai.errors import failure, is_failure, refusal
+from app.upstreams.openai.fields import PASSED_ON
 from app.upstreams.openai.stream import StreamedReply
 from app.upstreams.replies import marked, parse, whole
 from app.upstreams.words_in_time import STREAM_LIMIT, WordsInTime, named
@@ -31,7 +32,6 @@ ERROR_WAIT = 1.0  # seconds for it; its status alone is worth more than a longer
 MAX_STREAM = 16 * 1024 * 1024  # bytes; some 200 for each token of 80,000
 
 # Fields of a request that are not the caller's to pass through.
-OURS = frozenset({"messages", "model", "stream", "stream_options"})
 
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 FEW_TOKENS = 16  # with fewer, there may be no room for a word
@@ -212,7 +212,7 @@ class OpenAIUpstream(Dialect):
 
     def _payload(self, request: ChatRequest) -> dict[str, Any]:
         payload = {
-            **{k: v for k, v in request.extra.items() if k not in OURS},
+            **{k: v for k, v in request.extra.items() if k in PASSED_ON},
             "messages": [_message(message) for message in request.messages],
         }
         if model := self._model or request.model:

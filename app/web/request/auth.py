@@ -17,6 +17,7 @@ from app.gateway.access.rate_limits import WINDOW, Standing
 from app.gateway.access.tokens import ANYBODY, Caller, Keyring
 from app.web.request.context import services, this_request
 from app.web.request.errors import error_response
+from app.web.request.local_host import is_local
 from app.web.request.source import source_of
 
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
@@ -80,7 +81,7 @@ def _bearers(header: str) -> list[str]:
 
 def _refusal(scope: str, *, rated: bool) -> ResponseReturnValue | None:
     keyring = services().keyring
-    caller = ANYBODY if keyring is None else _authenticate(keyring)
+    caller = _anybody() if keyring is None else _authenticate(keyring)
     if not isinstance(caller, Caller):
         return caller
     g.caller = caller
@@ -89,6 +90,14 @@ def _refusal(scope: str, *, rated: bool) -> ResponseReturnValue | None:
     if rated and caller.rate is not None:
         return _over_rate(caller.name, caller.rate)
     return None
+
+
+def _anybody() -> Caller | ResponseReturnValue:
+    if is_local(this_request().headers.get("Host", "")):
+        return ANYBODY
+    return error_response(
+        403, "forbidden", "without authentication, Host must be an address or local"
+    )
 
 
 def _authenticate(keyring: Keyring) -> Caller | ResponseReturnValue:
