@@ -180,6 +180,16 @@ FORMS: tuple[Form, ...] = (
         ),
         rf"\1{HIDDEN}",
     ),
+    # {"pin": 1234}: names that are words in prose, and none in JSON
+    Form(
+        '":',
+        re.compile(
+            r"(\\{0,3}\"(?:[\w-]{0,30}[_-])?(?i:pw|pin|auth)\\{0,3}\"\s*+:\s*+"
+            rf"(?P<quote>{_QUOTE})?+){_SOME}(?(quote){_QUOTED}|\d{{3,}}+)",
+            re.ASCII,
+        ),
+        rf"\1{HIDDEN}",
+    ),
     # <password>...</password>
     Form(
         "</",

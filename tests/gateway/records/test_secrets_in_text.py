@@ -193,6 +193,9 @@ class TestCards:
         ('{"name":"password","value":"swordfish"}', "swordfish"),
         ('{"name": "DB_PASSWORD", "value": "sword fish"}', "fish"),
         (r"{\"key\": \"api_key\", \"value\": \"swordfish\"}", "swordfish"),
+        ('{"pin": 1234, "card_pin":"9876"}', "1234"),
+        ('{"pin": 1234, "card_pin":"9876"}', "9876"),
+        (r"{\"auth\": \"swordfish\"}", "swordfish"),
         ("bob@mail.example", "bob"),
     ],
 )
@@ -241,6 +244,7 @@ def test_what_stands_behind_a_name_does_not_stay(text, secret):
         "loss: 0.4111111111111111, 0.5500000000000004",
         "in 2019 2020 2021 2022 2023 2024 it grew",
         "<passage>once upon a time</passage>",
+        '{"author": "Ann", "auth_mode": "off", "spin": 1234, "auth": {"a": 1}}',
         '{"name": "passenger", "value": "Ann"}',
         "a bearer of news, a token of love, a cookie: chocolate",
     ],
