@@ -27,7 +27,6 @@ ROUTES = {
     ("DELETE", "/operator/api/sandbox/<name>/fault"): "admin",
     # The console's pages hold no data; what they show they ask for with a token.
     ("GET", "/"): PUBLIC,
-    ("GET", "/operator"): PUBLIC,
     ("GET", "/operator/"): PUBLIC,
     ("GET", "/operator/break"): PUBLIC,
     ("GET", "/operator/health"): PUBLIC,

@@ -31,7 +31,6 @@ from app.server.connection import (
     refusal,
     status_of,
 )
-from app.server.refusal_log import RefusalLog
 from app.server.scoreboard import MOST, Scoreboard
 from app.server.thread_pool import LifoThreadPool
 
@@ -77,7 +76,6 @@ class Worker(ThreadWorker):
         self._accepts_from = 0.0
         self._accepts_until = 0.0
         self.slots = self.cfg.threads
-        self._refusals = RefusalLog()
         self._yielded = 0  # times in a row
 
     def get_thread_pool(self) -> LifoThreadPool:  # type: ignore[override]
@@ -118,7 +116,6 @@ class Worker(ThreadWorker):
         """Serve until the end."""
         self.board.booted()
         super().run()
-        self._refusals.tell_sum(now=True)
 
     # ---- connections that come
 
@@ -213,7 +210,7 @@ class Worker(ThreadWorker):
         self,
         req: Any,  # noqa: ARG002  # gunicorn's signature
         client: socket,
-        addr: Any,
+        addr: Any,  # noqa: ARG002
         exc: BaseException,
     ) -> None:
         """Answer what cannot be parsed in JSON, without a word of what was sent."""
@@ -221,7 +218,7 @@ class Worker(ThreadWorker):
         if status is HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("A request broke the server", exc_info=exc)
         else:
-            self._refusals.note(type(exc).__name__, addr)
+            log.warning("Refused a request: %s", type(exc).__name__)
         self._refuse(client, status)
 
     def _refuse(self, sock: socket, status: HTTPStatus) -> None:
@@ -276,7 +273,6 @@ class Worker(ThreadWorker):
     def murder_pending(self) -> None:
         """Close what is overdue; the loop calls it after each wait."""
         super().murder_pending()
-        self._refusals.tell_sum()
         while self._lingering and self._lingering[0].is_overdue:
             self._let_go(self._lingering.popleft())
         if not self.alive and monotonic() >= self._accepts_until:
