@@ -27,6 +27,8 @@ BESIDE = {
     "VX11_CONFIG": "none | The TOML file. |",
     "VX11_OPERATOR_URL": "what `VX11_BIND` says | The gateway that `chat`, `status`"
     " and `explain` ask, and that `make acceptance` tests. |",
+    "VX11_OPERATOR_PROXY_ENABLED": "none | Of tentaculo_link: without `1` it answers"
+    " chats itself. `config check` looks at it. |",
     "VX11_TENTACULO_URL": "`http://localhost:8000` | The front door that"
     " `make acceptance` tests. |",
 }

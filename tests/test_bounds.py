@@ -21,7 +21,7 @@ from app.gateway.records.merge_choices import ChoiceMerger
 from app.gateway.records.redaction import Redactor
 from app.upstreams.http.transport import Answer
 from app.upstreams.openai import chunks
-from app.upstreams.openai.errors import refusal
+from app.upstreams.openai.errors.meanings import refusal
 from app.upstreams.openai.sse import EventParser
 from app.upstreams.openai.upstream import OBJECT
 from app.upstreams.replies import parse
@@ -29,6 +29,7 @@ from app.web.request.errors import InvalidBody
 from app.web.request.values import MOST_VALUES, parsed
 from app.web.schemas import chat as schemas
 from app.web.schemas import openai as openai_schemas
+from app.web.schemas.facts import Facts
 
 DOUBLE = 2.3
 TRIES = 8
@@ -153,11 +154,14 @@ def read_openai(body):
     value = parsed(body, openai_schemas.NUL)
     asked = openai_schemas.CompletionRequest.parse(value).to_request(
         value,
-        session_id="s",
-        correlation_id="c",
-        caller="c",
-        mode=StreamMode.LIVE,
-        priority=Priority.LOW,
+        Facts(
+            session_id="s",
+            correlation_id="c",
+            caller="c",
+            mode=StreamMode.LIVE,
+            priority=Priority.LOW,
+            size=len(body),
+        ),
     )
     POLICY.request(asked)
 
@@ -367,11 +371,14 @@ def test_twice_the_error_is_twice_the_work(make):
 )
 def test_more_than_can_be_asked_for_is_no_answer(one):
     with pytest.raises(BadReply, match="too_large"):
-        chunks.choices_of(one)
+        chunks.choices_of(one, "delta")
 
 
 def test_as_many_as_can_be_asked_for_are_one():
-    assert len(chunks.choices_of({"choices": [choice(i) for i in range(128)]})) == 128
+    assert (
+        len(chunks.choices_of({"choices": [choice(i) for i in range(128)]}, "delta"))
+        == 128
+    )
 
 
 class TestOrdinaryBodies:

@@ -12,6 +12,7 @@ import pytest
 from app.settings import load, warnings_about
 from app.storage.tokens.file import read_tokens
 from app.upstreams import KINDS
+from app.wiring import parts
 from app.wiring.parts import require_kinds
 
 HOUSE = Path(__file__).parents[1]
@@ -89,6 +90,7 @@ def test_all_name_the_same_places(unit, settings):
     launcher = (DEPLOY / "chat-gateway").read_text()
 
     assert f"server {settings.bind} " in nginx
+    assert f"client_max_body_size {parts.PHOTOS // 2**20}m;" in nginx
     (command,) = re.findall(r"^# +(nginx -p .*)$", nginx, re.MULTILINE)
     assert door.count(command.partition("nginx")[2]) == 2
     for text in (unit["WorkingDirectory"], unit["EnvironmentFile"]):

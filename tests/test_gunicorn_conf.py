@@ -1,5 +1,6 @@
 """What gunicorn is told, and the hooks around the life of its processes."""
 
+import contextlib
 import json
 import logging
 import os
@@ -10,10 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 from gunicorn.config import Config
+from gunicorn.sock import UnixSocket
 from gunicorn.util import load_class
 
 from app.server.worker import Worker
-from app.storage.trail import open_trail
+from app.storage.trail import open_backend
 
 HOUSE = Path(__file__).parents[1]
 CONFIG = HOUSE / "gunicorn.conf.py"
@@ -54,6 +56,17 @@ def test_gunicorn_knows_all_of_its_settings(env):
     assert known.control_socket_disable is True
     assert known.forwarded_allow_ips == ["127.0.0.1"]
     assert known.forwarder_headers == []
+
+
+def test_a_unix_socket_is_for_the_user_and_the_group_alone(env, tmp_path):
+    """Its peers are trusted proxies, and one of the metrics asks for no token."""
+    known = Config()
+    known.set("umask", load().umask)
+
+    with contextlib.closing(UnixSocket(str(tmp_path / "s"), known, None)):
+        mode = (tmp_path / "s").stat().st_mode & 0o777
+
+    assert mode == 0o770
 
 
 def test_what_an_operator_chooses_comes_from_the_settings(env):
@@ -138,7 +151,7 @@ class Master:
 def master(env, tmp_path):
     url = f"sqlite:///{tmp_path}/audit.db"
     env(AUDIT_URL=url)
-    open_trail(url).close()  # as the start has done
+    open_backend(url).trail().close()  # as the start has done
     master = Master()
     load().when_ready(master)
     return master
@@ -183,6 +196,7 @@ def test_each_worker_has_a_place_until_it_ends(env, master):
         ("TLS_CA", "/nonexistent"),
         ("TOKENS_FILE", "/nonexistent"),
         ("AUDIT_URL", "sqlite:////proc/nonexistent/audit.db"),
+        ("ANCHOR_FILE", "/proc/nonexistent/anchors"),
         ("SHARED_DIR", "/proc"),
         ("METRICS_BIND", "127.0.0.1:9999"),
     ],

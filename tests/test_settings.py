@@ -67,6 +67,19 @@ def test_the_link_token_goes_before_the_operator_token(env):
     assert load().token.get_secret_value() == TOKEN
 
 
+def test_both_tokens_of_the_environment_are_there(env):
+    env(TENTACULO_LINK_TOKEN=TOKEN, OPERATOR_TOKEN="the-operator-token")
+
+    assert load().operator_token.get_secret_value() == "the-operator-token"
+    assert "the-operator-token" not in str(in_force(load()))
+
+
+def test_a_bad_one_of_two_tokens_is_named(env):
+    env(TENTACULO_LINK_TOKEN=TOKEN, OPERATOR_TOKEN="short")
+
+    assert problems() == ["VX11_OPERATOR_TOKEN: must be 8 to 200 ASCII characters"]
+
+
 def test_an_empty_variable_is_as_good_as_none(env):
     env(TENTACULO_LINK_TOKEN="", OPERATOR_TOKEN=TOKEN, THREADS="", SWITCH_URL="")
 
@@ -97,7 +110,6 @@ def test_without_a_token_it_refuses_unless_told_that_all_may_come_in(env):
         ("TENTACULO_LINK_TOKEN", "secret-word,secret-word"),
         ("TENTACULO_LINK_TOKEN", "changeme"),
         ("METADATA_ALLOWED", "secret-word"),
-        ("AUDIT_URL", "postgresql://u:secret-word@h/db"),
         ("AUDIT_URL", "secret-word"),
         ("UPSTREAMS", "secret-word"),
         ("OTLP_ENDPOINT", "http://u:secret-word@collector"),
@@ -555,3 +567,41 @@ class TestConflicts:
         env(CHAT_DEADLINE="3600", TENTACULO_LINK_TOKEN=TOKEN)
 
         assert load().grace == 3600
+
+
+class TestOldNames:
+    """A setting that was renamed is still read under the name of before."""
+
+    @pytest.mark.parametrize(
+        ("before", "now", "value"),
+        [
+            ("patience", "hang_check_after", 1.5),
+            ("breaker_minimum", "breaker_min_calls", 7),
+        ],
+    )
+    def test_as_a_variable_and_in_the_file(self, env, config, before, now, value):
+        env(TENTACULO_LINK_TOKEN=TOKEN)
+        config(f"{before} = {value}")
+        assert getattr(load(), now) == value
+
+        config(f"{before} = 9\n{now} = {value}")
+        assert getattr(load(), now) == value
+
+        env(**{before.upper(): "8"})
+        assert getattr(load(), now) == 8
+        assert f"VX11_{before.upper()}" in in_force(load())
+        assert warnings_about() == []
+
+        env(**{now.upper(): "6"})
+        assert getattr(load(), now) == 6
+
+    def test_a_wrong_one_in_the_file_is_named_as_it_is_called_now(self, env, config):
+        env(TENTACULO_LINK_TOKEN=TOKEN)
+        config('patience = "canary"')
+
+        with pytest.raises(SettingsError) as refused:
+            load()
+
+        [problem] = refused.value.problems
+        assert problem.startswith("VX11_HANG_CHECK_AFTER: ")
+        assert "canary" not in problem

@@ -8,6 +8,7 @@ from app.gateway.budget import Budget
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.admission_queue import Load
 from app.gateway.chain.audited import Audited
+from app.gateway.chain.bound_sessions import BoundSessions
 from app.gateway.chain.metered import Metered
 from app.gateway.errors import NobodyAnswered, Overloaded
 from app.gateway.routing.router import ChatRouter
@@ -54,7 +55,7 @@ def test_the_order_is_the_one_that_the_docstring_draws(services):
         policies.append(type(handler))
         handler = inner
 
-    assert policies == [Admission, Metered, Audited]
+    assert policies == [Admission, Metered, Audited, BoundSessions]
     assert type(handler) is ChatRouter
 
 
@@ -100,7 +101,7 @@ def test_a_server_that_is_never_probed_is_not_thought_to_hang(
     services = build(
         switch_url=busy_server.url,
         switch_health=health,
-        patience=0.2,
+        hang_check_after=0.2,
         probe_timeout=0.2,
     )
     wait_until(lambda: health or services.health.verdict("switch"))
@@ -138,3 +139,36 @@ class TestInstance:
         assert folder(state_dir=tmp_path) == folder("other.db", state_dir=tmp_path)
         assert folder(state_dir=tmp_path) != folder(state_dir=tmp_path / "other")
         assert folder(state_dir=tmp_path) != folder(state_dir=tmp_path, bind="[::1]:81")
+
+
+def test_both_tokens_of_the_environment_let_callers_in_and_go_nowhere(build):
+    services = build(operator_token="the-other-token")
+
+    for token in ("a-token-for-tests", "the-other-token"):
+        assert services.keyring.authenticate(token.encode()).name == "operator"
+        assert services.holds_secret(f"s-{token}")
+    assert services.keyring.authenticate(b"a-third-token") is None
+
+
+def test_the_ports_of_upstreams_are_known(build):
+    urls = ["http://one:8002", "http://two", "https://three/v1"]
+    listed = [LISTED | {"name": f"u{n}", "url": url} for n, url in enumerate(urls)]
+
+    assert build(upstreams=listed).ports == {"u0": 8002, "u1": 80, "u2": 443}
+
+
+LISTED = {"name": "one", "kind": "openai", "url": f"{NOBODY}/v1"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, 1024 * 1024),
+        ({"upstreams": [LISTED]}, 20 * 1024 * 1024),
+        ({"upstreams": [LISTED | {"abilities": ["tools"]}]}, 1024 * 1024),
+        ({"upstreams": [LISTED | {"kind": "madre"}]}, 1024 * 1024),
+        ({"upstreams": [LISTED], "max_body": 2048}, 2048),
+    ],
+)
+def test_a_photo_fits_in_where_an_upstream_takes_photos(build, settings, expected):
+    assert build(**settings).max_body == expected

@@ -16,6 +16,7 @@ from app.cli.exits import CONFIG, NOT_ALLOWED, UNAVAILABLE
 from app.cli.failing import Failure
 from app.cli.screen import say_line
 from app.settings import Settings, SettingsError, load_local, load_usable
+from app.wiring import place_of_records
 
 URL = "VX11_OPERATOR_URL"
 STATUS = "/operator/api/status"
@@ -39,7 +40,9 @@ Event = tuple[str, dict[str, Any]]
 def settings_or_exit(heading: str = "") -> Settings:
     """Load the settings, of which no token need be; a Failure names every problem."""
     try:
-        return load_local()
+        settings = load_local()
+        place_of_records(settings)
+        return settings
     except SettingsError as error:
         raise Failure(CONFIG, *error.problems, heading=heading) from None
 
@@ -152,7 +155,7 @@ class _Service(BaseModel):
     reason: str
 
 
-class _Policy(BaseModel):
+class _Routing(BaseModel):
     """In which order they are asked."""
 
     order: list[str]
@@ -162,14 +165,14 @@ class _Status(BaseModel):
     """The answer of a gateway; of anything else it would be something else."""
 
     core_services: dict[str, _Service]
-    policy: _Policy
+    routing: _Routing
 
-    @field_validator("policy")
+    @field_validator("routing")
     @classmethod
-    def _is_of_these(cls, policy: _Policy, info: ValidationInfo) -> _Policy:
-        if not set(policy.order) <= info.data.get("core_services", {}).keys():
+    def _is_of_these(cls, routing: _Routing, info: ValidationInfo) -> _Routing:
+        if not set(routing.order) <= info.data.get("core_services", {}).keys():
             raise ValueError("the order is of others")
-        return policy
+        return routing
 
 
 def _address(bind: str) -> str:

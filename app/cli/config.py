@@ -4,13 +4,14 @@ from collections.abc import Iterable
 
 import click
 
+from app.cli.behind_link import warnings_behind_link
 from app.cli.client import settings_or_exit
 from app.cli.exits import CONFIG, exit_codes
 from app.cli.failing import Failure
 from app.cli.screen import say_json, say_line
 from app.gateway.routing.failover import least_shares
 from app.settings import Settings, SettingsError, in_force, warnings_about
-from app.wiring import check_files
+from app.wiring import check_files, problems_of_listed_kinds
 
 NOBODY_MAY_COME_IN = (
     "VX11_TENTACULO_LINK_TOKEN: no token is set; `run` makes one for each run, "
@@ -36,7 +37,12 @@ def check(as_json: bool) -> None:
         warnings = warnings_about()
         _warn(() if as_json else warnings)
         raise Failure(CONFIG, *failure.problems, warnings=warnings) from None
-    warnings = [*_lacks(settings), *_cut(settings), *warnings_about(settings)]
+    warnings = [
+        *_lacks(settings),
+        *_cut(settings),
+        *warnings_behind_link(settings),
+        *warnings_about(settings),
+    ]
     if as_json:
         say_json({**in_force(settings), "warnings": warnings}, indent=2)
         return
@@ -46,7 +52,11 @@ def check(as_json: bool) -> None:
 
 
 def _checked() -> Settings:
-    settings = settings_or_exit()
+    try:
+        settings = settings_or_exit()
+    except Failure as failure:
+        problems = [*failure.problems, *problems_of_listed_kinds()]
+        raise Failure(CONFIG, *problems) from None
     try:
         check_files(settings)
     except SettingsError as error:

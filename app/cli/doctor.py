@@ -138,7 +138,7 @@ def _state(gateway: dict[str, Any]) -> Iterator[Finding]:
 
 def _upstreams(known: dict[str, Any]) -> Iterator[Finding]:
     told = {reason.get("upstream") for reason in known["gateway"]["reasons"]}
-    for name in known["policy"]["order"]:
+    for name in known["routing"]["order"]:
         service = known["core_services"][name]
         recent = service.get("recent") or {}
         success = recent.get("succeeded_at")

@@ -3,11 +3,14 @@
 It reads the database itself, so it works while the gateway is down.
 """
 
+import csv
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -16,14 +19,22 @@ import click
 from app.cli.client import settings_or_exit
 from app.cli.exits import CONFIG, NO, UNREADABLE, exit_codes
 from app.cli.failing import Failure
-from app.cli.progress import progress
-from app.cli.screen import say_json, say_line
+from app.cli.screen import progress, say_json, say_line
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
 from app.gateway.records.audit import Query, Record, Records
-from app.wiring import open_records, search_records, verify_records
+from app.wiring import (
+    Place,
+    anchors_in,
+    export_records,
+    open_records,
+    parse_head,
+    search_records,
+    verify_records,
+)
 
 FOLLOW_EVERY = 1.0  # seconds
 MOST = 10_000  # so many are held at once
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @click.group(
@@ -41,6 +52,7 @@ def records() -> None:
 )
 @click.argument("text", required=False)
 @click.option("--session", "session_id", help="Only this session.")
+@click.option("--person", help="Only chats for this person.")
 @click.option("--correlation", "correlation_id", help="Only this correlation id.")
 @click.option("--provider", help="Only answers of this upstream.")
 @click.option(
@@ -108,18 +120,70 @@ def sealed_from_now_on(
             seq = found[-1].seq or seq
 
 
-@records.command(epilog=exit_codes("it is whole", UNREADABLE, CONFIG, no="it is not"))
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def verify(as_json: bool) -> None:
-    """Check the hash chain over all records."""
+@records.command(epilog=exit_codes("all are written", UNREADABLE, CONFIG))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "csv"]),
+    default="jsonl",
+    show_default=True,
+    help="A JSON object a line, or a table.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
+def export(form: str, as_json: bool) -> None:
+    """Print every record in the order of the chain, and at the end its heads.
+
+    In a table, a text that a spreadsheet would take for a formula begins with `'`.
+    """
     settings = settings_or_exit()
+    with _readable(), progress("Exporting", as_json=as_json) as tell:
+        found, heads = export_records(settings, tell)
+        if as_json or form == "jsonl":
+            for record in found:
+                say_json(_shown(record))
+            say_json({"heads": heads})
+            return
+        table = csv.writer(sys.stdout)
+        table.writerow(Record.__dataclass_fields__)
+        table.writerows(map(_cells, found))
+        table.writerows(["head", head] for head in heads)
+
+
+def _cells(record: Record) -> list[object]:
+    shown = asdict(record) | {"digest": record.digest and record.digest.hex()}
+    return [
+        f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+        for value in shown.values()
+    ]
+
+
+@records.command(epilog=exit_codes("it is whole", UNREADABLE, CONFIG, no="it is not"))
+@click.option(
+    "--head", "heads", multiple=True, help="A head of earlier, as this prints it."
+)
+@click.option(
+    "--anchors",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file of anchors, or a log that has them.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def verify(heads: tuple[str, ...], anchors: Path | None, as_json: bool) -> None:
+    """Check the hash chain over all records, and print its head.
+
+    Only a head or an anchor that was kept elsewhere can show that all of the database
+    was put back to an earlier state.
+    """
+    settings, noted = settings_or_exit(), _noted(heads, anchors)
     with _readable(), progress("Checking", as_json=as_json) as tell:
-        result = verify_records(settings, tell)
+        result = verify_records(settings, noted, tell)
     facts = {
         "ok": result.ok,
         "rows": result.rows,
         "first_bad_seq": result.first_bad_seq,
+        "lane": result.lane,
         "reason": result.reason,
+        "heads": [str(head) for head in result.heads],
+        "noted": result.noted,
     }
     if not result.ok:
         facts["error"] = result.reason
@@ -127,8 +191,27 @@ def verify(as_json: bool) -> None:
     if as_json:
         say_json(facts)
     else:
-        say_line(sentence)
+        for line in (sentence, *(f"Head {head}" for head in result.heads)):
+            say_line(line)
     raise SystemExit(0 if result.ok else NO)
+
+
+def _noted(heads: tuple[str, ...], anchors: Path | None) -> list[Place]:
+    """The heads of earlier. A Failure says which option has none."""
+    try:
+        noted = [parse_head(text) for text in heads]
+    except ValueError as error:
+        raise Failure(CONFIG, f"--head: {error}") from None
+    if anchors is None:
+        return noted
+    try:
+        with anchors.open(errors="replace") as lines:
+            found = list(anchors_in(lines))
+    except OSError as error:
+        raise Failure(UNREADABLE, f"--anchors: {error.strerror}") from None
+    if not found:
+        raise Failure(CONFIG, "--anchors: there is no anchor in this file")
+    return noted + found
 
 
 def _reader() -> Records:

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack, closing, suppress
 from http.client import HTTPException
-from pathlib import Path
 
 import click
 
@@ -23,6 +22,7 @@ from app.cli.exits import CONFIG, UNAVAILABLE, exit_codes
 from app.cli.failing import Failure
 from app.cli.screen import say, say_json, say_line
 from app.settings import Settings
+from app.wiring import place_of_records
 
 TOKEN = "VX11_TENTACULO_LINK_TOKEN"  # noqa: S105  # a name
 AUDIT = "VX11_AUDIT_URL"
@@ -150,7 +150,7 @@ def _start_sandbox(
     return {
         "VX11_SWITCH_URL": urls["switch"],
         "VX11_MADRE_URL": urls["madre"],
-        "VX11_SANDBOX_CONTROL": json.dumps(urls["control"]),
+        "VX11_SANDBOX_PAGE": urls["page"],
     }
 
 
@@ -222,7 +222,7 @@ def _whereabouts(
         "options": socket_option if address.path else "",
         "token": token,
         "behind": behind,
-        "records": str(Path(settings.audit_url.partition(":///")[2])),
+        "records": place_of_records(settings),
         "exports": _exports(environment),
     }
 

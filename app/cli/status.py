@@ -32,7 +32,7 @@ def status(as_json: bool) -> None:
         say_json(known, indent=2)
     else:
         _print_state(known["gateway"])
-        for name in known["policy"]["order"]:
+        for name in known["routing"]["order"]:
             service = services[name]
             reason, obstacle = service["reason"], _obstacle(service)
             if obstacle and service["status"] != "down":
@@ -55,7 +55,7 @@ def explain(as_json: bool) -> None:
     Nobody is asked: it is what the gateway knows at this moment.
     """
     known = GatewayClient.of_this_installation().status()
-    verdicts = _verdicts(known["policy"]["order"], known["core_services"])
+    verdicts = _verdicts(known["routing"]["order"], known["core_services"])
     is_refusing = known["gateway"]["state"] == "refusing"
     if as_json:
         say_json(verdicts, indent=2)

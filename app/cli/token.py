@@ -133,6 +133,16 @@ def _usable_name(_ctx: click.Context, _param: click.Parameter, name: str) -> str
     help="Requests a minute, for all tokens of the name.  [default: no limit]",
 )
 @click.option(
+    "--names-people",
+    is_flag=True,
+    help="It may say for which person and session it speaks, by header or `user`.",
+)
+@click.option(
+    "--volume",
+    type=click.IntRange(1, 4_000_000_000),
+    help="Bytes of bodies a minute, for all tokens of the name.  [default: no limit]",
+)
+@click.option(
     "--not-before", type=Moment(), default=-inf, help="When it begins to be valid."
 )
 @click.option(
@@ -144,8 +154,9 @@ def _usable_name(_ctx: click.Context, _param: click.Parameter, name: str) -> str
 @click.option(
     "--rotate",
     is_flag=True,
-    help="Make one more of a name that there is, with its scopes, class and rate "
-    "where none are given. Revoke the old one by its id when nobody uses it.",
+    help="Make one more of a name that there is, with its scopes, class, rate and "
+    "volume and --names-people where none are given. Revoke the old one by its id when "
+    "nobody uses it.",
 )
 @_common
 def new(
@@ -174,22 +185,29 @@ def _newest(store: TokenStore, name: str) -> Caller:
 
 
 def _record(
-    secret: str,
+    secret: str, like: Caller, *, not_before: float, expires: float, **given: Any
+) -> Token:
+    made = Token.of(_caller(like, **given), secret)
+    return replace(made, not_before=not_before, expires=expires)
+
+
+def _caller(
     like: Caller,
     *,
     scopes: tuple[str, ...],
     priority: str | None,
     rate: int | None,
-    not_before: float,
-    expires: float,
-) -> Token:
-    caller = Caller(
+    volume: int | None,
+    names_people: bool,
+) -> Caller:
+    return Caller(
         like.name,
         frozenset(scopes) or like.scopes,
         Priority[priority.upper()] if priority else like.priority,
         rate or like.rate,
+        names_people or like.names_people,
+        volume or like.volume,
     )
-    return replace(Token.of(caller, secret), not_before=not_before, expires=expires)
 
 
 @token.command("list", epilog=exit_codes("done", CONFIG))
@@ -229,6 +247,8 @@ def _facts(token: Token) -> dict[str, object]:
         "scopes": sorted(token.caller.scopes),
         "class": token.caller.priority.name.lower(),
         "rate": token.caller.rate,
+        "names_people": token.caller.names_people,
+        "volume": token.caller.volume,
         "not_before": _date(token.not_before),
         "expires": _date(token.expires),
     }
@@ -239,7 +259,7 @@ def _date(moment: float) -> str | None:
 
 
 def _table(facts: list[dict[str, object]]) -> Iterator[str]:
-    columns = ("name", "id", "state", "scopes", "class", "rate", "expires")
+    columns = ("name", "id", "state", "scopes", "class", "rate", "volume", "expires")
     rows = [[column.upper() for column in columns]]
     rows += [[_cell(fact, column) for column in columns] for fact in facts]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -52,14 +52,30 @@ THOUGHTS = (
     "reasoning",
     "reasoning_details",
     "reasoning_text",
+    "reasoning_summary",
     "thinking",
     "thinking_blocks",
+    "thinking_content",
+    "thought",
+    "thoughts",
 )
 
 # What a request may need that not every upstream can (`ChatRequest.needs`).
 TOOLS = "tools"
 IMAGES = "images"
 MULTIPLE = "multiple"  # more than one choice: `n` above 1
+JSON = "json"  # an answer in a format that the request lays down
+
+# The fields of a request that speak of tools, and are left out with them.
+TOOL_FIELDS = frozenset(
+    {"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"}
+)
+
+# What a request has an upstream do (`ChatRequest.task`). All but CHAT must be declared.
+CHAT = "chat"
+COMPLETIONS = "completions"  # go on with a text that is no conversation
+EMBEDDINGS = "embeddings"  # turn each text into a list of numbers
+CHAT_ONLY = frozenset({CHAT})
 
 
 class Priority(IntEnum):
@@ -99,22 +115,26 @@ class Message:
 class ChatRequest:
     """A caller's request, validated by the door it came through.
 
-    `caller` is the name of the token that was shown, never the token. `metadata`
+    `caller` is the name of the token that was shown, never the token; `person` is for
+    whom it speaks, None if it does not say or may not. `metadata`
     is everything the caller sent; adapters forward only what is allow-listed.
     `stream` says that the reply is wanted piece by piece as it comes. `model` is
     what the caller named, None for no wish. `extra` are the fields of an OpenAI
     request that are nobody's business here (temperature, tools, stop, ...): passed
     on untouched to upstreams that speak it, ignored for the others. `needs` are the
-    abilities (TOOLS, IMAGES, MULTIPLE) that an upstream must have to be asked.
+    abilities (TOOLS, IMAGES, MULTIPLE, JSON) that an upstream must have to be asked;
+    `wants` are those that it had better have (TOOLS).
     `wants_choices` says that the caller takes choices as an OpenAI upstream sends them
     (tool calls, reasoning); without it a reply is text alone. `route` names the door
     it came through, for the record. `size` is that of the body it came in, in bytes.
+    `task` is CHAT, COMPLETIONS or EMBEDDINGS; each message of the last two is one text.
     """
 
     messages: tuple[Message, ...]
     session_id: str
     correlation_id: str
     caller: str = "anonymous"
+    person: str | None = None
     context: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     metadata: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     priority: Priority = Priority.NORMAL
@@ -123,9 +143,11 @@ class ChatRequest:
     model: str | None = None
     extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     needs: frozenset[str] = frozenset()
+    wants: frozenset[str] = frozenset()
     wants_choices: bool = False
     route: str = "chat"
     size: int = 0
+    task: str = CHAT
 
     @property
     def last_user_message(self) -> str:
@@ -133,17 +155,23 @@ class ChatRequest:
         users = (m.content for m in reversed(self.messages) if m.role == "user")
         return next(users, "")
 
+    def without_tools(self) -> "ChatRequest":
+        """The same request as an upstream is asked that can do nothing with tools."""
+        extra = {k: v for k, v in self.extra.items() if k not in TOOL_FIELDS}
+        return replace(self, extra=extra, wants=self.wants - {TOOLS})
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens spent, as counted by the upstream that answered.
 
-    `details` say how many of them were of which kind, in OpenAI's words.
+    `details` are all else that it counted, in its words, which are OpenAI's: how many
+    of the tokens were of which kind, a total of its own.
     """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
-    details: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: NOTHING)
+    details: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +180,13 @@ class Delta:
 
     `text` may be empty. `choices` is empty for plain text; else it is the `choices`
     of a chunk in OpenAI's shape (tool calls, several choices, reasoning), except that
-    `finish_reason` is null: that is told by the reply.
+    `finish_reason` is null: that is told by the reply. `extra` is what came around
+    the choices; see `ChatReply`.
     """
 
     text: str
     choices: tuple[Mapping[str, Any], ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +221,11 @@ class ChatReply:
     empty where text and finish reason say it all; else it is in OpenAI's shape: of a
     whole reply its choices (with `message`), of a streamed one `index` and
     `finish_reason` of each, since the deltas had the rest. `replies` turns the one
-    into the other.
+    into the other. `extra` are the fields around the choices that are nobody's
+    business here (a fingerprint, citations, ...): handed on untouched to a caller who
+    speaks OpenAI. `left_out` are the abilities that the request wanted and that
+    whoever answered was asked without. `body` is the answer as it came, in JSON, where
+    it is no text: then `text` says only what came, for the record.
     """
 
     text: str
@@ -205,6 +239,9 @@ class ChatReply:
     audit_seconds: float = 0.0
     queue_seconds: float = 0.0
     choices: tuple[Mapping[str, Any], ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    left_out: tuple[str, ...] = ()
+    body: bytes = b""
 
     @property
     def is_degraded(self) -> bool:
@@ -240,3 +277,6 @@ class ReplyFacts(NamedTuple):
     audit_seconds: float | None = None
     queue_seconds: float | None = None
     choices: tuple[Mapping[str, Any], ...] | None = None
+    extra: Mapping[str, Any] | None = None
+    left_out: tuple[str, ...] | None = None
+    body: bytes | None = None

@@ -15,6 +15,8 @@
     │   │   └── ContentFiltered
     │   └── Interrupted        broke after the first delta
     ├── NobodyAnswered         every upstream was tried or passed over
+    │   └── NobodyAble         only some of them can what is needed
+    │   └── NobodyAble         the others cannot do what the request needs
     ├── Unsupported            no upstream has the ability that it needs
     ├── CallerGone             the caller hung up
     ├── Overloaded             our own admission refused
@@ -135,6 +137,12 @@ class NobodyAnswered(GatewayError):
     code = "upstream_unavailable"
 
 
+class NobodyAble(NobodyAnswered):
+    """Nobody answered who can do what the request needs; others were not asked."""
+
+    code = "ability_unavailable"
+
+
 class Unsupported(GatewayError):
     """The request needs an ability that none of its upstreams has."""
 
@@ -206,6 +214,7 @@ CONSEQUENCES: dict[type[GatewayError], Consequence] = {
     ContentFiltered: Consequence(fails_over=False, status=400),
     Interrupted: Consequence(fails_over=False, status=502),
     NobodyAnswered: Consequence(fails_over=False, status=503),
+    NobodyAble: Consequence(fails_over=False, status=503),
     Unsupported: Consequence(fails_over=False, status=400),
     CallerGone: Consequence(fails_over=False, status=499),
     Overloaded: Consequence(fails_over=False, status=503),

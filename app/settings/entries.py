@@ -17,6 +17,9 @@ from pydantic import (
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 # Calls at once that the workers can count together; 0 is no limit.
 Concurrency = Annotated[int, Field(ge=0, le=100)]
+Header = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,100}$")]
+# Tokens; 0 is not known.
+ContextLength = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 BIND = r"^(unix:.+|[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})$"
 HIGHEST_PORT = 65535
@@ -49,13 +52,21 @@ Url = Annotated[
     Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"),
     AfterValidator(_leads_somewhere),
 ]
+# As browsers send it: no path, no port that goes without saying.
+Origin = Annotated[
+    str,
+    Field(
+        pattern=r"^(\*|[a-z][a-z0-9+.-]*://[a-z0-9._-]+(:\d{1,5})?|[a-z][a-z0-9+.-]*://\[[0-9a-f:]+\](:\d{1,5})?)$",
+        max_length=300,
+    ),
+]
 Bind = Annotated[str, Field(pattern=BIND), AfterValidator(_port_is_one)]
 
 # A path on a server, or the word for none at all.
 NO_HEALTH = "none"
 Health = Annotated[str, Field(pattern=rf'^({NO_HEALTH}|/[!"$-~]*)?$', max_length=500)]
 
-LoopbackUrl = Annotated[str, Field(pattern=r"^http://127\.0\.0\.1:\d{1,5}$")]
+LoopbackUrl = Annotated[str, Field(pattern=r"^http://127\.0\.0\.1:\d{1,5}/[a-z/]*$")]
 
 
 class UpstreamSettings(BaseModel):
@@ -114,14 +125,34 @@ class UpstreamSettings(BaseModel):
         description="openai: longest that the words of one stream may flow, in "
         "seconds; `timeout` does not bound them.",
     )
+    max_answer: Annotated[int, Field(ge=65_536, le=268_435_456)] = Field(
+        default=16_777_216,
+        description="openai: largest answer that is read, in bytes; of a stream all of "
+        "it, and each of its events.",
+    )
     retries: Annotated[int, Field(ge=0, le=2)] = Field(
         default=1,
         description="openai: most times that one chat is asked again of it, after a "
         "429, a passing 5xx or a reset.",
     )
-    abilities: tuple[Literal["tools", "images", "multiple"], ...] = Field(
-        default=("tools", "images", "multiple"),
-        description="openai: what it can; chats that need more pass it over.",
+    abilities: tuple[Literal["tools", "images", "multiple", "json"], ...] = Field(
+        default=("tools", "images", "multiple", "json"),
+        description="openai: what it can; chats that need more pass it over. `json`: "
+        "answers in the `response_format` of a request. Without `tools` it is asked "
+        "without them, unless one must be called.",
+    )
+    serves: Annotated[
+        tuple[Literal["chat", "completions", "embeddings"], ...], Field(min_length=1)
+    ] = Field(
+        default=("chat",),
+        description="openai: what it is asked for: `POST` to `/chat/completions`, "
+        "`/completions` or `/embeddings` behind its URL. A route of embeddings should "
+        "list servers of one and the same model: vectors of two cannot be compared.",
+    )
+    context_length: ContextLength = Field(
+        default=0,
+        description="Tokens that its model can read, which `GET /v1/models` tells "
+        "clients; 0: nobody knows.",
     )
 
     @property
@@ -160,4 +191,9 @@ class RouteSettings(BaseModel):
     )
     upstreams: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
         description="The upstreams to ask for it, in order."
+    )
+    context_length: ContextLength = Field(
+        default=0,
+        description="Tokens that `GET /v1/models` says it can read; default: the least "
+        "that its upstreams say, so that each of them can answer.",
     )

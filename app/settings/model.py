@@ -1,6 +1,7 @@
 """The model of all settings: names, types, defaults, and what each may be."""
 
 import json
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
@@ -20,14 +21,16 @@ from app.settings.conflicts import SPARE_THREADS
 from app.settings.entries import (
     Bind,
     Concurrency,
+    Header,
     Health,
     LoopbackUrl,
-    Name,
+    Origin,
     RouteSettings,
     Seconds,
     UpstreamSettings,
     Url,
 )
+from app.settings.names import PREFIX, RENAMED
 from app.telemetry.host.cores import usable_cores
 
 LONGEST_QUEUE = 24  # a place in a longer queue is not reached in time (docs/limits.md)
@@ -35,6 +38,7 @@ MOST_WORKERS = 256
 LONGEST_OPEN = 20.0  # seconds; an open circuit only chooses, so it may be short
 LONGEST_GRACE = 3600.0  # seconds, as of every other time
 STREAM_DEADLINE = 600.0  # seconds; a reasoning model's longest answers end before
+MOST_BODY = 67_108_864  # bytes; each thread may hold one before it has a slot
 MIN_AUDIT_KEY = 16  # guessing one signs a chain of lies, and needs no gateway for it
 MIN_TOKEN = 8  # shorter ones are guessed; `python -m app token new` makes 43
 
@@ -49,6 +53,13 @@ def _default_slots(known: dict[str, Any]) -> int:
     return max(1, left)
 
 
+def _renamed(name: str) -> AliasChoices:
+    """The names of a setting that had another one, in the order of their weight."""
+    before = next(old for old, new in RENAMED.items() if new == name)
+    variables = (f"{PREFIX}{one.upper()}" for one in (name, before))
+    return AliasChoices(*variables, name)
+
+
 class Settings(BaseModel):
     """All settings, frozen. Built by `load`; threads and processes may share it."""
 
@@ -61,6 +72,12 @@ class Settings(BaseModel):
         ),
         description="The token that callers show, and that is shown to switch. Its key "
         "in the TOML file is `token`.",
+    )
+    operator_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("VX11_OPERATOR_TOKEN", "operator_token"),
+        description="One more token that callers may show: tentaculo_link adds its own "
+        "VX11_OPERATOR_TOKEN to what its callers show, which may differ.",
     )
     auth_mode: Literal["token", "off"] = Field(
         default="token",
@@ -98,8 +115,9 @@ class Settings(BaseModel):
         default="",
         description="The same for madre; default: VX11_MADRE_URL and `/health`.",
     )
-    patience: Seconds = Field(
+    hang_check_after: Seconds = Field(
         default=3.0,
+        validation_alias=_renamed("hang_check_after"),
         description="After so many seconds of silence an upstream is asked for its "
         "health; if that does not answer within VX11_PROBE_TIMEOUT, the next upstream "
         "is tried. As long as an upstream's timeout or longer, it switches this off "
@@ -124,8 +142,9 @@ class Settings(BaseModel):
         le=1,
         description="So large a share of failures opens it too.",
     )
-    breaker_minimum: int = Field(
+    breaker_min_calls: int = Field(
         default=10,
+        validation_alias=_renamed("breaker_min_calls"),
         ge=1,
         le=10_000,
         description="Calls in the window below which their share means nothing.",
@@ -177,21 +196,45 @@ class Settings(BaseModel):
         default=None,
         description="CA bundle for upstreams over TLS; default: certifi's.",
     )
-    max_body: int = Field(
-        default=1_048_576,
+    max_body: int | None = Field(
+        default=None,
         ge=1024,
-        le=16_777_216,
-        description="Largest request body that is read, in bytes.",
+        le=MOST_BODY,
+        description="Largest request body that is read, in bytes; default: 1 MiB "
+        "(1048576), or 20 MiB (20971520) where an upstream takes images. nginx has a "
+        "limit of its own (`client_max_body_size`).",
     )
     tokens_file: Path | None = Field(
         default=None,
         description="TOML file of more tokens, with scopes, class, rate and expiry; "
         "`python -m app token` makes and revokes them. Changes need no restart.",
     )
+    person_headers: tuple[Header, ...] = Field(
+        default=("X-OpenWebUI-User-Id",),
+        description="Headers, the first goes first, in which a token with "
+        "`names_people` names the person it speaks for; else the body's `user` does. A "
+        "JSON list.",
+    )
+    session_headers: tuple[Header, ...] = Field(
+        default=("X-OpenWebUI-Chat-Id", "X-Session-Id"),
+        description="The same for the session. A JSON list.",
+    )
+    person_rate: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Requests a minute for each person that a token names; default: no "
+        "limit but the token's.",
+    )
     trusted_proxies: tuple[str, ...] = Field(
         default=("127.0.0.1", "::1", "unix"),
         description="Whose X-Forwarded-For names the source address of a caller: "
         "addresses, networks, or `unix` for a socket. A JSON list.",
+    )
+    cors_origins: tuple[Origin, ...] = Field(
+        default=(),
+        description="Origins whose pages may ask chats from a browser "
+        "(`https://app.example`), `*` for any; by default none. A JSON list.",
     )
     stream_mode: Literal["live", "verified"] = Field(
         default="live",
@@ -225,6 +268,13 @@ class Settings(BaseModel):
         default=None,
         description="Key of the hash chain, of at least 16 characters; default: a key "
         "file beside the database.",
+    )
+    anchor_file: Path | None = Field(
+        default=None,
+        description="File to which the head of the records' chain is added once a "
+        "minute, as it goes to the log. Kept where who can write to the records cannot "
+        "(another mount, `chattr +a`), it shows that they were put back or made anew: "
+        "`records verify --anchors`.",
     )
     bind: Bind = Field(
         default="127.0.0.1:8011",
@@ -296,10 +346,10 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe level that is logged."
     )
-    sandbox_control: dict[Name, LoopbackUrl] = Field(
-        default_factory=dict,
-        description="Control URLs of the sandbox's services by name, as JSON. Set by "
-        "`run` when it starts the sandbox; opens the console's Break it panel.",
+    sandbox_page: LoopbackUrl | None = Field(
+        default=None,
+        description="Where the sandbox's Break it page is, to which the console "
+        "links. Set by `run` when it starts the sandbox.",
     )
     upstreams: tuple[UpstreamSettings, ...] = Field(
         default=(),
@@ -312,7 +362,7 @@ class Settings(BaseModel):
         "its own `upstreams`, in the order of asking; default: all, in their order.",
     )
 
-    @field_validator("token")
+    @field_validator("token", "operator_token")
     @classmethod
     def _token_is_usable(cls, token: SecretStr | None) -> SecretStr | None:
         value = token.get_secret_value() if token else ""
@@ -322,7 +372,7 @@ class Settings(BaseModel):
             raise ValueError("must not hold commas, spaces or control characters")
         return token
 
-    @field_validator("token")
+    @field_validator("token", "operator_token")
     @classmethod
     def _token_is_no_example(cls, token: SecretStr | None) -> SecretStr | None:
         if token and token.get_secret_value().lower() in DEFAULTS:
@@ -330,9 +380,11 @@ class Settings(BaseModel):
         return token
 
     @field_validator(
+        "cors_origins",
         "metadata_allowed",
+        "person_headers",
+        "session_headers",
         "trusted_proxies",
-        "sandbox_control",
         "upstreams",
         "routes",
         mode="before",
@@ -365,10 +417,9 @@ class Settings(BaseModel):
 
     @field_validator("audit_url")
     @classmethod
-    def _audit_is_a_file(cls, url: str) -> str:
-        scheme, _, path = url.partition(":///")
-        if scheme.partition("+")[0] != "sqlite" or path in ("", ":memory:"):
-            raise ValueError("must be sqlite:///PATH")
+    def _audit_has_a_scheme(cls, url: str) -> str:
+        if not re.match(r"[a-z][a-z0-9+.-]*:", url):
+            raise ValueError("must be a URL, such as sqlite:///PATH")
         return url
 
     @field_validator("upstreams")

@@ -13,7 +13,18 @@ PREFIX = "VX11_"
 CONFIG = f"{PREFIX}CONFIG"
 HANDED = f"{PREFIX}HANDED"  # set by gunicorn's master, for its workers only
 # No settings of the gateway, but read: by us, by the commands, by tentaculo_link.
-OTHERS = frozenset({CONFIG, HANDED, f"{PREFIX}OPERATOR_URL", f"{PREFIX}TENTACULO_URL"})
+OTHERS = frozenset(
+    {
+        CONFIG,
+        HANDED,
+        f"{PREFIX}OPERATOR_URL",
+        f"{PREFIX}OPERATOR_PROXY_ENABLED",
+        f"{PREFIX}TENTACULO_URL",
+    }
+)
+
+# Old names of settings, in the file and as variables; they are still read.
+RENAMED = {"patience": "hang_check_after", "breaker_minimum": "breaker_min_calls"}
 
 # By the name of a setting; the variable that goes first is first.
 Variables = Mapping[str, tuple[str, ...]]

@@ -18,7 +18,9 @@ class SettingsError(Exception):
 
 def problems_of(error: ValidationError, variables: Variables) -> list[str]:
     """One line per problem, naming the variable and never the value."""
-    return [line for one in _real(error) for line in _lines(one, variables)]
+    # A variable may be read for two settings.
+    lines = [line for one in _real(error) for line in _lines(one, variables)]
+    return list(dict.fromkeys(lines))
 
 
 def settings_of(error: ValidationError, variables: Variables) -> frozenset[str]:
@@ -44,7 +46,7 @@ def _lines(error: ErrorDetails, variables: Variables) -> Iterator[str]:
 def _where(loc: tuple[int | str, ...], variables: Variables) -> str:
     first = str(loc[0])
     choices = next(
-        (names for setting, names in variables.items() if first in (setting, *names)),
+        (names for setting, names in variables.items() if first in (setting, names[0])),
         (PREFIX + first.upper(),),
     )
     rest = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in loc[1:])

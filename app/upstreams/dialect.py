@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
 from app.gateway.budget import Budget
-from app.gateway.chat import ChatRequest
+from app.gateway.chat import CHAT_ONLY, ChatRequest
 from app.gateway.handler import ReplyStream
 from app.upstreams.http.transport import Transport
 
@@ -32,7 +32,8 @@ class Dialect(Protocol):
     `own_settings` are the entries of `[[upstreams]]` that are for this kind, and for
     no other that does not declare them too. `is_repeatable`: a chat may be sent twice,
     since the server does nothing but answer. `timeout` is in seconds. `abilities` are
-    what a chat may need of it (`ChatRequest.needs`).
+    what a chat may need of it (`ChatRequest.needs`), `serves` the tasks that it is
+    asked for (`ChatRequest.task`).
     """
 
     own_settings: ClassVar[frozenset[str]] = frozenset()
@@ -41,6 +42,7 @@ class Dialect(Protocol):
     name: str
     timeout: float
     abilities: frozenset[str] = frozenset()
+    serves: frozenset[str] = CHAT_ONLY
 
     @classmethod
     def from_settings(cls, entry: Any, surroundings: Surroundings) -> Self:

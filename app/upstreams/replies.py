@@ -22,15 +22,15 @@ MAX_MODEL = 200  # characters of a model's name, as of one that a caller asks fo
 _NOT_AN_OBJECT = frozenset({"model_type", "model_attributes_type", "dict_type"})
 
 
-def parse(answer: Answer, shape: TypeAdapter[T]) -> T:
-    """Return the body as that shape.
+def parse(answer: Answer, shape: TypeAdapter[T], most: int = MOST_VALUES) -> T:
+    """Return the body, of at most so many values, as that shape.
 
     Raises BadReply: `bad_encoding` if it is not UTF-8 throughout, `bad_json` if it
     is no JSON object, `schema` if it is one of another shape, `too_large` if it holds
     too many values. Depth and the size of numbers are limited by pydantic.
     """
     _require_utf8(answer)
-    if holds_more_values(answer.body, MOST_VALUES, MOST_CONTAINERS):
+    if holds_more_values(answer.body, most, MOST_CONTAINERS):
         raise marked(BadReply("too_large"), answer)
     try:
         # What pydantic itself would parse is in memory twice (measured: 58 MB for 36).

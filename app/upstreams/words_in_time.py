@@ -79,6 +79,23 @@ class WordsInTime(Iterator[bytes]):
             self._left_at = self._clock()
             self._patience -= self._left_at - entered
 
+    def peek(self, blank: bytes) -> bytes:
+        """Return how the body begins, as far as it has come; "" if nothing ever comes.
+
+        Waits until more has come than the bytes of `blank`, or the end. What was
+        returned is given again. Raises as `meaning` says.
+        """
+        beginning = b""
+        try:
+            while not beginning.strip(blank):
+                beginning += next(self)
+        except StopIteration:
+            pass
+        except UpstreamError as error:
+            raise self.meaning(error) from None
+        self._rest = beginning + self._rest
+        return self._rest
+
     def begin(self) -> None:
         """Take in that the first words came: from here on only their flow counts."""
         self._has_begun = True

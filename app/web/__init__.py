@@ -10,14 +10,16 @@ from typing import Any
 from flask import Flask
 
 from app.services import PerProcess, Services
+from app.web.chat import completions, embeddings, models, openai
 from app.web.chat import native as chat
-from app.web.chat import openai
+from app.web.chat.responses import door as responses
 from app.web.chat.sse import register_streams
 from app.web.envelope import Envelope
 from app.web.openapi import routes as api_docs
-from app.web.operator import console, metrics, ops, sandbox_panel
+from app.web.operator import console, metrics, ops
 from app.web.operator import records as audit
 from app.web.request.context import EXTENSION, refuse_long_targets
+from app.web.request.cors import register_preflights
 from app.web.request.errors import register_errors
 
 
@@ -37,9 +39,11 @@ def make_app(services: PerProcess[Services]) -> Flask:
     app.extensions[EXTENSION] = services
     app.wsgi_app = Envelope(app.wsgi_app, services)  # type: ignore[method-assign]
     app.before_request(refuse_long_targets)
+    register_preflights(app)
     register_errors(app)
     register_streams(app)
-    pages = (console.bp, audit.bp, sandbox_panel.bp, api_docs.bp)
-    for blueprint in (chat.bp, openai.bp, ops.bp, metrics.bp, *pages):
+    openai_doors = (openai.bp, responses.bp, completions.bp, embeddings.bp, models.bp)
+    pages = (console.bp, audit.bp, api_docs.bp)
+    for blueprint in (chat.bp, *openai_doors, ops.bp, metrics.bp, *pages):
         app.register_blueprint(blueprint)
     return app

@@ -2,41 +2,62 @@
 
 The order of the policies, which `assembly` puts around each other:
 
-    Admission(Metered(Audited(ChatRouter(Guarded(switch), Guarded(madre)))))
-    ...                                  Guarded(Retried(openai))
+    Admission(Metered(Audited(BoundSessions(ChatRouter(...)))))
+    ChatRouter(Guarded(switch), Guarded(madre), Guarded(Retried(openai)), ...)
 
 Nothing of a request is parsed before it has a slot, which covers all attempts; what
 is counted is what callers get; those who get no slot are counted and on record too.
 """
 
 from app.wiring.assembly import build_services, default_services
-from app.wiring.checks import check_addresses, check_all, check_files
+from app.wiring.checks import (
+    check_addresses,
+    check_all,
+    check_files,
+    problems_of_listed_kinds,
+)
 from app.wiring.commands import (
     OnProgress,
-    log_redactor,
+    Place,
+    anchors_in,
+    begin_counts,
+    export_records,
     open_records,
     open_windows,
+    parse_head,
+    place_of_records,
     run_post_task,
     search_records,
+    server_logging,
+    set_up_logging,
     token_store,
     verify_records,
 )
-from app.wiring.parts import last_good_tokens, metrics_folder
+from app.wiring.keys import last_good_tokens
+from app.wiring.parts import metrics_folder
 
 __all__ = [
     "OnProgress",
+    "Place",
+    "anchors_in",
+    "begin_counts",
     "build_services",
     "check_addresses",
     "check_all",
     "check_files",
     "default_services",
+    "export_records",
     "last_good_tokens",
-    "log_redactor",
     "metrics_folder",
     "open_records",
     "open_windows",
+    "parse_head",
+    "place_of_records",
+    "problems_of_listed_kinds",
     "run_post_task",
     "search_records",
+    "server_logging",
+    "set_up_logging",
     "token_store",
     "verify_records",
 ]

@@ -4,6 +4,7 @@ from app.gateway.access.rate_limits import FailedAuth
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.big_work import BigWork
+from app.gateway.chain.bound_sessions import BoundSessions
 from app.gateway.chain.drain import Drain
 from app.gateway.chain.metered import Metered, Observer
 from app.gateway.chat import StreamMode
@@ -17,48 +18,54 @@ from app.gateway.guard.hang_detection import HangCheck
 from app.gateway.guard.health import HealthBoard
 from app.gateway.guard.prober import Prober
 from app.gateway.routing.retries import Retried, RetryBudget
-from app.gateway.routing.routes import is_glob
 from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load
 from app.settings.handed import handed
 from app.storage.shared.rate_limits import SlidingRateLimits
-from app.storage.trail import audit_files, open_activity, open_reader, open_trail
+from app.storage.trail import BACKENDS, Backends
 from app.telemetry.metrics.measuring import GaugeSources, Measuring
 from app.telemetry.traces.export import open_exporter
 from app.upstreams import KINDS, Kinds
 from app.version import VERSION
-from app.wiring import parts
+from app.wiring import keys, parts
 
 
 class Assembly:
     """The parts of one process, in the order in which they need each other.
 
-    Raises SettingsError for a file of tokens, or an upstream, that cannot be used.
+    Raises SettingsError for a file of tokens, an upstream or a place of the audit
+    that cannot be used.
     """
 
-    def __init__(self, settings: Settings, kinds: Kinds = KINDS) -> None:
+    def __init__(
+        self, settings: Settings, kinds: Kinds = KINDS, backends: Backends = BACKENDS
+    ) -> None:
         self.settings = settings
+        self.audit = parts.audit(settings, backends)
         self.transport = parts.transport(settings)
         self.upstreams = parts.upstreams(settings, self.transport, kinds)
-        self.keyring = parts.keyring(settings)
-        self._forget_tokens = parts.watch_tokens(settings, self.keyring)
-        self.shared = parts.shared(settings)
-        self.measuring = Measuring(parts.metrics_folder(settings))
+        self.keyring = keys.keyring(settings)
+        self._forget_tokens = keys.watch_tokens(settings, self.keyring)
+        self.shared = parts.shared(settings, backends)
+        self.measuring = Measuring(parts.metrics_folder(settings, backends))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
-        self.trail = open_trail(
-            settings.audit_url,
-            settings.audit_key_bytes(),
-            is_known=handed() is not None,
+        self.trail = self.audit.trail(
+            anchor_file=settings.anchor_file, is_known=handed() is not None
         )
         self.health, self.prober = self._health_and_prober()
         self.breakers = self._breakers()
         self.guards = {
             one.name: self._guarded(one) for one in settings.effective_upstreams()
         }
+        self.big_work = BigWork()
+        self.audited = self._audited()
         self.gate = parts.gate(settings)
         self.history = CallHistory(self.shared)
         self.board = self._board()
+        self.rate_limits = SlidingRateLimits(self.shared)
+        self.failed_auth = FailedAuth(self.rate_limits)
+        self.failed_auth.on_failure(self.measuring.metrics.auth_failed)
 
     def start(self) -> None:
         """Start the background threads."""
@@ -72,7 +79,7 @@ class Assembly:
                 self.trail,
                 self.breakers,
                 self.shared,
-                audit_files(self.settings.audit_url),
+                self.audit.space,
                 self.settings.workers,
                 VERSION,
             )
@@ -81,38 +88,43 @@ class Assembly:
     def close(self) -> None:
         """End them, with all that is still to be written."""
         self._forget_tokens()
+        self.failed_auth.close()
         self.measuring.close()
         self.exporter.close()
         self.prober.stop()
+        self.audited.close()
         self.trail.close()
         self.transport.close()
         self.shared.close()
 
     def services(self) -> Services:
         """What the doors are handed."""
-        settings, rate_limits = self.settings, SlidingRateLimits(self.shared)
-        failed_auth = FailedAuth(rate_limits)
-        failed_auth.on_failure(self.measuring.metrics.auth_failed)
+        settings = self.settings
         return Services(
             chat=self._chat(),
             trail=self.trail,
-            records=open_reader(settings.audit_url),
-            activity=open_activity(settings.audit_url),
+            records=self.audit.records(),
+            activity=self.audit.activity(),
             health=self.health,
             keyring=self.keyring,
             upstreams=tuple(self.upstreams),
             deadline=settings.chat_deadline,
             stream_deadline=settings.stream_deadline,
-            max_body=settings.max_body,
+            max_body=parts.max_body(settings, self.upstreams),
             close=self.close,
             board=self.board,
             stream_mode=StreamMode(settings.stream_mode),
-            models=tuple(r.model for r in settings.routes if not is_glob(r.model)),
-            rate_limits=rate_limits,
-            failed_auth=failed_auth,
+            models=parts.models(settings),
+            tasks=frozenset().union(*(u.serves for u in self.upstreams.values())),
+            cors_origins=frozenset(settings.cors_origins),
+            ports=parts.ports(settings),
+            persons=parts.person_rules(settings),
+            rate_limits=self.rate_limits,
+            failed_auth=self.failed_auth,
             trusted_proxies=settings.trusted_proxies,
-            fault_panel=parts.fault_panel(settings, self.transport),
+            sandbox_page=settings.sandbox_page,
             gate=self.gate,
+            readers=parts.readers(settings),
             guards=self.guards,
             host_load=self.measuring.load,
             metrics_page=self.measuring.page,
@@ -123,20 +135,23 @@ class Assembly:
 
     def _chat(self) -> Admission:
         """Put the policies around each other."""
-        settings, big_work = self.settings, BigWork()
-        audited = Audited(
-            parts.router(settings, list(self.guards.values()), self.upstreams),
-            self.trail,
-            parts.content_policy(settings, self.trail.key, big_work),
-            required=settings.audit_mode == "required",
-        )
         observers: list[Observer] = [self.measuring.metrics, self.history]
         observers += self.exporter.observers
         return Admission(
-            Metered(audited, observers),
+            Metered(self.audited, observers),
             self.gate,
-            is_short=parts.memory_is_short(settings),
-            big_work=big_work,
+            is_short=parts.memory_is_short(self.settings),
+            big_work=self.big_work,
+        )
+
+    def _audited(self) -> Audited:
+        settings, trail = self.settings, self.trail
+        router = parts.router(settings, list(self.guards.values()), self.upstreams)
+        return Audited(
+            BoundSessions(router, trail.key),
+            trail,
+            parts.content_policy(settings, trail.key, self.big_work),
+            required=settings.audit_mode == "required",
         )
 
     def _board(self) -> StatusBoard:
@@ -152,13 +167,20 @@ class Assembly:
         )
 
     def _guarded(self, one: UpstreamSettings) -> Guarded:
+        several = keys.has_several_callers(self.settings)
+
+        def limit(name: str, most: int | None) -> ConcurrencyLimit:
+            return ConcurrencyLimit(
+                name, self.shared, most, has_several_callers=several
+            )
+
         return Guarded(
             self._repeating(one),
             self.health,
             self.breakers[one.name],
             ConcurrencyLimits(
-                ConcurrencyLimit(one.name, self.shared, one.concurrency or None),
-                ConcurrencyLimit(f"extra:{one.name}", self.shared, EXTRA_CALLS),
+                limit(one.name, one.concurrency or None),
+                limit(f"extra:{one.name}", EXTRA_CALLS),
             ),
             hang_check=self._hang_check(one.name),
             queue_wait=self.settings.queue_wait,
@@ -167,7 +189,7 @@ class Assembly:
     def _hang_check(self, name: str) -> HangCheck | None:
         if not self.health.is_probed(name):
             return None
-        return HangCheck(self.prober.inquire, self.settings.patience)
+        return HangCheck(self.prober.inquire, self.settings.hang_check_after)
 
     def _repeating(self, one: UpstreamSettings) -> Upstream:
         """The upstream; one whose kind allows it is asked again where it helps."""
@@ -206,12 +228,15 @@ class Assembly:
         return breakers
 
 
-def build_services(settings: Settings, kinds: Kinds = KINDS) -> Services:
+def build_services(
+    settings: Settings, kinds: Kinds = KINDS, backends: Backends = BACKENDS
+) -> Services:
     """Connect everything for this process and start its background threads.
 
-    Raises SettingsError for a file of tokens, or an upstream, that cannot be used.
+    Raises SettingsError for a file of tokens, an upstream or a place of the audit
+    that cannot be used.
     """
-    assembly = Assembly(settings, kinds)
+    assembly = Assembly(settings, kinds, backends)
     services = assembly.services()
     assembly.start()
     return services

@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable, Iterable
 
 from app.settings import Settings, SettingsError
+from app.settings.loading import listed_upstreams
 from app.storage.audit.errors import StoreFailed
 from app.storage.shared.shared_memory import SharedMemory
-from app.storage.trail import open_trail
-from app.wiring import parts
+from app.wiring import keys, parts
 
 Check = Callable[[Settings], object]
 
@@ -22,7 +22,12 @@ def check_all(settings: Settings, before: Settings | None = None) -> None:
     The audit database is made and migrated if need be; but where workers with the
     settings `before` write to it, one that is gone is missed.
     """
-    checks = {**FILES, **OTHERS}
+    checks = {
+        **FILES,
+        "VX11_AUDIT_URL": _audit,
+        "VX11_ANCHOR_FILE": _anchor_file,
+        "VX11_SHARED_DIR": _shared_dir,
+    }
     if before and before.audit_url == settings.audit_url:
         checks["VX11_AUDIT_URL"] = _audit_that_was_begun
     problems = list(_problems(settings, checks))
@@ -35,6 +40,14 @@ def check_files(settings: Settings) -> None:
     problems = list(_problems(settings, FILES))
     if problems:
         raise SettingsError(problems)
+
+
+def problems_of_listed_kinds() -> list[str]:
+    """What is wrong with the kinds of upstreams where the settings cannot be read."""
+    kinds = [(one.get("kind"), one) for one in listed_upstreams()]
+    return parts.problems_of_kinds(
+        (kind if isinstance(kind, str) else None, keys) for kind, keys in kinds
+    )
 
 
 def check_addresses(settings: Settings, before: Settings) -> None:
@@ -69,12 +82,17 @@ def _problems(settings: Settings, checks: dict[str, Check]) -> Iterable[str]:
 
 
 def _audit(settings: Settings) -> None:
-    open_trail(settings.audit_url, settings.audit_key_bytes()).close()
+    parts.audit(settings).trail().close()
 
 
 def _audit_that_was_begun(settings: Settings) -> None:
-    key = settings.audit_key_bytes()
-    open_trail(settings.audit_url, key, may_begin=False).close()
+    parts.audit(settings).trail(may_begin=False).close()
+
+
+def _anchor_file(settings: Settings) -> None:
+    """A file that can be added to; it may be one that can only be added to."""
+    if settings.anchor_file:
+        settings.anchor_file.open("a").close()
 
 
 def _shared_dir(settings: Settings) -> None:
@@ -89,10 +107,7 @@ def _transport(settings: Settings) -> None:
 
 FILES: dict[str, Check] = {
     "VX11_UPSTREAMS": parts.require_kinds,
-    "VX11_TOKENS_FILE": parts.last_good_tokens,
+    "VX11_TOKENS_FILE": keys.last_good_tokens,
     "VX11_TLS_CA": _transport,
-}
-OTHERS: dict[str, Check] = {
-    "VX11_AUDIT_URL": _audit,
-    "VX11_SHARED_DIR": _shared_dir,
+    "VX11_AUDIT_URL": parts.audit,
 }

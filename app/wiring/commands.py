@@ -1,7 +1,8 @@
 """What commands and gunicorn's hooks use without a running gateway."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from app.gateway.access.tokens import TokenStore
 from app.gateway.budget import Budget
@@ -10,19 +11,29 @@ from app.gateway.records.activity import Activity
 from app.gateway.records.audit import Query, Record, Records
 from app.settings import Settings
 from app.storage.audit.errors import StoreFailed
-from app.storage.audit.scan import scan
-from app.storage.audit.verification import OnProgress, Verification
+from app.storage.audit.scan import scan, whole_chain
+from app.storage.chain.anchors import anchors_in, parse_head
+from app.storage.chain.knots import Place
+from app.storage.chain.verification import OnProgress, Verification
 from app.storage.tokens.edit import TokenFile
-from app.storage.trail import open_activity, open_reader, verify_trail
+from app.telemetry import logs
+from app.telemetry.metrics.directory import MetricDirectory, remove_left_behind
 from app.wiring import parts
 
 __all__ = [
     "OnProgress",
-    "log_redactor",
+    "Place",
+    "anchors_in",
+    "begin_counts",
+    "export_records",
     "open_records",
     "open_windows",
+    "parse_head",
+    "place_of_records",
     "run_post_task",
     "search_records",
+    "server_logging",
+    "set_up_logging",
     "token_store",
     "verify_records",
 ]
@@ -33,36 +44,71 @@ def token_store(path: Path) -> TokenStore:
     return TokenFile(path)
 
 
-def log_redactor(settings: Settings) -> Callable[[str], str]:
-    """What every log line goes through."""
-    return parts.redactor(settings).text
+def set_up_logging(settings: Settings) -> None:
+    """Send this process's log lines through the redactor to the standard error."""
+    logs.set_up_logging(settings.log_level, parts.redactor(settings).text)
+
+
+def server_logging(settings: Settings) -> dict[str, Any]:
+    """The configuration of logging for gunicorn's own lines."""
+    return logs.server_logging(settings.log_level, parts.redactor(settings).text)
+
+
+def begin_counts(settings: Settings) -> MetricDirectory:
+    """Begin all counts anew, and keep them while there is no worker for a moment.
+
+    Folders that killed instances left are removed. Raises OSError.
+    """
+    path = parts.metrics_folder(settings)
+    remove_left_behind(path.parent)
+    return MetricDirectory(path)
+
+
+def place_of_records(settings: Settings) -> str:
+    """Where the records are, for people. Raises SettingsError for a URL of none."""
+    return parts.audit(settings).place
 
 
 def open_records(settings: Settings) -> Records:
-    """Return the read side of the audit."""
-    return open_reader(settings.audit_url)
+    """Return the read side of the audit. Raises SettingsError as all here do."""
+    return parts.audit(settings).records()
 
 
 def open_windows(settings: Settings) -> Activity:
     """Return the view of the recent past."""
-    return open_activity(settings.audit_url)
+    return parts.audit(settings).activity()
 
 
 def search_records(
     settings: Settings, query: Query, on_progress: OnProgress
 ) -> Iterator[Record]:
     """Yield what is found in all records, newest first. Raises AuditUnavailable."""
-    return scan(open_reader(settings.audit_url), query, on_progress)
+    return scan(parts.audit(settings).records(), query, on_progress)
 
 
-def verify_records(settings: Settings, on_progress: OnProgress) -> Verification:
+def export_records(
+    settings: Settings, on_progress: OnProgress
+) -> tuple[Iterator[Record], tuple[str, ...]]:
+    """Return all records in the order of the chain, and the heads where they end.
+
+    Raises AuditUnavailable, also while they are taken.
+    """
+    reader = parts.audit(settings).records()
+    heads = reader.heads()
+    return whole_chain(reader, heads, on_progress), tuple(map(str, heads))
+
+
+def verify_records(
+    settings: Settings, noted: Iterable[Place], on_progress: OnProgress
+) -> Verification:
     """Check the whole hash chain; works while the gateway writes.
 
+    `noted` are heads of earlier, which must still be part of it.
     Raises AuditUnavailable, with what an operator can do, when it can't be read.
     """
-    key = settings.audit_key_bytes()
+    audit = parts.audit(settings)
     try:
-        return verify_trail(settings.audit_url, key, on_progress=on_progress)
+        return audit.verify(noted=noted, on_progress=on_progress)
     except StoreFailed as error:
         raise AuditUnavailable(str(error)) from error
 

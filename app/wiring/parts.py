@@ -1,33 +1,40 @@
 """Parts: what is made of the settings alone, each for itself."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from app.gateway.access.tokens import LINK, Keyring, Token, TokensUnusable
+from app.gateway.access.persons import PersonRules
 from app.gateway.chain.admission_queue import AdmissionQueue, Limits
 from app.gateway.chain.big_work import BigWork
 from app.gateway.chain.memory_limit import Watermark
+from app.gateway.chat import IMAGES
 from app.gateway.guard.circuit import Rules
 from app.gateway.records.content import Content, ContentPolicy
 from app.gateway.records.redaction import Redactor
+from app.gateway.routing.models import Model, Models
 from app.gateway.routing.router import ChatRouter
 from app.gateway.routing.routes import Route
 from app.gateway.shared import SharedState
 from app.gateway.turns import Candidate
+from app.services import READERS
 from app.settings import Settings, SettingsError, UpstreamSettings
-from app.settings.handed import handed
+from app.storage.backend import AuditBackend
 from app.storage.shared.shared_memory import MEMORY, open_shared
-from app.storage.tokens.watch import LastGood, TokenWatch
-from app.storage.trail import default_state_dir
+from app.storage.trail import BACKENDS, Backends, open_backend
 from app.telemetry.host import container_memory as memory
 from app.telemetry.metrics.directory import folder_of
 from app.upstreams import KINDS, Kinds
 from app.upstreams.dialect import Dialect, Surroundings
 from app.upstreams.http.transport import Transport
-from app.upstreams.sandbox_control import SandboxControl
+from app.wiring.keys import has_several_callers, plain_tokens
 
 Upstreams = Mapping[str, Dialect]
+
+# Bytes of a body. A photo of 15 MB, in base64; words need less.
+PHOTOS, WORDS = 20 * 1024 * 1024, 1024 * 1024
 
 
 def transport(settings: Settings) -> Transport:
@@ -62,25 +69,56 @@ def require_kinds(settings: Settings, kinds: Kinds = KINDS) -> None:
 
     A key that some dialects declare as their own is foreign to all others.
     """
-    problems = [
-        f"VX11_UPSTREAMS[{number}]{problem}"
-        for number, entry in enumerate(settings.upstreams)
-        for problem in _problems_of_kind(entry, kinds)
-    ]
-    if problems:
+    entries = [(one.kind, one.model_fields_set) for one in settings.upstreams]
+    if problems := problems_of_kinds(entries, kinds):
         raise SettingsError(problems)
 
 
-def _problems_of_kind(entry: UpstreamSettings, kinds: Kinds) -> Iterator[str]:
-    if entry.kind not in kinds:
+def problems_of_kinds(
+    entries: Iterable[tuple[str | None, Collection[str]]], kinds: Kinds = KINDS
+) -> list[str]:
+    """What `require_kinds` says of upstreams, given the kind and the keys of each.
+
+    Of one whose kind is None nothing is said.
+    """
+    return [
+        f"VX11_UPSTREAMS[{number}]{problem}"
+        for number, (kind, keys) in enumerate(entries)
+        if kind is not None
+        for problem in _problems_of_kind(kind, keys, kinds)
+    ]
+
+
+def _problems_of_kind(kind: str, keys: Collection[str], kinds: Kinds) -> Iterator[str]:
+    if kind not in kinds:
         yield f".kind: must be one of {', '.join(kinds)}"
         return
-    for key in sorted(entry.model_fields_set):
-        owners = [
-            kind for kind, dialect in kinds.items() if key in dialect.own_settings
-        ]
-        if owners and entry.kind not in owners:
+    for key in sorted(keys):
+        owners = [one for one, dialect in kinds.items() if key in dialect.own_settings]
+        if owners and kind not in owners:
             yield f": {key}: only for kind {' or '.join(owners)}"
+
+
+def max_body(settings: Settings, upstreams: Upstreams) -> int:
+    """Bytes of the largest body that is read: a photo's where somebody takes photos."""
+    takes_images = any(IMAGES in one.abilities for one in upstreams.values())
+    return settings.max_body or (PHOTOS if takes_images else WORDS)
+
+
+def person_rules(settings: Settings) -> PersonRules:
+    """How a caller who may name people does so."""
+    return PersonRules(
+        settings.person_headers, settings.session_headers, settings.person_rate
+    )
+
+
+def ports(settings: Settings) -> dict[str, int]:
+    """The port of each upstream, by name."""
+    urls = {one.name: urlsplit(one.url) for one in settings.effective_upstreams()}
+    return {
+        name: url.port or (443 if url.scheme == "https" else 80)
+        for name, url in urls.items()
+    }
 
 
 def rules(settings: Settings, one: UpstreamSettings) -> Rules:
@@ -89,7 +127,7 @@ def rules(settings: Settings, one: UpstreamSettings) -> Rules:
     return Rules(
         failures=settings.breaker_failures,
         ratio=settings.breaker_ratio,
-        minimum=settings.breaker_minimum,
+        min_calls=settings.breaker_min_calls,
         window=settings.breaker_window,
         open_base=settings.breaker_open,
         open_max=settings.breaker_open_max,
@@ -105,7 +143,28 @@ def router(
         guards,
         routes=[Route(route.model, route.upstreams) for route in settings.routes],
         abilities={name: one.abilities for name, one in upstreams.items()},
+        tasks={name: one.serves for name, one in upstreams.items()},
     )
+
+
+def models(settings: Settings) -> Models:
+    """Make the list of what callers may name: routes, then upstreams.
+
+    What a route can read is what each of its upstreams can, as far as that is known.
+    """
+    lengths = {one.name: one.context_length for one in settings.effective_upstreams()}
+    routes = (
+        Model(
+            route.model,
+            route.context_length or _least(map(lengths.get, route.upstreams)),
+        )
+        for route in settings.routes
+    )
+    return Models([*routes, *itertools.starmap(Model, lengths.items())])
+
+
+def _least(lengths: Iterable[int | None]) -> int:
+    return min(filter(None, lengths), default=0)
 
 
 def gate(settings: Settings) -> AdmissionQueue:
@@ -116,8 +175,14 @@ def gate(settings: Settings) -> AdmissionQueue:
             queue=settings.queue,
             wait=settings.queue_wait,
             streams=settings.stream_slots,
+            is_shared=has_several_callers(settings),
         )
     )
+
+
+def readers(settings: Settings) -> AdmissionQueue:
+    """Make the places of those who read the records."""
+    return AdmissionQueue(replace(READERS, is_shared=has_several_callers(settings)))
 
 
 def memory_is_short(settings: Settings) -> Callable[[], bool]:
@@ -142,79 +207,42 @@ def redactor(settings: Settings) -> Redactor:
     """Make what takes secrets out of records and logs."""
     keys = [one.api_key.get_secret_value() for one in settings.upstreams]
     audit_key = (settings.audit_key_bytes() or b"").decode()
-    return Redactor((_plain_token(settings), audit_key, *keys))
+    return Redactor((*plain_tokens(settings), audit_key, *keys))
 
 
-def shared(settings: Settings) -> SharedState:
-    """Open what all workers of this instance share; another instance has its own."""
-    state = _state_dir(settings)
-    folders = (settings.shared_dir,) if settings.shared_dir else (MEMORY, state)
-    return open_shared(_identity(settings), folders)
-
-
-def metrics_folder(settings: Settings) -> Path:
-    """Where the workers of this instance count."""
-    default = MEMORY if MEMORY.is_dir() else _state_dir(settings)
-    return folder_of(_identity(settings), settings.metrics_dir or default)
-
-
-def keyring(settings: Settings) -> Keyring | None:
-    """Make the keyring; None where authentication is off."""
-    if settings.auth_mode == "off":
-        return None
-    return Keyring([Token.of(LINK, _plain_token(settings))])
-
-
-def watch_tokens(settings: Settings, keyring: Keyring | None) -> Callable[[], None]:
-    """Keep the keyring as the file says; return what ends it.
-
-    Raises SettingsError for a file that cannot be used, unless we were handed what
-    was in it when it was last good.
-    """
-    if settings.tokens_file is None or keyring is None:
-        return lambda: None
-    given = handed()
-    watch = TokenWatch(settings.tokens_file, keyring)
-    with _told_as("VX11_TOKENS_FILE"):
-        watch.start(last_good=given.tokens if given else None)
-    return watch.stop
-
-
-def last_good_tokens(settings: Settings) -> LastGood | None:
-    """Keep what is in the file of tokens, if there is one.
-
-    Raises SettingsError with every problem of one that cannot be used.
-    """
-    if settings.tokens_file is None or settings.auth_mode == "off":
-        return None
-    with _told_as("VX11_TOKENS_FILE"):
-        return LastGood(settings.tokens_file)
-
-
-@contextmanager
-def _told_as(variable: str) -> Iterator[None]:
+def audit(settings: Settings, backends: Backends = BACKENDS) -> AuditBackend:
+    """Make the place of the audit records. Raises SettingsError for a URL of none."""
     try:
-        yield
-    except TokensUnusable as error:
-        problems = [f"{variable}: {problem}" for problem in error.problems]
-        raise SettingsError(problems) from None
+        return open_backend(settings.audit_url, settings.audit_key_bytes(), backends)
+    except ValueError as error:
+        raise SettingsError([f"VX11_AUDIT_URL: {error}"]) from None
 
 
-def fault_panel(settings: Settings, transport: Transport) -> SandboxControl | None:
-    """Make the panel that breaks the sandbox, if there is a sandbox."""
-    urls = settings.sandbox_control
-    return SandboxControl(urls, transport) if urls else None
+def shared(settings: Settings, backends: Backends = BACKENDS) -> SharedState:
+    """Open what all workers of this instance share; another instance has its own."""
+    state = _state_dir(settings, backends)
+    folders = (settings.shared_dir,) if settings.shared_dir else (MEMORY, state)
+    return open_shared(_identity(settings, state), folders)
 
 
-def _identity(settings: Settings) -> str:
+def metrics_folder(settings: Settings, backends: Backends = BACKENDS) -> Path:
+    """Where the workers of this instance count."""
+    state = _state_dir(settings, backends)
+    default = MEMORY if MEMORY.is_dir() else state
+    return folder_of(_identity(settings, state), settings.metrics_dir or default)
+
+
+def _identity(settings: Settings, state: Path) -> str:
     """Tell this instance from all others of this host."""
-    state = _state_dir(settings)
     where = state if settings.state_dir else f"{settings.audit_url} {state}"
     return f"{where} {settings.bind}"
 
 
-def _state_dir(settings: Settings) -> Path:
-    return (settings.state_dir or default_state_dir(settings.audit_url)).absolute()
+def _state_dir(settings: Settings, backends: Backends) -> Path:
+    folder = settings.state_dir or audit(settings, backends).folder
+    if folder is None:
+        raise SettingsError(["VX11_STATE_DIR: must be set with this VX11_AUDIT_URL"])
+    return folder.absolute()
 
 
 def _plain_token(settings: Settings) -> str:

@@ -67,7 +67,7 @@ def lone_surrogate(x: Exchange) -> None:
 
 
 @fault(23)
-def deep_json(x: Exchange, *, depth: int = 200_000) -> None:
+def deep_json(x: Exchange, *, depth: int = 40_000) -> None:
     """A reply that is a list in a list in a list."""
     nested = b"[" * depth + b"]" * depth
     body = encode(x.reply_saying(MARK))

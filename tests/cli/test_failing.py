@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from app.cli import main
 from app.cli.exits import MEANINGS
-from app.cli.progress import progress
+from app.cli.screen import progress
 
 TOKEN = "a-token-for-tests"
 
@@ -151,6 +151,30 @@ class TestConfigCheck:
 
         assert "switch may get only 4.5 of its 30 s" in run("config", "check").stderr
 
+    def test_behind_tentaculo_link_a_deadline_must_fit_into_its_wait(self, monkeypatch):
+        monkeypatch.setenv("VX11_TENTACULO_LINK_TOKEN", "a-token-for-tests")
+
+        told = run("config", "check").stderr
+
+        assert "VX11_CHAT_DEADLINE: behind tentaculo_link" in told
+        assert "36 s are too long; 9 fits, or 4.5" in told
+        assert "madre takes about 7.3 s and gets 5; 8 fits" in told
+
+        monkeypatch.setenv("VX11_CHAT_DEADLINE", "9")
+        monkeypatch.setenv("VX11_MADRE_TIMEOUT", "8")
+
+        assert "tentaculo_link" not in (told := run("config", "check").stderr)
+        assert "frozen" not in told
+
+    @pytest.mark.parametrize(("switch", "is_told"), [("0", True), ("True", False)])
+    def test_a_proxy_that_is_off_is_told(self, monkeypatch, switch, is_told):
+        monkeypatch.setenv("VX11_OPERATOR_PROXY_ENABLED", switch)
+
+        told = run("config", "check").stderr
+
+        assert ("tentaculo_link answers chats itself" in told) is is_told
+        assert "is not read" not in told
+
     def test_what_nobody_reads_is_told_whether_the_rest_is_good_or_not(
         self, monkeypatch
     ):
@@ -183,6 +207,31 @@ class TestConfigCheck:
         monkeypatch.setenv("VX11_AUDIT_URL", "postgresql://u:canary-password@h/db")
         for words in (["config", "check"], ["config", "check", "--json"]):
             assert "canary" not in run(*words).output
+
+    def test_a_wrong_kind_is_told_with_all_other_mistakes(self, monkeypatch, tmp_path):
+        config = tmp_path / "gateway.toml"
+        config.write_text(
+            'threads = "canary"\n'
+            '[[upstreams]]\nname = "a"\nurl = "http://a"\n'
+            '[[upstreams]]\nname = "b"\nkind = "canary"\nurl = "http://b"\n'
+            '[[upstreams]]\nname = "c"\nkind = "madre"\nurl = "canary"\nretries = 1\n'
+            '[[upstreams]]\nname = "d"\nkind = ["canary"]\nurl = "http://d"\n'
+        )
+        monkeypatch.setenv("VX11_CONFIG", str(config))
+
+        done = run("config", "check")
+
+        assert done.exit_code == 78
+        for told in (
+            "VX11_THREADS: ",
+            "VX11_UPSTREAMS[0].kind: Field required",
+            "VX11_UPSTREAMS[1].kind: must be one of",
+            "VX11_UPSTREAMS[2].url: ",
+            "VX11_UPSTREAMS[2]: retries: only for kind openai",
+            "VX11_UPSTREAMS[3].kind: ",
+        ):
+            assert told in done.stderr
+        assert "canary" not in done.output
 
     def test_a_file_that_a_setting_names_is_looked_at_too(self, monkeypatch, tmp_path):
         monkeypatch.setenv("VX11_TOKENS_FILE", str(tmp_path / "none.toml"))

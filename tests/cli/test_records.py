@@ -1,5 +1,7 @@
 """`records`: following and checking a trail that is being written."""
 
+import csv
+import io
 import json
 import os
 import pty
@@ -14,7 +16,7 @@ from app.cli import main
 from app.cli.failing import Failure
 from app.cli.records import _readable, sealed_from_now_on
 from app.gateway.errors import SearchTookTooLong
-from app.storage.trail import open_reader, open_trail
+from app.storage.trail import open_backend
 from tests.storage.making import a_closing, an_intent, record_one
 from tests.support.stack import HOUSE
 
@@ -30,7 +32,7 @@ def url(tmp_path, monkeypatch):
 
 @pytest.fixture
 def trail(url):
-    trail = open_trail(url)
+    trail = open_backend(url).trail()
     trail.start()
     yield trail
     trail.close()
@@ -46,7 +48,9 @@ def followed(url, *turns):
             return False
         return True
 
-    return [record.id for record in sealed_from_now_on(open_reader(url), wait)]
+    return [
+        record.id for record in sealed_from_now_on(open_backend(url).records(), wait)
+    ]
 
 
 def test_each_record_is_printed_once_when_it_ends_in_order(trail, url):
@@ -108,6 +112,91 @@ def _next_line(process):
     except subprocess.TimeoutExpired:
         return process.stdout.readline()
     raise AssertionError(process.stderr.read())
+
+
+class TestExport:
+    """All records, in the order of the chain, and its head."""
+
+    def run(self, *words):
+        done = CliRunner().invoke(main, ["records", "export", *words])
+        assert done.exit_code == 0
+        return done.stdout
+
+    def test_lines_of_json_end_with_the_head(self, trail):
+        ids = [record_one(trail).id for _ in range(600)]
+
+        *lines, last = map(json.loads, self.run().splitlines())
+
+        assert [line["id"] for line in lines] == ids
+        assert [line["seq"] for line in lines] == [*range(1, 601)]
+        assert last == {"heads": [f"1:600:{lines[-1]['digest']}"]}
+        assert lines[0]["reply"] == {"text": "Paris"}
+
+    def test_a_table_reads_back_and_holds_no_formula(self, trail):
+        record_one(trail, session_id="=1+1", request='{"text":"two\\n\\"lines\\""}')
+        record_one(trail, caller="köln")
+
+        names, first, second, head = csv.reader(
+            io.StringIO(self.run("--format", "csv"))
+        )
+
+        first, second = (dict(zip(names, r, strict=True)) for r in (first, second))
+        assert first["session_id"] == "'=1+1"
+        assert json.loads(first["request"]) == {"text": 'two\n"lines"'}
+        assert (second["caller"], second["code"], second["seq"]) == ("köln", "", "2")
+        assert head == ["head", f"1:2:{second['digest']}"]
+
+    def test_an_empty_trail_has_a_head_and_no_record(self, trail):
+        trail.check()
+
+        assert self.run() == json.dumps({"heads": ["1:0:" + 64 * "0"]}) + "\n"
+
+
+class TestVerify:
+    """Its head, and heads of earlier."""
+
+    def run(self, *words):
+        return CliRunner().invoke(main, ["records", "verify", *words])
+
+    def test_it_prints_the_head_and_takes_it_again(self, trail):
+        record_one(trail)
+
+        printed = self.run().stdout
+        head = printed.splitlines()[-1].removeprefix("Head ")
+        record_one(trail)
+
+        assert head.startswith("1:1:")
+        assert self.run("--head", head).exit_code == 0
+        told = json.loads(self.run("--head", head, "--json").stdout)
+        assert (told["noted"], told["heads"][0][:4]) == (1, "1:2:")
+
+    def test_a_head_that_is_not_part_of_it_is_told(self, trail):
+        record_one(trail)
+
+        done = self.run("--head", "1:1:" + 64 * "0")
+
+        assert done.exit_code == 1
+        assert "not the one that was noted" in done.stdout
+        assert "earlier state" in self.run("--head", "1:9:" + 64 * "0").stdout
+
+    def test_anchors_are_taken_from_a_log_too(self, trail, tmp_path):
+        record_one(trail)
+        head = self.run().stdout.splitlines()[-1].removeprefix("Head ")
+        log = tmp_path / "log"
+        log.write_text(f'x\n{{"message": "Audit anchor {head}"}}\n')
+        assert json.loads(self.run("--anchors", log, "--json").stdout)["noted"] == 1
+
+        log.write_text(f"Audit anchor {head[:-1]}{'0' if head[-1] != '0' else '1'}\n")
+        assert self.run("--anchors", log).exit_code == 1
+
+    def test_what_is_no_head_is_told_and_not_repeated(self, trail, tmp_path):
+        empty = tmp_path / "empty"
+        empty.write_text("secret-word\n")
+        for words in (["--head", "secret-word"], ["--anchors", empty]):
+            done = self.run(*words)
+            assert done.exit_code == 78
+            assert words[0] in done.stderr
+            assert "secret-word" not in done.output
 
 
 def test_a_broken_chain_is_an_error_in_json_too(trail, monkeypatch):

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from app.cli import main
 from app.gateway.screen import json_text, one_line, shown
-from app.storage.trail import open_trail
+from app.storage.trail import open_backend
 from tests.storage.making import a_closing, an_intent
 from tests.support.stack import TOKEN
 
@@ -41,7 +41,7 @@ class Answers(BaseHTTPRequestHandler):
                 "reasons": reasons,
             },
             "core_services": {HOSTILE: service},
-            "policy": {"order": [HOSTILE]},
+            "routing": {"order": [HOSTILE]},
             "admission": {},
             "timestamp": since,
         }
@@ -119,7 +119,7 @@ def test_of_a_chat_that_fails(server):
 
 @pytest.mark.parametrize("words", [["search"], ["search", "--json"], ["show"]])
 def test_of_a_record(server, tmp_path, words):
-    trail = open_trail(f"sqlite:///{tmp_path}/audit.db")
+    trail = open_backend(f"sqlite:///{tmp_path}/audit.db").trail()
     trail.start()
     intent = an_intent(caller=HOSTILE, request=json.dumps({"messages": [HOSTILE]}))
     trail.finish(intent, a_closing(provider=HOSTILE), 10.0)

@@ -31,6 +31,7 @@ EXPECTED = {  # class: (next upstream?, caller sees)
     "NoAnswer": (True, 503),
     "CallerFault": (False, 502),
     "Interrupted": (False, 502),
+    "NobodyAble": (False, 503),
     "NobodyAnswered": (False, 503),
     "CallerGone": (False, 499),
     "Overloaded": (False, 503),

@@ -4,7 +4,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from app.storage.trail import open_reader, open_trail
+from app.storage.trail import open_backend
 
 
 @pytest.fixture
@@ -18,12 +18,18 @@ def url(path):
 
 
 @pytest.fixture
-def open_a_trail(url):
-    """Open trails on the test's database and close them at its end."""
+def backend(url):
+    return open_backend(url)
+
+
+@pytest.fixture
+def open_a_trail(backend, url):
+    """Open trails on the test's records and close them at its end."""
     trails = []
 
-    def opening(**options):
-        trails.append(open_trail(url, **options))
+    def opening(key=None, **options):
+        place = open_backend(url, key) if key else backend
+        trails.append(place.trail(**options))
         return trails[-1]
 
     yield opening
@@ -37,8 +43,8 @@ def trail(open_a_trail):
 
 
 @pytest.fixture
-def reader(url):
-    return open_reader(url)
+def reader(backend):
+    return backend.records()
 
 
 @pytest.fixture

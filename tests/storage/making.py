@@ -9,6 +9,7 @@ from threading import Event
 
 from app.gateway.errors import AuditUnavailable
 from app.gateway.records.audit import Closing, Intent, new_audit_id
+from app.storage.chain.knots import Place
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +47,11 @@ def record_one(trail, timeout=10.0, **changes):
     trail.begin(intent)
     trail.finish(intent, a_closing(), timeout)
     return intent
+
+
+def place_of(head):
+    """The head as one that was noted elsewhere."""
+    return Place(head.lane, head.seq, head.digest)
 
 
 def is_refusing(trail):

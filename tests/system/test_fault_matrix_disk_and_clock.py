@@ -24,7 +24,7 @@ from app.gateway.access.tokens import Caller, Token
 from app.gateway.chat import Priority
 from app.settings import Settings
 from app.storage.tokens.edit import TokenFile
-from app.storage.trail import verify_trail
+from app.storage.trail import open_backend
 from tests.support.stack import TOKEN, Gateway, sandbox, wait_until
 
 DETECTED = BACK = 5.0  # seconds, as docs/faults.md says
@@ -102,7 +102,8 @@ class GatewayUnderTest:
         if answer.status_code == 200:
             return None
         assert (answer.status_code, answer.json["code"]) == (503, "audit_unavailable")
-        return answer.json["detail"]
+        token = {"X-VX11-Token": TOKEN}
+        return self.client.get("/operator/api/status", headers=token).json["audit"]
 
     def is_ready(self):
         return self.reason() is None
@@ -161,7 +162,7 @@ def test_row_72_a_full_disk_refuses_before_anything_is_asked(on_small_disk, swit
 
     filler.unlink()
     assert_is_back(gateway)
-    assert verify_trail(f"sqlite:///{gateway.audit}").ok
+    assert open_backend(f"sqlite:///{gateway.audit}").verify().ok
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ def test_row_76_a_volume_that_goes_away_is_missed_and_taken_back(gateway, switch
     shutil.rmtree(gateway.audit.parent)
     away.rename(gateway.audit.parent)
     assert_is_back(gateway)
-    assert verify_trail(f"sqlite:///{gateway.audit}").ok
+    assert open_backend(f"sqlite:///{gateway.audit}").verify().ok
 
 
 def test_row_76_no_worker_and_no_reload_begins_a_trail_anew(tmp_path, upstreams):
@@ -295,7 +296,7 @@ def test_row_76_no_worker_and_no_reload_begins_a_trail_anew(tmp_path, upstreams)
         shutil.rmtree(volume)
         away.rename(volume)
         wait_until(lambda: {gateway.chat().status_code for _ in range(10)} == {200})
-    assert verify_trail(url).ok
+    assert open_backend(url).verify().ok
 
 
 def test_row_76_an_older_copy_in_its_place_stops_chats(gateway, switch, tmp_path):
@@ -562,4 +563,4 @@ def test_row_80_the_records_keep_their_order_and_the_step_is_marked(clocked):
     marks = [row["clock_step"] for row in rows if row["clock_step"] is not None]
     assert any(mark > HOUR - 60 for mark in marks)
     assert any(mark < -HOUR + 60 for mark in marks)
-    assert verify_trail(f"sqlite:///{clocked.audit}").ok
+    assert open_backend(f"sqlite:///{clocked.audit}").verify().ok

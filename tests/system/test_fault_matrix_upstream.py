@@ -8,6 +8,7 @@ nothing leaks. Time limits are scaled down; the promises are not.
 import json
 import os
 import time
+import uuid
 
 import psutil
 import pytest
@@ -326,9 +327,10 @@ def test_what_is_sent_upstream_is_what_the_contract_says(gateway, upstreams):
     sent = upstreams["switch"].requests[-1]
     headers = {name.lower(): value for name, value in sent.headers}
     assert (sent.method, sent.path) == ("POST", "/switch/chat")
-    assert json.loads(sent.body) == {
+    body = json.loads(sent.body)
+    assert uuid.UUID(body.pop("session_id"))  # bound to its caller
+    assert body == {
         "messages": [{"role": "user", "content": "Hola"}],
-        "session_id": "s",
         "correlation_id": "c",
         "metadata": {"task_type": "chat"},
     }

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+import uuid
 
 import pytest
 import requests
@@ -84,6 +85,8 @@ def test_a_correlation_id_is_made_at_the_door_and_is_the_one_on_record(door, gat
     made = chat(door).headers["X-Correlation-ID"]
 
     assert gateway.records("correlation_id = ?", made)
+    assert uuid.UUID(made).version == 4
+    assert uuid.UUID(made).variant == uuid.RFC_4122
 
 
 def test_the_wait_at_the_door_is_told(door):

@@ -13,7 +13,7 @@ import uuid
 import psutil
 import pytest
 
-from app.storage.trail import verify_trail
+from app.storage.trail import open_backend
 from tests.support.stack import TOKEN, Gateway, sandbox, wait_until
 
 KILLS = int(os.environ.get("VX11_KILLS", "25"))
@@ -106,7 +106,7 @@ def test_no_answer_without_a_record(tmp_path, upstreams):
     assert len(set(load.answered)) == len(load.answered)
     with contextlib.closing(sqlite3.connect(gateway.audit)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert verify_trail(f"sqlite:///{gateway.audit}").ok
+    assert open_backend(f"sqlite:///{gateway.audit}").verify().ok
 
 
 def test_the_same_with_an_asynchronous_commit_loses_some(tmp_path, upstreams):

@@ -50,6 +50,10 @@ model = "local-only"
 upstreams = ["madre"]
 
 [[routes]]
+model = "*"
+upstreams = ["speaker", "switch", "madre", "stand-in"]
+
+[[routes]]
 model = "words-only"
 upstreams = ["speaker"]
 
@@ -262,10 +266,10 @@ class TestStream:
 
 class TestErrors:
     def test_a_wrong_token(self, connect, gateway):
-        with pytest.raises(openai.PermissionDeniedError) as caught:
+        with pytest.raises(openai.AuthenticationError) as caught:
             connect(gateway.url, api_key="wrong").models.list()
 
-        assert caught.value.code == "forbidden"
+        assert caught.value.code == "invalid_api_key"
 
     def test_a_bad_request(self, complete):
         with pytest.raises(openai.BadRequestError) as caught:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import pytest
 import requests
 
-from app.storage.trail import verify_trail
+from app.storage.trail import open_backend
 from tests.support.events import live_events
 from tests.support.stack import TOKEN, Gateway, sandbox, wait_until
 
@@ -260,4 +260,4 @@ def assert_all_is_on_record(gateway, answered):
     wait_until(lambda: gateway.records("seq IS NULL") == [])
     rows = gateway.records("outcome = 'completed' AND status = 200")
     assert set(answered) <= {row["correlation_id"] for row in rows}
-    assert verify_trail(f"sqlite:///{gateway.audit}").ok
+    assert open_backend(f"sqlite:///{gateway.audit}").verify().ok

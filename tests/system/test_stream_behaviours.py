@@ -348,6 +348,7 @@ def test_routes_lead_each_model_to_its_own_upstreams(healed, tmp_path):
         routes=[
             {"model": "small*", "upstreams": ["fallback"]},
             {"model": "alias", "upstreams": ["fallback", "primary"]},
+            {"model": "*", "upstreams": ["primary", "fallback"]},
         ],
     )
     services = build_services(settings)
@@ -358,7 +359,8 @@ def test_routes_lead_each_model_to_its_own_upstreams(healed, tmp_path):
     }
 
     services.close()
-    assert services.models == ("alias",)
+    listed = [model.name for model in services.models.listed]
+    assert listed == ["alias", "primary", "fallback"]
     assert answered == {
         "small-1": "fallback",
         "alias": "fallback",

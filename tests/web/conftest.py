@@ -5,9 +5,10 @@ from app.gateway.chain.admission import Admission
 from app.gateway.chain.admission_queue import AdmissionQueue, Limits
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.metered import Metered
-from app.gateway.chat import IMAGES, MULTIPLE, TOOLS
+from app.gateway.chat import IMAGES, JSON, MULTIPLE, TOOLS
 from app.gateway.records.content import Content, ContentPolicy
 from app.gateway.records.redaction import Redactor
+from app.gateway.routing.models import Model, Models
 from app.gateway.routing.router import ChatRouter
 from app.services import PerProcess, Services
 from app.web import make_app
@@ -55,7 +56,7 @@ def services(switch, madre, trail, health, gate):
     keyring = Keyring([Token.of(Caller("operator"), TOKEN)])
     router = ChatRouter(
         list(guards.values()),
-        abilities={"switch": frozenset({TOOLS, IMAGES, MULTIPLE})},
+        abilities={"switch": frozenset({TOOLS, IMAGES, MULTIPLE, JSON})},
     )
     redactor = Redactor([TOKEN])
     policy = ContentPolicy(Content.FULL, redactor, b"k" * 32)
@@ -67,6 +68,7 @@ def services(switch, madre, trail, health, gate):
         health=health,
         keyring=keyring,
         upstreams=("switch", "madre"),
+        models=Models([Model("switch"), Model("madre", 4096)]),
         deadline=36.0,
         max_body=65536,
         close=lambda: None,

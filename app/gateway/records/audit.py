@@ -7,7 +7,11 @@ ends. Nothing here knows how or where the rows are kept.
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+# The route of the records that tie the chain's lanes together once a minute. They are
+# events; no search finds them, for they would hide all others.
+KNOT = "knot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +20,8 @@ class Intent:
 
     `id` is 32 hex digits that sort by time (see `new_audit_id`), `opened_at` is
     Unix time in seconds, `request` is JSON text that is already redacted or
-    digested. `caller` is the name of the token, never the token.
+    digested. `caller` is the name of the token, never the token; `person` is for whom
+    it spoke, if it said so.
     """
 
     id: str
@@ -26,6 +31,7 @@ class Intent:
     route: str
     opened_at: float
     request: str
+    person: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,17 @@ class Trail(Protocol):
         ...
 
 
+class AuditSpace(NamedTuple):
+    """The room of the records in bytes; None where nobody here can tell.
+
+    `log` is the size of what is committed and not yet brought into the database,
+    `free` is the space that is left for more.
+    """
+
+    log: int | None = None
+    free: int | None = None
+
+
 def new_audit_id(now: float) -> str:
     """Return 32 hex digits that sort by time: a UUIDv7 (RFC 9562, section 5.7).
 
@@ -125,7 +142,8 @@ class Record:
 
     `seq` and `digest` are None, and so is all that an ending sets, while the chat
     is under way. `corrects` names the record whose reply did not go out after all.
-    `clock_step` says by how many seconds the wall clock was seen to jump.
+    `clock_step` says by how many seconds the wall clock was seen to jump. `request`
+    and `reply` are None where the words were erased.
     """
 
     id: str
@@ -134,7 +152,8 @@ class Record:
     caller: str
     route: str
     opened_at: float
-    request: str
+    request: str | None
+    person: str | None
     worker: str
     outcome: str | None
     code: str | None
@@ -170,6 +189,7 @@ class Query:
     text: str | None = None
     correlation_id: str | None = None
     session_id: str | None = None
+    person: str | None = None
     provider: str | None = None
     outcome: str | None = None
     since: float | None = None
@@ -184,6 +204,7 @@ class Records(Protocol):
     def get(self, any_id: str) -> Record | None:
         """Return the record of that id, else the newest of that correlation id.
 
+        Of several callers who used that, whoever did first keeps its place.
         Raises AuditUnavailable when the records can't be read.
         """
         ...

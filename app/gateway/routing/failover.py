@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from app.gateway.budget import Budget, Clock
-from app.gateway.chat import Attempt, ChatReply, ChatRequest, ReplyFacts
+from app.gateway.chat import TOOLS, Attempt, ChatReply, ChatRequest, ReplyFacts
 from app.gateway.errors import (
     CallerGone,
     ConnectFailed,
@@ -22,6 +22,7 @@ from app.gateway.errors import (
 )
 from app.gateway.handler import Outcome, ReplyStream
 from app.gateway.routing.attempts import failed_attempt, fault_of
+from app.gateway.routing.without_tools import WithoutTools
 from app.gateway.tracing import ended_attempt
 from app.gateway.turns import RETRY_AFTER, Candidate, Turn
 
@@ -135,6 +136,9 @@ class Failover:
             usage=reply.usage,
             finish_reason=reply.finish_reason,
             choices=reply.choices,
+            extra=reply.extra,
+            left_out=reply.left_out,
+            body=reply.body,
             degraded_by=reply.degraded_by
             if is_first_choice
             else self.degraded_by or reply.degraded_by,
@@ -181,7 +185,18 @@ class Failover:
         self.degraded_by = self.degraded_by or fault_of(error)
         if not (self._is_extra and isinstance(error, NeverSent)):
             self._errors[upstream.name] = error  # else its circuit still says why
+        if self._may_lack_tools(upstream, error):
+            self._left.append(WithoutTools(upstream))
         self._log(upstream.name, error)
+
+    def _may_lack_tools(self, upstream: Candidate, error: GatewayError) -> bool:
+        """Whether it may answer without the tools that it is declared to use.
+
+        Servers reject what the model that they have at the moment cannot do.
+        """
+        is_refused = isinstance(error, Unfit) and error.fault == "unsupported"
+        is_wanted = TOOLS in self._request.wants
+        return is_refused and is_wanted and not isinstance(upstream, WithoutTools)
 
     def _nobody(self) -> GatewayError:
         """What to raise when nobody answered: the most useful of their errors.

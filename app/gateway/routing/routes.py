@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from fnmatch import translate
 from typing import Generic, Protocol, TypeVar
 
-from app.gateway.chat import ChatRequest
-from app.gateway.errors import Unsupported
+from app.gateway.chat import CHAT_ONLY, ChatRequest
+from app.gateway.errors import UnknownModel, Unsupported
 
 NONE: frozenset[str] = frozenset()
 UNDECLARED: Mapping[str, frozenset[str]] = {}
@@ -35,7 +35,9 @@ class RouteTable(Generic[N]):
     """Finds the upstreams of a request. Threads may share it.
 
     `abilities` says what each upstream can, by name; one that is not in it can
-    none of what a request may need. `names` are those of all upstreams.
+    none of what a request may need. `tasks` says in the same way what each serves;
+    one that is not in it serves chats. `names` are those of all upstreams. Without any
+    routes the names of models are the upstreams' business.
     """
 
     def __init__(
@@ -43,13 +45,17 @@ class RouteTable(Generic[N]):
         upstreams: Sequence[N],
         routes: Iterable[Route] = (),
         abilities: Mapping[str, frozenset[str]] = UNDECLARED,
+        tasks: Mapping[str, frozenset[str]] = UNDECLARED,
     ) -> None:
         self._all = tuple(upstreams)
         self._abilities = abilities
+        self._tasks = tasks
+        self._has_routes = False
         self._globs: list[tuple[re.Pattern[str], tuple[N, ...]]] = []
         self._exact: dict[str, tuple[N, ...]] = {}
         by_name = {u.name: u for u in self._all}
         for route in routes:
+            self._has_routes = True
             chosen = tuple(by_name[name] for name in route.upstreams)
             if is_glob(route.model):
                 self._globs.append((re.compile(translate(route.model)), chosen))
@@ -64,23 +70,46 @@ class RouteTable(Generic[N]):
         """Return the upstreams to ask, in order, at least one.
 
         The route of exactly that model comes first, then the upstream of that name
-        (and the others behind it), then the first glob that fits, then everybody.
-        Raises Unsupported if none of them can what the request needs.
+        (and the others behind it), then the first glob that fits. Everybody is asked
+        for no model, and for any if there are no routes: else raises UnknownModel.
+        Of these, those that do not serve its task, or cannot do what it needs, are
+        left out, and those that cannot do what it wants come last. Raises Unsupported
+        if nobody is left.
         """
-        routed = self._routed(request.model or "")
-        if not request.needs:
+        routed = self._serving(request)
+        if not (request.needs or request.wants):
             return routed
-        able = self._abilities
-        fit = tuple(u for u in routed if request.needs <= able.get(u.name, NONE))
+        fit = tuple(u for u in routed if self.can(u, request.needs))
         if not fit:
             raise Unsupported(", ".join(sorted(request.needs)))
-        return fit
+        return tuple(sorted(fit, key=lambda u: not self.can(u, request.wants)))
+
+    def can(self, upstream: Named, abilities: frozenset[str]) -> bool:
+        """Whether an upstream has all of these abilities."""
+        return abilities <= self._abilities.get(upstream.name, NONE)
+
+    def leaves_out(self, request: ChatRequest) -> bool:
+        """Whether somebody is not asked for want of what the request needs."""
+        routed = self._serving(request)
+        return not all(self.can(u, request.needs) for u in routed)
+
+    def _serving(self, request: ChatRequest) -> tuple[N, ...]:
+        """Those of its model that serve its task, at least one."""
+        task, tasks = request.task, self._tasks
+        routed = self._routed(request.model or "")
+        serving = tuple(u for u in routed if task in tasks.get(u.name, CHAT_ONLY))
+        if not serving:
+            raise Unsupported(task)
+        return serving
 
     def _routed(self, model: str) -> tuple[N, ...]:
         if model in self._exact:
             return self._exact[model]
         fitting = (chosen for glob, chosen in self._globs if glob.match(model))
-        return next(fitting, self._all)
+        chosen = next(fitting, None)
+        if chosen is None and model and self._has_routes:
+            raise UnknownModel("unknown_model")
+        return chosen or self._all
 
 
 def is_glob(model: str) -> bool:

@@ -148,8 +148,8 @@ class Entry:
     @property
     def size(self) -> int:
         """Bytes that the entry holds in memory, about."""
-        content = self._draft.content if self._draft else None
-        return len(content or b"")
+        values = self._draft.values if self._draft else ()
+        return sum(len(value) for value in values if isinstance(value, str))
 
 
 def correction(entry: Entry, now: float) -> Entry:

@@ -1,20 +1,21 @@
 """Orphans: the open rows of workers that are dead, and which of them we wrote.
 
 An open row is the one thing that is read from the database in order to be signed. So
-only a row that carries our signature is sealed (`chain.is_signed_intent`). Any other
-one is forged, or was changed, or is older than signatures: it is told of and left
-alone, and harms nobody (docs/decisions/0014).
+only a row that carries our signature is sealed (`links.is_signed_intent`). Any other
+one is forged or was changed: it is told of and left alone, and harms nobody
+(docs/decisions/0014).
 """
 
 import json
 import logging
 import sqlite3
 from collections.abc import Iterable
+from math import inf
 from typing import Any
 
-from app.storage.audit.chain import is_signed_intent
 from app.storage.audit.rows import Draft, Values, closed_draft, interrupted, shown_id
 from app.storage.audit.schema import OPENING
+from app.storage.chain.links import is_signed_intent
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +23,13 @@ AT_ONCE = 500
 # Rows that are named in the log; whoever forges more of them fills no disk by it.
 TOLD = 1000
 
-# SQLite's index of `seq` holds the open rows in the order of their rowid.
+# SQLite's index of `seq` and `lane` holds the open rows in this order.
 _ORPHANS = (
-    f"SELECT rowid, mac, {', '.join(OPENING)} FROM records"  # noqa: S608
-    " WHERE seq IS NULL AND rowid > ?"
-    " AND worker NOT IN (SELECT value FROM json_each(?)) ORDER BY rowid LIMIT ?"
+    f"SELECT lane, rowid, mac, {', '.join(OPENING)} FROM records"  # noqa: S608
+    " WHERE seq IS NULL AND (lane, rowid) > (?, ?)"
+    " AND worker NOT IN (SELECT value FROM json_each(?)) ORDER BY lane, rowid LIMIT ?"
 )
-_BEFORE_ALL = -(2**63)
+_BEFORE_ALL = (-inf, 0)
 
 
 class Orphans:
@@ -40,7 +41,7 @@ class Orphans:
 
     def __init__(self) -> None:
         self.unsigned = 0
-        self._after = _BEFORE_ALL
+        self._after: tuple[Any, ...] = _BEFORE_ALL
         self._met = 0  # of those, in this round so far
         self._told: set[int] = set()
 
@@ -58,9 +59,9 @@ class Orphans:
         With `tells` each row that must not be sealed is logged, once.
         """
         names = json.dumps(sorted(living))
-        page = connection.execute(_ORPHANS, (self._after, names, AT_ONCE)).fetchall()
+        page = connection.execute(_ORPHANS, (*self._after, names, AT_ONCE)).fetchall()
         ending, drafts = interrupted(now), []
-        for rowid, mac, *columns in page:
+        for _, rowid, mac, *columns in page:
             opening = tuple(columns)
             if is_signed_intent(key, opening, mac):
                 drafts.append(closed_draft(opening, ending))
@@ -71,9 +72,9 @@ class Orphans:
         self._go_on_after(page)
         return drafts
 
-    def _go_on_after(self, page: list[tuple[int, Any]]) -> None:
+    def _go_on_after(self, page: list[tuple[Any, ...]]) -> None:
         if len(page) == AT_ONCE:
-            self._after = page[-1][0]
+            self._after = page[-1][:2]
             return
         self._after = _BEFORE_ALL
         self.unsigned, self._met = self._met, 0
@@ -87,7 +88,7 @@ class Orphans:
             return
         why = "holds what was not signed by us"
         if mac is None:
-            why = "is not signed: forged, or of before an upgrade to this version"
+            why = "is not signed by us"
         log.error(
             "Audit corrupt: open record %s %s. It is not sealed; chats go on.",
             shown_id(opening[0]),

@@ -2,18 +2,18 @@
 
 import atexit
 import logging
-import os
-import weakref
 from collections.abc import Callable
 from threading import Lock
 from time import monotonic
 
 from app.gateway.errors import AuditUnavailable
 from app.gateway.records.audit import Closing, Intent
+from app.host.forks import at_fork
 from app.storage.audit.backlog import ROWS, Backlog
 from app.storage.audit.entry import RETRY_AFTER, CommitResult, Entry
 from app.storage.audit.store import Store
 from app.storage.audit.writer import Writer
+from app.storage.chain.links import Head
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,8 @@ class QueuedTrail:
     The writer starts at first use. A child process that is forked off gets a store
     and a writer of its own; what was under way belongs to the parent. `fault` is a
     reason why writing does not work from the start, `key` returns the chain's key,
-    b"" while there is none to be had, and `backlog_rows` how many records are kept
+    b"" while there is none to be had, `on_anchor` is told, in the writer's thread, each
+    head that is to be kept outside, and `backlog_rows` how many records are kept
     while writing does not work.
     """
 
@@ -41,21 +42,23 @@ class QueuedTrail:
         *,
         key: Callable[[], bytes] = bytes,
         fault: str | None = None,
+        on_anchor: Callable[[Head], None] = lambda _: None,
         backlog_rows: int = ROWS,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.key = key
         self._make_store, self._clock = make_store, clock
+        self._on_anchor = on_anchor
         self._fault, self._backlog_rows = fault, backlog_rows
         self._is_closed = False
         self._inherited: list[Writer] = []  # a parent's, kept from being collected
         self._writer: Writer | None = None
         self._held: Writer | None = None  # stands still while we fork
         self._begin_afresh()
-        os.register_at_fork(
-            before=_weakly(self._hold_still),
-            after_in_parent=_weakly(self._go_on),
-            after_in_child=_weakly(self._leave_to_parent),
+        at_fork(
+            before=self._hold_still,
+            in_parent=self._go_on,
+            in_child=self._leave_to_parent,
         )
 
     # ---- the port
@@ -146,6 +149,7 @@ class QueuedTrail:
             fault=self._fault,
             backlog=Backlog(self._backlog_rows),
             siblings=self._open.__len__,
+            on_anchor=self._on_anchor,
             clock=self._clock,
         )
         try:
@@ -193,14 +197,3 @@ class QueuedTrail:
             self._inherited.append(self._writer)
             self._is_closed |= self._held is None
         self._begin_afresh()
-
-
-def _weakly(method: Callable[[], None]) -> Callable[[], None]:
-    """Call a method for as long as its object lives."""
-    alive = weakref.WeakMethod(method)
-
-    def call() -> None:
-        if (living := alive()) is not None:
-            living()
-
-    return call

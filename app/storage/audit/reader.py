@@ -8,11 +8,15 @@ import sqlalchemy as sa
 
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
 from app.gateway.guard.breaker_records import ROUTE as BREAKER
-from app.gateway.records.audit import Query, Record
-from app.storage.audit.schema import RECORD, records
+from app.gateway.records.audit import KNOT, Query, Record
+from app.storage.audit.schema import RECORD, chain, records
+from app.storage.chain.links import Head
 
 LIMIT_MAX = 500
 _RECORDS = sa.select(*(records.c[name] for name in RECORD))
+_HEADS = sa.select(
+    *(chain.c["id" if name == "lane" else name] for name in Head.__dataclass_fields__)
+).order_by(chain.c.id)
 # Seconds that one query may take: words are looked for in every record there is, and
 # a reader that stays keeps the log from shrinking.
 TIME_LIMIT = 5.0
@@ -26,13 +30,22 @@ class AuditReader:
         self._engine = engine
 
     def get(self, any_id: str) -> Record | None:
-        """Return the record of that id, else the newest of that correlation id."""
+        """See Records."""
+        is_no_chat = records.c.route.in_(("correction", BREAKER, KNOT))
+        owner = (
+            sa.select(records.c.caller)
+            .where(records.c.correlation_id == any_id, ~is_no_chat)
+            .order_by(records.c.opened_at)
+            .limit(1)
+            .scalar_subquery()
+        )
         query = (
             _RECORDS.where(
                 sa.or_(records.c.id == any_id, records.c.correlation_id == any_id)
             )
             .order_by(records.c.id != any_id)
-            .order_by(records.c.route.in_(("correction", BREAKER)))  # chats first
+            .order_by(is_no_chat)  # chats first
+            .order_by(records.c.caller.is_distinct_from(owner))
             .order_by(records.c.opened_at.desc())
             .limit(1)
         )
@@ -55,7 +68,29 @@ class AuditReader:
     def sealed_after(self, seq: int) -> tuple[Record, ...]:
         """See Records."""
         statement = (
-            _RECORDS.where(records.c.seq > seq).order_by(records.c.seq).limit(LIMIT_MAX)
+            _RECORDS.where(records.c.seq > seq, records.c.route != KNOT)
+            .order_by(records.c.seq)
+            .limit(LIMIT_MAX)
+        )
+        return self._read(statement)
+
+    def heads(self) -> tuple[Head, ...]:
+        """Return the head of each lane, as they are at one moment.
+
+        Raises AuditUnavailable.
+        """
+        return tuple(Head(*row) for row in fetch(self._engine, _HEADS))
+
+    def chained(self, head: Head, seq: int) -> tuple[Record, ...]:
+        """Return what follows that place in the chain of a head, 500 records at most.
+
+        Events and knots are among them. Raises AuditUnavailable.
+        """
+        statement = (
+            _RECORDS.where(records.c.lane == head.lane)
+            .where(records.c.seq > seq, records.c.seq <= head.seq)
+            .order_by(records.c.seq)
+            .limit(LIMIT_MAX)
         )
         return self._read(statement)
 
@@ -97,9 +132,10 @@ def fetch(
 def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
     conditions = [
         records.c[name] == value
-        for name in ("correlation_id", "session_id", "provider")
+        for name in ("correlation_id", "session_id", "person", "provider")
         if (value := getattr(query, name)) is not None
     ]
+    conditions.append(records.c.route != KNOT)
     if query.outcome is not None:
         wanted = None if query.outcome == "open" else query.outcome
         conditions.append(records.c.outcome.is_not_distinct_from(wanted))

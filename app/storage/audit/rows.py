@@ -7,14 +7,15 @@ upstream said something odd.
 """
 
 import json
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.gateway.records.audit import Closing, Intent
-from app.storage.audit.schema import CONTENT, OPENING, records
+from app.storage.audit.schema import CONTENT, DIGESTED, OPENING, records
 
 Values = tuple[object, ...]
 
@@ -24,22 +25,32 @@ _MAY_BE_NULL = tuple(bool(column.nullable) for column in _COLUMNS)
 _numbers = itemgetter(*(n for n, kind in enumerate(_TYPES) if kind is not str))
 _NUMBER_MAX = 2**63 - 1  # of a BigInteger; the others are times
 
+_digested = itemgetter(*map(CONTENT.index, DIGESTED))
+_words = itemgetter(CONTENT.index("request"), CONTENT.index("reply"))
+SALT_BYTES = 16
+
 _UNCLOSED: Values = (None,) * (len(CONTENT) - len(OPENING))
-_OPENED_AT = OPENING.index("opened_at")
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_OPENED_AT, _PERSON = map(OPENING.index, ("opened_at", "person"))
+_to_json = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), check_circular=False
+).encode
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A row that still lacks its signature.
+class Draft(NamedTuple):
+    """A row that still lacks its place in the chain, or its signature.
 
-    `content` is what is signed: by the chain, which seals the row, or for the row of
-    an intent (`is_open`) by itself, which does not.
+    `content` is what is sealed: the digest of the row; or of an intent (`is_open`),
+    which has no `salt`, what is signed.
     """
 
     values: Values
     content: bytes
-    is_open: bool = False
+    salt: bytes | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is the row of an intent."""
+        return self.salt is None
 
 
 def opened(intent: Intent, worker: str) -> Values:
@@ -52,6 +63,7 @@ def opened(intent: Intent, worker: str) -> Values:
         intent.route,
         float(intent.opened_at),
         intent.request,
+        intent.person,
         worker,
     )
 
@@ -84,24 +96,46 @@ def interrupted(now: float) -> Values:
 def open_draft(opening: Values) -> Draft:
     """Make the row of an intent."""
     opening = _storable(opening)
-    return Draft(opening + _UNCLOSED, open_content(opening), is_open=True)
+    return Draft(opening + _UNCLOSED, open_content(opening))
 
 
 def closed_draft(opening: Values, ending: Values) -> Draft:
     """Make the row of a chat that has ended, ready to be sealed."""
-    values = opening + ending
+    values, salt = opening + ending, os.urandom(SALT_BYTES)
     try:
         if _types_fit(tuple(map(type, values))) and all(map(_fits, _numbers(values))):
-            return Draft(values, content(values))
+            return Draft(values, row_digest(values, *word_digests(values, salt)), salt)
     except UnicodeEncodeError:
         pass
     values = _storable(values)
-    return Draft(values, content(values))
+    return Draft(values, row_digest(values, *word_digests(values, salt)), salt)
 
 
-def content(values: Values) -> bytes:
-    """Return what the chain signs: the columns as one JSON array in UTF-8."""
-    return _to_json(values).encode()
+def word_digests(values: Sequence[Any], salt: bytes) -> tuple[bytes, bytes]:
+    """Return the digests of request and reply, which stand for them in the row's.
+
+    The salt, which goes when the words go, keeps short words from being guessed by
+    their digest. Raises TypeError for words that are no text.
+    """
+    request, reply = _words(values)
+    asked = b"-" if request is None else b"q" + str.encode(request)
+    said = b"-" if reply is None else b"a" + str.encode(reply)
+    return sha256(salt + asked).digest(), sha256(salt + said).digest()
+
+
+def row_digest(
+    values: Sequence[Any], request_digest: bytes, reply_digest: bytes
+) -> bytes:
+    """Return the digest of a row: of its columns as JSON in UTF-8, and of its words.
+
+    Empty columns at the end are left out. Raises TypeError or ValueError for values
+    of types that we never write.
+    """
+    others = _digested(values)
+    while others[-1] is None:
+        others = others[:-1]
+    text = "row2\n" + _to_json(others)
+    return sha256(text.encode() + request_digest + reply_digest).digest()
 
 
 def open_content(opening: Sequence[Any]) -> bytes:
@@ -110,9 +144,19 @@ def open_content(opening: Sequence[Any]) -> bytes:
     Raises TypeError or ValueError for what we never write. JSON would cost twice as
     much.
     """
-    texts = list(opening)
+    texts: list[Any] = list(_without_nobody(tuple(opening)))
     texts[_OPENED_AT] = float.hex(opening[_OPENED_AT])
     return f"{[*map(len, texts)]}{''.join(texts)}".encode()
+
+
+def _without_nobody(values: Values) -> Values:
+    """Leave out a person that there is not.
+
+    A row with a person has a value more, so that neither can pass for the other.
+    """
+    if values[_PERSON] is not None:
+        return values
+    return values[:_PERSON] + values[_PERSON + 1 :]
 
 
 def shown_id(value: object) -> str:

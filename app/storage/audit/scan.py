@@ -5,13 +5,14 @@ first, each in short transactions, so that a search through years holds up no
 checkpoint of the writers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 from app.gateway.records.audit import Query, Record
 from app.storage.audit.reader import LIMIT_MAX, AuditReader
-from app.storage.audit.verification import OnProgress
+from app.storage.chain.links import Head
+from app.storage.chain.verification import OnProgress
 
 WINDOWS = 50
 
@@ -31,6 +32,21 @@ def scan(
             if not left:
                 return
         on_progress(number, len(windows))
+
+
+def whole_chain(
+    reader: AuditReader, heads: Sequence[Head], on_progress: OnProgress
+) -> Iterator[Record]:
+    """Yield every record of each lane up to its head, in the order of the chain.
+
+    Raises AuditUnavailable.
+    """
+    for head in heads:
+        seq = head.floor_seq
+        while page := reader.chained(head, seq):
+            yield from page
+            seq = page[-1].seq or head.seq
+            on_progress(seq, head.seq)
 
 
 def _windows(reader: AuditReader, query: Query) -> Iterator[Query]:

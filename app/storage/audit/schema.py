@@ -8,10 +8,12 @@ import sqlalchemy as sa
 metadata = sa.MetaData()
 
 _DEGRADED = sa.text("degraded_by IS NOT NULL")
+_NAMED = sa.text("person IS NOT NULL")
 
 # One row per chat. It is inserted at the intent and updated once, at its ending,
-# which seals it: `seq`, `digest` and `clock_step` belong to the chain. Until then
-# `mac` is the signature of the intent; a sealed row has none.
+# which seals it: what stands from `lane` on belongs to the chain. Until then `mac` is
+# the signature of the intent; a sealed row has none. The two digests of words are
+# there only where the words are not any more: then `salt`, `request`, `reply` are NULL.
 records = sa.Table(
     "records",
     metadata,
@@ -21,7 +23,8 @@ records = sa.Table(
     sa.Column("caller", sa.Text, nullable=False),
     sa.Column("route", sa.Text, nullable=False),
     sa.Column("opened_at", sa.Double, nullable=False, index=True),
-    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("request", sa.Text),
+    sa.Column("person", sa.Text),
     sa.Column("worker", sa.Text, nullable=False),
     sa.Column("outcome", sa.Text),
     sa.Column("code", sa.Text),
@@ -36,10 +39,15 @@ records = sa.Table(
     sa.Column("output_tokens", sa.BigInteger),
     sa.Column("closed_at", sa.Double),
     sa.Column("corrects", sa.String(32)),
+    sa.Column("lane", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("salt", sa.LargeBinary(16)),
+    sa.Column("request_digest", sa.LargeBinary(32)),
+    sa.Column("reply_digest", sa.LargeBinary(32)),
     sa.Column("clock_step", sa.Double),
-    sa.Column("seq", sa.BigInteger, unique=True),
+    sa.Column("seq", sa.BigInteger),
     sa.Column("digest", sa.LargeBinary(32)),
     sa.Column("mac", sa.LargeBinary(32)),
+    sa.UniqueConstraint("seq", "lane", name="uq_records_place"),
     sa.Index("ix_records_outcome", "outcome", "opened_at"),
     sa.Index(
         "ix_records_degraded",  # holds all that `activity` asks of degraded answers
@@ -50,9 +58,16 @@ records = sa.Table(
         sqlite_where=_DEGRADED,
         postgresql_where=_DEGRADED,
     ),
+    sa.Index(
+        "ix_records_person",
+        "person",
+        "opened_at",
+        sqlite_where=_NAMED,
+        postgresql_where=_NAMED,
+    ),
 )
 
-# The head of the chain: a single row that says where the trail must end.
+# The heads of the chain, one for each lane (`id`): where it must begin and end.
 chain = sa.Table(
     "chain",
     metadata,
@@ -60,6 +75,9 @@ chain = sa.Table(
     sa.Column("seq", sa.BigInteger, nullable=False),
     sa.Column("digest", sa.LargeBinary(32), nullable=False),
     sa.Column("sealed_at", sa.Double, nullable=False),
+    sa.Column("floor_seq", sa.BigInteger, nullable=False),
+    sa.Column("floor_digest", sa.LargeBinary(32), nullable=False),
+    sa.Column("knotted_at", sa.Double, nullable=False),
     sa.Column("mac", sa.LargeBinary(32), nullable=False),
 )
 
@@ -73,7 +91,34 @@ GUARDS = {
 }
 
 COLUMNS = tuple(column.name for column in records.columns)
-# Those of the intent; with those of the ending, what the chain signs; what is read.
+# Those of the intent; with those of the ending; what is read.
 OPENING = COLUMNS[: COLUMNS.index("outcome")]
-CONTENT = COLUMNS[: COLUMNS.index("clock_step")]
-RECORD = COLUMNS[: COLUMNS.index("mac")]
+CONTENT = COLUMNS[: COLUMNS.index("lane")]
+RECORD = (*CONTENT, "clock_step", "seq", "digest")
+# What the writer writes; the digests of words come when these go.
+ERASED = ("request_digest", "reply_digest")
+WRITTEN = tuple(name for name in COLUMNS if name not in ERASED)
+# What the digest of a row is made of, besides the words. A column that comes later
+# goes to the end of this tuple, so that rows of before, which lack it, still verify.
+DIGESTED = (
+    "id",
+    "correlation_id",
+    "session_id",
+    "caller",
+    "route",
+    "opened_at",
+    "worker",
+    "outcome",
+    "code",
+    "provider",
+    "model",
+    "degraded_by",
+    "status",
+    "attempts",
+    "duration",
+    "input_tokens",
+    "output_tokens",
+    "closed_at",
+    "corrects",
+    "person",
+)

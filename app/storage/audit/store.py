@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from app.storage.audit.rows import Draft
+from app.storage.chain.links import Head
 
 Compose = Callable[[], Sequence[Draft]]
 
@@ -47,6 +48,13 @@ class Store(Protocol):
         """Seal the open rows of dead workers as interrupted, where we signed them.
 
         The others are logged as `corrupt` and left. Returns how many they are.
+        """
+        ...
+
+    def tie(self) -> Head | None:
+        """Append a knot to the lane of this worker if its last one is a minute old.
+
+        Returns the head to be told outside as an anchor, None if none was due.
         """
         ...
 

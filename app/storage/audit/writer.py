@@ -21,6 +21,7 @@ from app.storage.audit.errors import RowRefused, StoreFailed
 from app.storage.audit.inbox import Inbox
 from app.storage.audit.rows import Draft
 from app.storage.audit.store import Store
+from app.storage.chain.links import Head
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Writer:
         fault: str | None = None,
         backlog: Backlog | None = None,
         siblings: Callable[[], int] = lambda: 0,
+        on_anchor: Callable[[Head], None] = lambda _: None,
         clock: Callable[[], float] = monotonic,
         wall: Callable[[], float] = time,
     ) -> None:
@@ -50,6 +52,7 @@ class Writer:
         self.unsigned = 0  # open rows that we did not write, of dead workers
         self._dropped = 0
         self._store, self._clock, self._wall = store, clock, wall
+        self._on_anchor = on_anchor
         self._inbox = Inbox(siblings, clock)
         self._backlog = Backlog() if backlog is None else backlog
         self._shortage: str | None = None
@@ -228,6 +231,8 @@ class Writer:
             if now >= self._sweep_at:
                 self._sweep_at = now + SWEEP_INTERVAL
                 self.unsigned = self._store.sweep()
+                if head := self._store.tie():
+                    self._on_anchor(head)
         except Exception as error:
             self._fail(error)
 

@@ -6,17 +6,15 @@ begun at a start only: one that vanishes later is missed until it is back.
 
 import sqlite3
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
+from time import time
 
-from app.storage.audit.chain import GENESIS, head_mac, is_signed
+from app.host.file_lock import FileLock
+from app.host.files import make_private, sync_folder
 from app.storage.audit.errors import StoreFailed, UnusableDatabase
-from app.storage.sqlite.files import (
-    AuditFiles,
-    FileLock,
-    make_private,
-    read_key,
-    sync_folder,
-)
+from app.storage.chain.links import GENESIS, head_mac, is_signed
+from app.storage.sqlite.files import AuditFiles, read_key, say_begun, says_begun
 from app.storage.sqlite.migrate import is_known_revision, is_newest_revision, migrate
 from app.storage.sqlite.statements import (
     connect_reader,
@@ -29,6 +27,9 @@ from app.storage.sqlite.statements import (
 # Checking every page takes about 0.2 s at this size; larger files get the header,
 # the schema and the head of the chain looked at.
 QUICK_CHECK_LIMIT = 32 * 1024 * 1024
+
+# The schema's revisions whose rows this version can neither check nor follow.
+FORMAT_1 = {"0001", "0002", "0003", "0004"}
 
 
 def prepare(
@@ -44,14 +45,14 @@ def prepare(
     made anew. Raises UnusableDatabase, leaving the file alone, or StoreFailed.
     """
     with translated():
-        may_begin = may_begin and not lock.says_begun()
+        may_begin = may_begin and not says_begun(lock)
         if files.is_missing:
             _begin(files, may_begin=may_begin)
         _bring_up_to_date(files.database, thoroughly=True, may_begin=may_begin)
         key = key or read_key(files.key, may_make=may_begin)
         _check_head(files.database, key, may_make=may_begin)
-        if not lock.says_begun():
-            lock.say_begun()
+        if not says_begun(lock):
+            say_begun(lock)
         return key
 
 
@@ -63,8 +64,8 @@ def prepare_again(files: AuditFiles, lock: FileLock, *, thoroughly: bool) -> Non
     with translated():
         refuse_if_gone(files)
         _bring_up_to_date(files.database, thoroughly=thoroughly, may_begin=False)
-        if not lock.says_begun():
-            lock.say_begun()
+        if not says_begun(lock):
+            say_begun(lock)
 
 
 def refuse_if_gone(files: AuditFiles) -> None:
@@ -146,6 +147,13 @@ def _revision(database: Path) -> str | None:
     """Return the schema's revision, None for a new file. Raises UnusableDatabase."""
     with closing(connect_reader(database)) as connection:
         revision = _read_revision(connection)
+    if revision in FORMAT_1:
+        raise UnusableDatabase(
+            "corrupt",
+            f"{database} holds records of chain format 1, which ended before the first "
+            "release. It was left as it is. Move it aside together with its companion "
+            "files, and a new trail is begun; the version that made it still reads it.",
+        )
     if revision is not None and not is_known_revision(revision):
         raise UnusableDatabase(
             "corrupt",
@@ -167,7 +175,8 @@ def _check_head(database: Path, key: bytes, *, may_make: bool) -> None:
     with closing(connect_writer(database)) as connection:
         found = read_head(connection)
         if found is None and may_make:
-            write_head(connection, GENESIS, head_mac(key, GENESIS))
+            begin = replace(GENESIS, knotted_at=time())
+            write_head(connection, begin, head_mac(key, begin))
             return
     if found is None:
         raise StoreFailed("corrupt", f"{database}: the chain has no head")

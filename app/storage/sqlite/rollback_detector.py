@@ -7,8 +7,8 @@ with the workers: backups are restored while none runs.
 
 import sqlite3
 
-from app.storage.audit.chain import GENESIS, Head
 from app.storage.audit.errors import StoreFailed
+from app.storage.chain.links import GENESIS, Head
 from app.storage.sqlite.live_workers import LiveWorkers
 from app.storage.sqlite.statements import digest_at
 
@@ -48,9 +48,11 @@ class RollbackDetector:
 
 def _leads_to(connection: sqlite3.Connection, place: _Place, head: Head) -> bool:
     seq, digest = place
+    if seq <= head.floor_seq:  # pruned; the signed head says so
+        return seq < head.floor_seq or digest == head.floor_digest
     if seq == head.seq:
         return digest == head.digest
-    return seq < head.seq and (seq == 0 or digest_at(connection, seq) == digest)
+    return seq < head.seq and digest_at(connection, seq) == digest
 
 
 def _parsed(note: bytes) -> _Place | None:

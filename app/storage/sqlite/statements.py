@@ -8,13 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
+import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 
-from app.storage.audit.chain import Head
 from app.storage.audit.errors import RowRefused, StoreFailed
 from app.storage.audit.rows import Values
-from app.storage.audit.schema import COLUMNS, GUARDS, records
+from app.storage.audit.schema import ERASED, GUARDS, WRITTEN, records
+from app.storage.chain.links import LANE, Head
 
 # Seconds that SQLite itself waits for a lock. Among our own workers the flock has
 # queued us before, so this is only met when somebody else holds the database.
@@ -50,6 +51,15 @@ _OS_REASONS = {
     errno.EACCES: "unreadable",
     errno.EPERM: "unreadable",
 }
+
+
+_HEAD_FIELDS = tuple(Head.__dataclass_fields__)
+_HEAD_COLUMNS = ", ".join((*_HEAD_FIELDS, "mac")).replace("lane", "id")
+_HEADS = f"SELECT {_HEAD_COLUMNS} FROM chain"  # noqa: S608
+_WRITE_HEAD = (
+    f"REPLACE INTO chain ({_HEAD_COLUMNS}) VALUES"  # noqa: S608
+    f" (?{', ?' * len(_HEAD_FIELDS)})"
+)
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:
@@ -95,6 +105,8 @@ def translated() -> Iterator[None]:
         raise RowRefused(type(error).__name__) from error
     except sqlite3.Error as error:
         raise StoreFailed(reason_of(error), str(error)) from error
+    except TimeoutError as error:
+        raise StoreFailed("locked", str(error)) from error
     except OSError as error:
         reason = _OS_REASONS.get(error.errno or 0, "io_error")
         raise StoreFailed(reason, str(error)) from error
@@ -116,10 +128,11 @@ def upsert() -> str:
     statement of many VALUES or over json_each gains nothing, with 32 threads
     competing for the GIL neither (measured).
     """
-    row = insert(records)
-    columns = {name: row.excluded[name] for name in COLUMNS if name != "id"}
+    row = insert(records).values({name: sa.bindparam(name) for name in WRITTEN})
+    columns = {name: row.excluded[name] for name in WRITTEN if name != "id"}
+    whole = columns | dict.fromkeys(ERASED, sa.null())
     unsealed = records.c.seq.is_(None)
-    statement = row.on_conflict_do_update(["id"], set_=columns, where=unsealed)
+    statement = row.on_conflict_do_update(["id"], set_=whole, where=unsealed)
     return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
 
 
@@ -131,26 +144,19 @@ def write_rows(connection: sqlite3.Connection, rows: Sequence[Values]) -> None:
 
 def read_head(connection: sqlite3.Connection) -> tuple[Head, bytes] | None:
     """Return the head of the chain and its signature; None before there is one."""
-    row = connection.execute(
-        "SELECT seq, digest, sealed_at, mac FROM chain WHERE id = 1"
-    ).fetchone()
-    return row and (Head(*row[:3]), row[3])
+    row = connection.execute(f"{_HEADS} WHERE id = {LANE}").fetchone()
+    return row and (Head(*row[:-1]), row[-1])
 
 
 def write_head(connection: sqlite3.Connection, head: Head, mac: bytes) -> None:
-    """Store the head of the chain."""
-    connection.execute(
-        "INSERT INTO chain (id, seq, digest, sealed_at, mac) VALUES (1, ?, ?, ?, ?)"
-        " ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, mac = excluded.mac,"
-        " digest = excluded.digest, sealed_at = excluded.sealed_at",
-        (head.seq, head.digest, head.sealed_at, mac),
-    )
+    """Store the head of a lane of the chain."""
+    connection.execute(_WRITE_HEAD, (*map(head.__getattribute__, _HEAD_FIELDS), mac))
 
 
 def digest_at(connection: sqlite3.Connection, seq: int) -> bytes | None:
     """Return the digest of the record that has this place in the chain."""
-    query = "SELECT digest FROM records WHERE seq = ?"
-    row = connection.execute(query, (seq,)).fetchone() or (None,)
+    query = "SELECT digest FROM records WHERE seq = ? AND lane = ?"
+    row = connection.execute(query, (seq, LANE)).fetchone() or (None,)
     return cast("bytes | None", row[0])
 
 

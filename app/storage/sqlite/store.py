@@ -11,20 +11,22 @@ import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from time import time
 
 from app.gateway.records.audit import Intent, new_audit_id
-from app.storage.audit.chain import ClockWatch, Head, head_mac, is_signed, seal
+from app.host.file_lock import FileLock
 from app.storage.audit.errors import RowRefused, StoreFailed
 from app.storage.audit.orphans import Orphans
 from app.storage.audit.rows import Draft, closed_draft, interrupted, opened
 from app.storage.audit.store import Compose
-from app.storage.sqlite.files import AuditFiles, FileLock, read_key
+from app.storage.chain.knots import is_due, knot
+from app.storage.chain.links import ClockWatch, Head, head_mac, is_signed, seal
+from app.storage.sqlite.files import AuditFiles, read_key
 from app.storage.sqlite.live_workers import LiveWorkers
 from app.storage.sqlite.preparation import prepare_again, refuse_if_gone
 from app.storage.sqlite.rollback_detector import RollbackDetector
 from app.storage.sqlite.statements import (
-    WAL_LIMIT,
     check_guards,
     checkpoint,
     connect_reader,
@@ -35,13 +37,13 @@ from app.storage.sqlite.statements import (
     write_head,
     write_rows,
 )
+from app.storage.sqlite.wal import WriteAheadLog
 
 log = logging.getLogger(__name__)
 
 # Below this much free space new chats are refused; it is what those in flight
 # have left to be put on record (docs/faults.md, row 73).
 RESERVE = 4 * 1024 * 1024
-WAL_ALARM = 64 * 1024 * 1024
 
 
 class SqliteStore:
@@ -68,9 +70,8 @@ class SqliteStore:
         self._key = b""
         self._inodes: tuple[int, int] | None = None  # of the database and its log
         self._size = 0
-        self._wal_size = 0
-        self._checkpoint_above = WAL_LIMIT
-        self._is_alarmed = self._is_dirty = self._was_dirty = False
+        self._wal = WriteAheadLog(files.wal)
+        self._is_dirty = self._was_dirty = False
         self._is_suspect = False  # so its pages are looked at once more
 
     @property
@@ -134,9 +135,21 @@ class SqliteStore:
                 log.warning("Audit: %d interrupted chats put on record", len(orphans))
             return self._orphans.unsigned
 
+    def tie(self) -> Head | None:
+        """Append a knot if the last one is a minute old; see Store."""
+        with translated(), self._lock.held():
+            with self._transaction() as connection:
+                if not is_due(self._head(connection), self._watch.now()):
+                    return None
+                # There is one lane, so there is no other head to be named.
+                drafts = [knot((), self.instance, self._watch.now())]
+                head = self._append(connection, drafts, is_knot=True)
+            self._committed(head)
+            return head
+
     def maintain(self) -> None:
         """Bring the log into the database once it has grown by 4 MB."""
-        if self._wal_size > self._checkpoint_above:
+        if self._wal.is_long:
             with translated(), self._lock.held():
                 self._check_point()
 
@@ -169,13 +182,21 @@ class SqliteStore:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def _append(self, connection: sqlite3.Connection, drafts: Sequence[Draft]) -> Head:
+    def _append(
+        self,
+        connection: sqlite3.Connection,
+        drafts: Sequence[Draft],
+        *,
+        is_knot: bool = False,
+    ) -> Head:
         head = self._head(connection)
         now, step = self._watch.read(head.sealed_at)
         rows, new_head = seal(drafts, head, self._key, now=now, clock_step=step)
         write_rows(connection, rows)
         if new_head != head:
             self._watch.marked()
+        if is_knot:
+            new_head = replace(new_head, knotted_at=now)
         write_head(connection, new_head, head_mac(self._key, new_head))
         return new_head
 
@@ -238,7 +259,7 @@ class SqliteStore:
             raise StoreFailed("replaced", str(self._files.database))
         if database.st_size < self._size:
             raise StoreFailed("replaced", f"{self._files.database} was cut short")
-        self._size, self._wal_size = database.st_size, wal.st_size
+        self._size, self._wal.size = database.st_size, wal.st_size
 
     def _check_writable(self) -> None:
         # Root could write all the same, but whoever took the bit away means it.
@@ -262,26 +283,8 @@ class SqliteStore:
         self._was_dirty, self._is_dirty = self._is_dirty, False
 
     def _check_point(self) -> None:
-        """Checkpoint; one that fails is no fault, the log holds all there is."""
-        if self._connection is None:
-            return
-        mode = "TRUNCATE" if self._wal_size > WAL_ALARM else "PASSIVE"
-        try:
-            is_done = checkpoint(self._connection, mode)
-        except sqlite3.Error as error:
-            log.warning("Audit checkpoint failed: %s", error)
-            is_done = False
-        self._wal_size = os.stat(self._files.wal).st_size
-        self._checkpoint_above = WAL_LIMIT + (0 if is_done else self._wal_size)
-        self._alarm(self._wal_size > WAL_ALARM)
-
-    def _alarm(self, is_large: bool) -> None:
-        if is_large and not self._is_alarmed:
-            log.error(
-                "Audit log %s is over 64 MB: a reader holds an old transaction open",
-                self._files.wal,
-            )
-        self._is_alarmed = is_large
+        if self._connection is not None:
+            self._wal.check_point(self._connection)
 
     def _disconnect(self, *, for_good: bool = False) -> None:
         connection, self._connection = self._connection, None

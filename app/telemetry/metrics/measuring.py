@@ -1,8 +1,7 @@
 """Measuring: what one process keeps an eye on, and how it is put together."""
 
 import logging
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from app.gateway.gateway_status import State, StatusBoard
 from app.gateway.guard.breaker import NAMES, CircuitBreaker, Transition
 from app.gateway.guard.circuit import Phase
 from app.gateway.guard.health import HealthBoard
-from app.gateway.records.audit import Trail
+from app.gateway.records.audit import AuditSpace, Trail
 from app.gateway.shared import SharedState
 from app.telemetry.logs import BackgroundHandler
 from app.telemetry.metrics import instruments as its
@@ -36,7 +35,7 @@ STATES = {Phase.CLOSED: 0.0, Phase.HALF_OPEN: 1.0, Phase.OPEN: 2.0}
 
 @dataclass(frozen=True, slots=True)
 class GaugeSources:
-    """What gauges tell of. `audit` are the database and its write-ahead log."""
+    """What gauges tell of. `audit` says how much room the records have."""
 
     gate: AdmissionQueue
     health: HealthBoard
@@ -44,7 +43,7 @@ class GaugeSources:
     trail: Trail
     breakers: Mapping[str, CircuitBreaker]
     shared: SharedState
-    audit: tuple[Path, Path]
+    audit: Callable[[], AuditSpace]
     workers: int
     version: str
 
@@ -107,7 +106,7 @@ def _open(path: Path) -> tuple[MetricDirectory, Slot] | None:
 
 def looks_at(watched: GaugeSources) -> GaugeReaders:
     """How to ask for each gauge."""
-    gate, (database, wal) = watched.gate, watched.audit
+    gate = watched.gate
     return {
         its.BREAKER_STATE: lambda: {
             (name,): STATES[one.phase] for name, one in watched.breakers.items()
@@ -121,8 +120,8 @@ def looks_at(watched: GaugeSources) -> GaugeReaders:
         its.SLOTS: alone(lambda: gate.limits.slots),
         its.AUDIT_UNAVAILABLE: alone(lambda: _is_down(watched.trail)),
         its.AUDIT_UNSIGNED: alone(lambda: watched.trail.unsigned),
-        its.AUDIT_WAL: alone(lambda: _size(wal)),
-        its.AUDIT_FREE: alone(lambda: _free(database.parent)),
+        its.AUDIT_WAL: alone(lambda: watched.audit().log),
+        its.AUDIT_FREE: alone(lambda: watched.audit().free),
         its.WORKERS: alone(lambda: 1),
         its.WORKERS_EXPECTED: alone(lambda: watched.workers),
         its.BUILD: lambda: {(watched.version,): 1},
@@ -144,18 +143,6 @@ def _is_down(trail: Trail) -> bool:
     except AuditUnavailable:
         return True
     return False
-
-
-def _size(file: Path) -> float:
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _free(folder: Path) -> float:
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
 
 
 def _lines_lost() -> float:

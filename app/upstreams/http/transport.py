@@ -17,9 +17,8 @@ from app.gateway.budget import Budget
 from app.gateway.errors import BadReply, ConnectFailed, NeverSent, UpstreamError
 from app.upstreams.http.connections import (
     IDLE_LIMIT,
-    DeadlineAsTimeout,
+    DeadlineAdapter,
     PooledResponse,
-    WatchedAdapter,
 )
 from app.upstreams.http.deadline import ExchangeDeadline
 from app.upstreams.http.resolver import Lookup, Resolver, system_lookup
@@ -29,6 +28,7 @@ from app.upstreams.http.translate import translate
 
 MAX_BODY = 2 * 1024 * 1024  # bytes (docs/faults.md, row 24)
 JSON = "application/json"
+WITH_BODY = frozenset({200, 201, 202, 203})  # statuses of an answer that is all there
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,18 @@ class Exchange:
         """Obey another budget from now on; a stream's words have their own limits."""
         self._watch.rearm(budget)
 
-    def require(self, content_type: str) -> Self:
-        """Return self if this is a plain 200 of that type; else raise what it is."""
+    def require(self, content_type: str | None) -> Self:
+        """Return self if this is a plain 200 of that type; else raise what it is.
+
+        None takes any type, and the other statuses of an answer that is all there:
+        servers answer a POST with 201, too. What the body is, its reader must see.
+        """
         try:
-            require_ok(self.status, self.headers)
+            if content_type or self.status not in WITH_BODY:
+                require_ok(self.status, self.headers)
             if self.headers.get("content-encoding", "identity").lower() != "identity":
                 raise BadReply("bad_encoding")
-            if _media_type(self.headers) != content_type:
+            if content_type and self.media_type != content_type:
                 raise BadReply("bad_content_type")
             if (self._raw.length or 0) > self._max_body:
                 raise BadReply("too_large")
@@ -169,7 +174,7 @@ class Transport:
     ) -> None:
         self._max_body = max_body
         self._resolver = Resolver(lookup)
-        self._adapter = WatchedAdapter(
+        self._adapter = DeadlineAdapter(
             self._dial, tls_context(verify), pool_size, idle_limit
         )
 
@@ -201,11 +206,7 @@ class Transport:
         watch = ExchangeDeadline(budget)
         request = _prepared(method, url, body, headers)
         try:
-            response = self._adapter.send(
-                request,
-                stream=True,
-                timeout=DeadlineAsTimeout(watch),  # type: ignore[arg-type]  # not in the stub
-            )
+            response = self._adapter.send(request, watch)
         except Exception as error:
             failure = translate(error, watch)
             if isinstance(failure, ConnectFailed) and watch.dialled:

@@ -1,10 +1,11 @@
-"""What the answers of an OpenAI-speaking upstream say, whole and in chunks.
+"""What the choices of an OpenAI-speaking upstream say, whole and in chunks.
 
-Shapes are checked where something follows from them; what is for the caller alone
-goes through untouched.
+Shapes are checked where something follows from them, and brought into the one that
+official clients read where servers have others; what is for the caller alone goes
+through untouched.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -13,10 +14,11 @@ from pydantic_core import from_json
 from app.gateway.chat import NOTHING, THOUGHTS, ChatReply, Delta, Usage, is_blank
 from app.gateway.errors import BadReply, ContentFiltered
 from app.gateway.strict_json import holds_more_values
-from app.upstreams.openai.error_reading import NO_ECHO, Echo
+from app.upstreams.openai.contents import PARTS, with_text
+from app.upstreams.openai.envelope import extra_of, model_of, usage_of
+from app.upstreams.openai.errors.reading import NO_ECHO, Echo
 from app.upstreams.openai.finish_reasons import is_end, reason_of
-from app.upstreams.openai.tool_calls import ToolCalls
-from app.upstreams.replies import model_name
+from app.upstreams.openai.tool_calls import CALLS, MOST_CALLS, ToolCalls
 
 Choice = Mapping[str, Any]
 
@@ -24,8 +26,7 @@ MOST_VALUES = 30_000  # in one event; a token with its probabilities has 200
 
 # A choice's members, beside its content, that bring the answer forward; and those
 # that only lead to it.
-CALLS = ("tool_calls", "function_call")
-ANSWER = (*CALLS, "refusal", "audio", "images")
+ANSWER = (*CALLS, "refusal", "audio", "images", PARTS)
 USUAL = {"index", "delta", "finish_reason", "logprobs"}
 
 # What is there for any tool call, whatever it says.
@@ -34,22 +35,24 @@ LABELS = frozenset({"index", "type", "format"})
 PROSE = frozenset({"role", "content", "refusal", *THOUGHTS})
 
 MOST_CHOICES = 128  # as many as `n` may ask for
-MOST_CALLS = 1024  # tool calls of one choice; models make a dozen
-MOST_TOKENS = 2**63  # what a record can hold
 
-DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+# Where a chunk without choices would have words, if it had any.
+WORDS = ("delta", "message", "content", "text", "response", "output")
+CHUNK = "chat.completion.chunk"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a caller can be told of an answer, and what he asked for.
 
-    With `as_text` he is told text alone. `choices` is how many he wants. `may_be_empty`
+    With `as_text` he is told text alone. `is_text` is for the answer to a text that is
+    no conversation. `choices` is how many he wants. `may_be_empty`
     are the finish reasons with which an answer is as he wished without a word. `echo`
     is what an error may repeat of his request.
     """
 
     as_text: bool = False
+    is_text: bool = False
     choices: int = 1
     may_be_empty: frozenset[str] = frozenset()
     echo: Echo = NO_ECHO
@@ -58,8 +61,8 @@ class Wanted:
 ANYTHING = Wanted()
 
 
-def parsed(data: bytes) -> object:
-    """The JSON value of an event's data; None if it is none.
+def parsed(data: bytes, otherwise: Callable[[bytes], object]) -> object:
+    """The JSON value of an event's data; if it is none, what `otherwise` makes of it.
 
     Raises BadReply for one of more than MOST_VALUES.
     """
@@ -68,31 +71,47 @@ def parsed(data: bytes) -> object:
     try:
         return from_json(data)
     except ValueError:
-        return None
+        return otherwise(data)
 
 
 def is_chunk(value: object) -> TypeGuard[Mapping[str, Any]]:
     """Whether an event is a part of a streamed answer, by its outer shape."""
-    return isinstance(value, dict) and (
-        "choices" in value or isinstance(value.get("usage"), Mapping)
-    )
+    if not isinstance(value, dict):
+        return False
+    if "choices" in value or isinstance(value.get("usage"), Mapping):
+        return True
+    return value.get("object") == CHUNK and not any(map(value.get, WORDS))
 
 
-def choices_of(value: Mapping[str, Any]) -> tuple[Choice, ...]:
-    """The choices of an answer or a chunk; none is fine. Raises BadReply.
+def choices_of(value: Mapping[str, Any], key: str) -> tuple[Choice, ...]:
+    """The choices of an answer or a chunk, with a `message` or `delta`; may be none.
 
-    Their number is bounded as that of those that can be asked for, and so is that of
-    tool calls: more of them are no answer to anything.
+    Each has a number, and a text as its content. Raises BadReply. Their number is
+    bounded as that of those that can be asked for, and so is that of tool calls: more
+    of them are no answer to anything.
     """
     choices = value.get("choices") or ()
-    if not isinstance(choices, Sequence) or not all(
-        isinstance(choice, Mapping) and isinstance(choice.get("index", 0), int)
-        for choice in choices
-    ):
+    if not isinstance(choices, Sequence):
         raise BadReply("schema")
-    if len(choices) > MOST_CHOICES or any(map(_is_beyond, choices)):
+    if len(choices) > MOST_CHOICES:
         raise BadReply("too_large")
-    return tuple(choices)
+    found = tuple(_numbered(choice, place, key) for place, choice in enumerate(choices))
+    if any(map(_is_beyond, found)):
+        raise BadReply("too_large")
+    return found
+
+
+def _numbered(choice: Any, place: int, key: str) -> Choice:
+    if not isinstance(choice, Mapping):
+        raise BadReply("schema")
+    index, part = choice.get("index"), choice.get(key)
+    told = place if index is None else index
+    if not isinstance(told, int) or not isinstance(part, Mapping | None):
+        raise BadReply("schema")
+    said = part and with_text(part)
+    if told is index and said is part:
+        return choice
+    return {**choice, "index": told, **({} if part is None else {key: said})}
 
 
 def _is_beyond(choice: Choice) -> bool:
@@ -167,11 +186,14 @@ def is_plain(choices: Sequence[Choice], key: str) -> bool:
     )
 
 
-def words_of(choices: Sequence[Choice]) -> str:
+def words_of(value: Mapping[str, Any]) -> str:
     """The text of a chunk that holds nothing but text, as nearly all do; else ""."""
-    if len(choices) != 1:
+    choices = value.get("choices")
+    if not isinstance(choices, list) or len(choices) != 1:
         return ""
     (choice,) = choices
+    if not isinstance(choice, dict):
+        return ""
     told = choice.get("index") or choice.get("finish_reason") or choice.get("logprobs")
     delta = choice.get("delta")
     if told or not (choice.keys() <= USUAL and isinstance(delta, dict)):
@@ -205,33 +227,6 @@ def delta_of(choices: Sequence[Choice], *, as_text: bool = False) -> Delta:
 def _is_elsewhere(choice: Choice) -> bool:
     """Whether a chunk's words are where only other kinds of answers have them."""
     return "delta" not in choice and bool(choice.get("message") or choice.get("text"))
-
-
-def usage_of(value: Mapping[str, Any]) -> Usage | None:
-    """The tokens that were counted; None if nothing usable is said."""
-    usage = value.get("usage")
-    if not isinstance(usage, Mapping):
-        return None
-    return Usage(
-        _count(usage.get("prompt_tokens")),
-        _count(usage.get("completion_tokens")),
-        _details(usage),
-    )
-
-
-def _details(usage: Mapping[str, Any]) -> Mapping[str, Mapping[str, int]]:
-    """The counts of kinds of tokens, such as cached ones and those of thoughts."""
-    told = {key: usage[key] for key in DETAILS if isinstance(usage.get(key), Mapping)}
-    return {
-        key: {name: n for name, n in counts.items() if _count(n) is not None}
-        for key, counts in told.items()
-    } or NOTHING
-
-
-def _count(value: object) -> int | None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        return None
-    return value if 0 <= value < MOST_TOKENS else None
 
 
 def is_whole(reasons: Collection[str | None], *, is_ended: bool) -> bool:
@@ -274,17 +269,11 @@ def require_answer(
         raise BadReply("empty")
 
 
-def model_of(value: Mapping[str, Any]) -> str:
-    """The model that answered; "" if it is not told, or not in a usable way."""
-    model = value.get("model")
-    return model_name(model) if isinstance(model, str) else ""
-
-
 def whole_reply(
     value: Mapping[str, Any], upstream: str, model: str, wanted: Wanted
 ) -> ChatReply:
     """The reply in a whole answer. Raises BadReply if there is none in it."""
-    choices = choices_of(value)
+    choices = choices_of(value, "message")
     reasons = [finish_of(choice) for choice in choices]
     text = text_of(choices, "message", as_text=wanted.as_text)
     parts = [part_of(choice, "message") for choice in choices]
@@ -293,31 +282,31 @@ def whole_reply(
     require_answer(reasons, wanted, answered=answered, thought=thought)
     if not is_whole(reasons, is_ended=all(map(is_prose, parts))):
         raise BadReply("truncated")
-    reasons = _with_calls(parts, reasons)
+    choices, reasons = _with_calls(choices, reasons)
     return ChatReply(
         text,
         upstream,
         model_of(value) or model,
         usage=usage_of(value) or Usage(),
         finish_reason=reasons[0] or "stop",
-        choices=() if is_plain(choices, "message") else _told(choices, reasons),
+        choices=() if is_plain(choices, "message") else choices,
+        extra=extra_of(value),
     )
 
 
 def _with_calls(
-    parts: Sequence[Mapping[str, Any]], reasons: Sequence[str | None]
-) -> list[str | None]:
-    """How the choices ended, given their tool calls; raises BadReply for half a one."""
-    calls = {place: ToolCalls() for place in range(len(parts))}
-    for place, part in enumerate(parts):
-        calls[place].add(part)
-    require_whole_calls(calls, dict(enumerate(reasons)))
-    return [calls[place].ending(reason) for place, reason in enumerate(reasons)]
-
-
-def _told(
     choices: Sequence[Choice], reasons: Sequence[str | None]
-) -> tuple[Choice, ...]:
-    """The choices as they came, but ending in OpenAI's words."""
-    pairs = zip(choices, reasons, strict=True)
-    return tuple({**choice, "finish_reason": reason} for choice, reason in pairs)
+) -> tuple[tuple[Choice, ...], list[str | None]]:
+    """The choices with their calls, and how they ended, in OpenAI's words.
+
+    Raises BadReply for half a call.
+    """
+    calls = {place: ToolCalls() for place in range(len(choices))}
+    told = [
+        {**choice, "message": calls[place].of_message(part_of(choice, "message"))}
+        for place, choice in enumerate(choices)
+    ]
+    require_whole_calls(calls, dict(enumerate(reasons)))
+    ends = [calls[place].ending(reason) for place, reason in enumerate(reasons)]
+    pairs = zip(told, ends, strict=True)
+    return tuple({**choice, "finish_reason": end} for choice, end in pairs), ends

@@ -8,17 +8,22 @@ it, callers are told `stop`: clients take an answer without a reason for a broke
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
 from app.gateway.chat import THOUGHTS, Delta, ReplyFacts, Usage, is_blank
 from app.gateway.errors import BadReply, UpstreamError
 from app.gateway.handler import Outcome, ReplyStream
 from app.upstreams.openai import chunks
 from app.upstreams.openai.ending import Ending, State
-from app.upstreams.openai.errors import failure, is_failure
+from app.upstreams.openai.envelope import OURS, extra_of, model_of, usage_of
+from app.upstreams.openai.errors.meanings import failure, is_failure
+from app.upstreams.openai.halves import Halves
 from app.upstreams.openai.kept import KeptSize
+from app.upstreams.openai.request.tasks import as_chat
 from app.upstreams.openai.skips import Skips
-from app.upstreams.openai.sse import ERROR, Event, EventParser
+from app.upstreams.openai.sse import ERROR, MAX_EVENT, Event, EventParser
 from app.upstreams.openai.tool_calls import ToolCalls
 from app.upstreams.words_in_time import WordsInTime
 
@@ -39,23 +44,29 @@ class StreamedReply(Iterator[Delta]):
     """
 
     def __init__(
-        self, pieces: WordsInTime, wanted: chunks.Wanted = chunks.ANYTHING
+        self,
+        pieces: WordsInTime,
+        wanted: chunks.Wanted = chunks.ANYTHING,
+        max_event: int = MAX_EVENT,
     ) -> None:
         self._pieces = pieces
         self._exchange = pieces.exchange
-        self._parser = EventParser()
+        self._parser = EventParser(max_event)
         self._wanted = wanted
         self._ready: deque[Delta] = deque()
         self._ending = Ending(wanted.choices)
         self._calls: dict[int, ToolCalls] = {}  # by the index of the choice
         self._usage = Usage()
+        self._extra: dict[str, Any] = {}  # what stands around the choices
+        self._untold: dict[str, Any] = {}  # of that, what no delta has brought yet
+        self._halves = Halves()
         self._answered = self._thought = False
         self._is_done = self._is_over = False
         self._broken_by: UpstreamError | None = None
         self._is_plain = True
         self._is_prose = True  # nothing came but text and thoughts
         self._skips = Skips()
-        self._kept = KeptSize()
+        self._kept = KeptSize(max_event)
         self.model = ""
 
     def begin(self) -> None:
@@ -99,8 +110,14 @@ class StreamedReply(Iterator[Delta]):
             if not self._is_plain
         )
         first = reasons.get(0) or BARE_END
-        facts = ReplyFacts(usage=self._usage, finish_reason=first, choices=choices)
-        stream.learn(facts)
+        stream.learn(
+            ReplyFacts(
+                usage=self._usage,
+                finish_reason=first,
+                choices=choices,
+                extra=self._extra,
+            )
+        )
 
     def _reason(self, index: int) -> str | None:
         reason, calls = self._ending.reasons[index], self._calls.get(index)
@@ -139,6 +156,8 @@ class StreamedReply(Iterator[Delta]):
             self._take_events(piece)
         except UpstreamError as error:
             self._is_over, self._broken_by = True, error
+        if self._is_over and (rest := self._halves.rest()):
+            self._hand_on(chunks.delta_of(rest, as_text=self._wanted.as_text))
 
     def _is_complete_despite(self, error: UpstreamError) -> bool:
         """Whether the end of the waiting, for more than has come, is no loss.
@@ -160,22 +179,25 @@ class StreamedReply(Iterator[Delta]):
         self._skip_strays()
 
     def _take(self, event: Event) -> None:
-        chunk = chunks.parsed(event.data)
+        chunk = chunks.parsed(event.data, self._halves.parsed)
         if event.kind == ERROR or is_failure(chunk):
             told = chunk or event.data.decode("utf-8", "replace")
             raise failure(told, self._exchange.status, self._wanted.echo)
         if not chunks.is_chunk(chunk):
             self._skips.skip(event.data, may_be_alien=isinstance(chunk, dict))
             return
+        if self._wanted.is_text:
+            chunk = as_chat(chunk, "delta")
         self._skips.learn(event.data)
-        self.model = self.model or chunks.model_of(chunk)
-        self._usage = chunks.usage_of(chunk) or self._usage
-        choices = chunks.choices_of(chunk)
-        if text := chunks.words_of(choices):
+        self.model = self.model or model_of(chunk)
+        self._usage = usage_of(chunk) or self._usage
+        if not chunk.keys() <= OURS:
+            self._take_extra(extra_of(chunk))
+        if (text := chunks.words_of(chunk)) and not self._halves.are_any:
             self._take_words(text)
-        elif choices:
+        elif choices := chunks.choices_of(chunk, "delta"):
             self._take_choices(choices, event.data)
-        elif chunks.usage_of(chunk):  # else it is a sign of life, and ends nothing
+        elif usage_of(chunk):  # else it is a sign of life, and ends nothing
             before = self._ending.state
             self._ending.take_usage()
             self._wait_on(before, says=False)
@@ -184,9 +206,20 @@ class StreamedReply(Iterator[Delta]):
         while self._parser.strays:
             self._skips.skip_line(self._parser.strays.pop())
 
+    def _take_extra(self, extra: Mapping[str, Any]) -> None:
+        """Note what is new of it; clients that merge chunks would glue the rest."""
+        for name, value in extra.items():
+            if self._extra.get(name) != value:
+                self._extra[name] = self._untold[name] = value
+
+    def _hand_on(self, delta: Delta) -> None:
+        if self._untold:
+            delta, self._untold = replace(delta, extra=self._untold), {}
+        self._ready.append(delta)
+
     def _take_words(self, text: str) -> None:
         self._kept.add_text(text)
-        self._ready.append(Delta(text))
+        self._hand_on(Delta(text))
         says = not is_blank(text)
         self._answered |= says
         if says and self._ending.goes_on(0):
@@ -197,12 +230,15 @@ class StreamedReply(Iterator[Delta]):
             self._wait_on(before, says=says)
 
     def _take_choices(self, choices: tuple[chunks.Choice, ...], data: bytes) -> None:
+        if self._halves.are_any:
+            choices = tuple(self._halves.joined(c, c["index"]) for c in choices)
+        choices = tuple(map(self._with_calls, choices))
         delta = chunks.delta_of(choices, as_text=self._wanted.as_text)
         self._kept.add_text(delta.text)
         if delta.choices:
             self._kept.add(data)
         if delta.text or delta.choices:
-            self._ready.append(delta)
+            self._hand_on(delta)
         self._is_plain = self._is_plain and not delta.choices
         if self._wanted.as_text:
             self._answered |= not is_blank(delta.text)
@@ -212,16 +248,22 @@ class StreamedReply(Iterator[Delta]):
 
     def _take_choice(self, choice: chunks.Choice) -> bool:
         """Take in what one choice says; return whether there are words in it."""
-        part, index = chunks.part_of(choice, "delta"), choice.get("index", 0)
+        part, index = chunks.part_of(choice, "delta"), choice["index"]
         answers, thinks = chunks.is_answer(part), chunks.has_any(part, THOUGHTS)
         self._answered |= answers and not self._wanted.as_text
         self._thought |= thinks
         self._is_prose = self._is_prose and chunks.is_prose(part)
-        if any(part.get(name) for name in chunks.CALLS):
-            self._calls.setdefault(index, ToolCalls()).add(part)
         reason = chunks.finish_of(choice)
         self._ending.take(index, reason, says=answers or thinks)
         return answers or thinks
+
+    def _with_calls(self, choice: chunks.Choice) -> chunks.Choice:
+        """The choice with its tool calls, if any, numbered and labelled."""
+        part = chunks.part_of(choice, "delta")
+        if not (part.get("tool_calls") or part.get("function_call")):
+            return choice
+        calls = self._calls.setdefault(choice["index"], ToolCalls())
+        return {**choice, "delta": calls.of_delta(part)}
 
     def _wait_on(self, before: State, *, says: bool) -> None:
         """Words came: those that follow have the whole time again. Or an end came."""

@@ -1,16 +1,31 @@
-"""The tool calls of one choice, put together of their pieces to see if they are whole.
+"""The tool calls of one choice: which piece belongs to which call, and are all whole.
 
-Whoever carries out half of a call does something that nobody asked for. The pieces
-themselves go to the caller as they come; only what is needed for the verdict is kept.
+Official clients put the pieces of a call together by its index, glue texts that come
+twice, and read arguments as JSON text. Servers leave the index out, number all calls
+alike, repeat labels or tell arguments as an object, so each piece is brought into the
+one form that clients read. Whoever carries out half of a call does something that
+nobody asked for: what was said of each call is kept for that verdict.
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
+from app.gateway import strict_json
 from app.gateway.chat import NOTHING, is_blank
+from app.gateway.errors import BadReply
 
-LEGACY = -1  # the place of a `function_call`, which has no index
+CALLS = ("tool_calls", "function_call")
+MOST_CALLS = 1024  # tool calls of one choice; models make a dozen
+
+# What a call may say beside these is handed on as it is.
+_SHELL = frozenset({"index", "type", "function"})
+_FLAT = frozenset({"name", "arguments"})
+_SIGNS = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
+
+_encode = strict_json.encoder(ensure_ascii=False)
 
 
 class ToolCalls:
@@ -19,16 +34,19 @@ class ToolCalls:
     def __init__(self) -> None:
         self._calls: list[_Call] = []
         self._at: dict[int, _Call] = {}  # the last one with that index
-        self._is_legacy = False
+        self._by_key: dict[tuple[int | None, str], _Call] = {}  # by index and id
+        self._legacy: _Call | None = None  # a `function_call`, which has no index
 
-    def add(self, part: Mapping[str, Any]) -> None:
-        """Take in what a message or delta says of calls."""
-        calls = part.get("tool_calls")
-        for piece in calls if isinstance(calls, list) else ():
-            self._take(piece if isinstance(piece, Mapping) else {"name": piece})
-        if isinstance(legacy := part.get("function_call"), Mapping):
-            self._is_legacy = True
-            self._take({"index": LEGACY, "function": legacy})
+    def of_delta(self, part: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Take in a delta; return it with the pieces of its calls as clients read them.
+
+        Raises BadReply for more than MOST_CALLS.
+        """
+        return self._take(part, is_message=False)
+
+    def of_message(self, part: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same for a message, where each member of the list is a whole call."""
+        return self._take(part, is_message=True)
 
     def are_whole(self, reason: str | None) -> bool:
         """Whether each call has a name and all of its arguments.
@@ -36,63 +54,212 @@ class ToolCalls:
         `reason` is how the choice finished. Many servers leave out the arguments of a
         call that needs none; where the length ran out they may have been cut off.
         """
-        return all(call.is_whole(reason) for call in self._calls)
+        calls = [*self._calls, *([self._legacy] if self._legacy else ())]
+        return all(call.is_whole(reason) for call in calls)
 
     def ending(self, reason: str | None) -> str | None:
         """How a choice with these calls finished, where the server says just `stop`.
 
         Some do, and official clients would throw the calls away.
         """
-        if reason != "stop" or not self._calls:
+        if reason != "stop" or not (self._calls or self._legacy):
             return reason
-        return "function_call" if self._is_legacy else "tool_calls"
+        return "function_call" if self._legacy else "tool_calls"
 
-    def _take(self, piece: Mapping[str, Any]) -> None:
-        function = piece.get("function") or piece.get("custom")
-        said = function if isinstance(function, Mapping) else NOTHING
-        name, arguments, key = said.get("name"), said.get("arguments"), piece.get("id")
-        if piece.keys() <= {"index", "type", "function"} and not (name or arguments):
-            return  # a shell that says nothing
-        call = self._call_of(piece.get("index"), key, name)
-        call.key = call.key or key
-        call.has_name |= isinstance(name, str) and not is_blank(name)
-        call.is_free |= "custom" in piece or isinstance(arguments, Mapping)
-        if isinstance(arguments, str):
-            call.arguments.append(arguments)
+    def _take(self, part: Mapping[str, Any], *, is_message: bool) -> Mapping[str, Any]:
+        told = {name: value for name, value in part.items() if name not in CALLS}
+        calls = part.get("tool_calls")
+        if isinstance(calls, Mapping):
+            calls = [calls]
+        if calls and isinstance(calls, list):
+            pieces = [self._taken(call, is_message=is_message) for call in calls]
+            if pieces := [piece for piece in pieces if piece is not None]:
+                told["tool_calls"] = pieces
+        if isinstance(legacy := part.get("function_call"), Mapping):
+            self._legacy = self._legacy or _Call(0)
+            told["function_call"] = self._legacy.told(legacy, is_message=is_message)
+        return told
 
-    def _call_of(self, index: object, key: object, name: object) -> "_Call":
-        """The call that a piece belongs to.
+    def _taken(self, call: object, *, is_message: bool) -> object:
+        """One call of a message, or a piece of one; None for one that says nothing."""
+        if not isinstance(call, Mapping):
+            self._begun()  # which never gets a name
+            return call
+        kind, said = _said(call)
+        name = said.get("name")
+        if call.keys() <= _SHELL and not (name or said.get("arguments")):
+            return None
+        index, key = _number(call.get("index")), _label(call.get("id"))
+        has_more = bool(said.get("arguments"))
+        if is_message:
+            of = self._begun()
+        else:
+            of = self._call_of(index, key, _label(name), has_arguments=has_more)
+        if index is not None:
+            self._at[index] = of
+        if key:
+            self._by_key[index, key] = self._by_key[None, key] = of
+        labels = of.labels(key, kind, has_name=bool(name), is_message=is_message)
+        rest = {k: v for k, v in call.items() if k not in ("id", "type", *_FLAT, kind)}
+        return {**rest, **labels, kind: of.told(said, is_message=is_message)}
+
+    def _call_of(
+        self, index: int | None, key: str, name: str, *, has_arguments: bool
+    ) -> "_Call":
+        """The call that a piece belongs to: by its index, by its id, by its name.
 
         Servers repeat an id or a name, give each piece an id of its own, or number
-        all calls alike: only who has a name and another id begins a new one. Without
-        an index a name is enough.
+        all calls alike: only a name begins a new call, and only where the last one is
+        not in the midst of its arguments.
         """
-        at = index if isinstance(index, int) else None
-        last = self._at.get(at) if at is not None else next(reversed(self._calls), None)
-        is_new = last is None or bool(name and (key != last.key if key else at is None))
-        if last is None or is_new:
-            last = _Call()
-            self._calls.append(last)
-            if at is not None:
-                self._at[at] = last
-        return last
+        last = self._calls[-1] if self._calls else None
+        last = last if index is None else self._at.get(index)
+        known = self._by_key.get((index, key)) if key else None
+        of = known or last
+        if of is None:
+            return self._begun()
+        if not name or of.is_half:
+            return of
+        if not known and (index is None or (key and of.key)):
+            return self._begun()
+        is_other = name != of.name or (has_arguments and not known)
+        is_new = is_other and of.has_arguments
+        return self._begun() if is_new else of
+
+    def _begun(self) -> "_Call":
+        if len(self._calls) >= MOST_CALLS:
+            raise BadReply("too_large")
+        self._calls.append(_Call(len(self._calls)))
+        return self._calls[-1]
 
 
 class _Call:
-    """One call so far. What is free is no JSON text, or was told as an object."""
+    """One call so far. What is free is no JSON text."""
 
-    __slots__ = ("arguments", "has_name", "is_free", "key")
+    __slots__ = (
+        "_end",
+        "_is_typed",
+        "_pieces",
+        "has_arguments",
+        "is_free",
+        "key",
+        "name",
+        "number",
+    )
 
-    def __init__(self) -> None:
-        self.key: object = None
-        self.has_name = self.is_free = False
-        self.arguments: list[str] = []
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.key = self.name = ""
+        self.has_arguments = self.is_free = self._is_typed = False
+        self._pieces: list[str] = []
+        self._end = _End()
+
+    @property
+    def is_half(self) -> bool:
+        """Whether it is in the midst of its arguments."""
+        return self._end.is_begun(self._pieces) and not self._end.is_reached
+
+    def labels(
+        self, key: str, kind: str, *, has_name: bool, is_message: bool
+    ) -> dict[str, Any]:
+        """Index, id and type, each as often as clients expect it: the last two once.
+
+        A call without an id gets one, since its result is sent back under that.
+        """
+        labels: dict[str, Any] = {} if is_message else {"index": self.number}
+        if not self.key and (key or has_name):
+            self.key = key or f"call_{uuid4().hex[:24]}"
+            labels["id"] = self.key
+        if not self._is_typed:
+            self._is_typed = True
+            labels["type"] = kind
+        self.is_free |= kind == "custom"
+        return labels
+
+    def told(self, said: Mapping[str, Any], *, is_message: bool) -> dict[str, Any]:
+        """What is said of the function: its name once, its arguments as a text."""
+        told = {k: v for k, v in said.items() if k not in _FLAT}
+        name = _label(said.get("name"))
+        if name and name != self.name:
+            self.name += name
+            told["name"] = name
+        arguments = said.get("arguments")
+        text = arguments if isinstance(arguments, str) else ""
+        if isinstance(arguments, Mapping | list):
+            text = self._as_text(arguments, is_message=is_message)
+        if text:
+            self._pieces.append(text)
+            self.has_arguments |= not is_blank(text)
+        if is_message and not self.is_free and is_blank(text):
+            text = "{}"
+        if text or isinstance(arguments, str):
+            told["arguments"] = text
+        return told
 
     def is_whole(self, reason: str | None) -> bool:
-        if not self.has_name or self.is_free:
-            return self.has_name
-        text = "".join(self.arguments)
+        if is_blank(self.name) or self.is_free:
+            return not is_blank(self.name)
+        text = "".join(self._pieces)
         return reason != "length" if is_blank(text) else _is_json(text)
+
+    def _as_text(self, arguments: Any, *, is_message: bool) -> str:
+        """An object as a text; an empty one may be followed by more of a stream."""
+        text = _encode(arguments) if arguments or is_message else ""
+        return "" if text in self._pieces[-1:] else text
+
+
+class _End:
+    """Finds where the arguments end, of which more may come. Linear in their length."""
+
+    __slots__ = ("_carry", "_depth", "_has_begun", "_is_text", "_read")
+
+    def __init__(self) -> None:
+        self._read = 0  # pieces
+        self._carry = ""  # a sign of escape without what it stands before
+        self._depth = 0
+        self._has_begun = self._is_text = False
+
+    @property
+    def is_reached(self) -> bool:
+        return not (self._depth or self._is_text)
+
+    def is_begun(self, pieces: Sequence[str]) -> bool:
+        """Read the pieces that are new; return whether an object has begun."""
+        text = self._carry + "".join(pieces[self._read :])
+        self._read = len(pieces)
+        for sign in _SIGNS.findall(text):
+            self._take(sign)
+        escapes = len(text) - len(text.rstrip("\\"))
+        self._carry = "\\" * (escapes % 2)
+        return self._has_begun
+
+    def _take(self, sign: str) -> None:
+        if sign == '"':
+            self._is_text = not self._is_text
+        elif not self._is_text and sign in "{[":
+            self._depth, self._has_begun = self._depth + 1, True
+        elif not self._is_text and sign in "}]":
+            self._depth -= 1
+
+
+def _said(call: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The type of a call and what it says of it, which some servers tell beside it."""
+    kind = "custom" if "custom" in call and not call.get("function") else "function"
+    said = call.get(kind)
+    if isinstance(said, Mapping):
+        return kind, said
+    return kind, {k: call[k] for k in _FLAT if k in call} or NOTHING
+
+
+def _number(index: object) -> int | None:
+    return index if isinstance(index, int) and not isinstance(index, bool) else None
+
+
+def _label(value: object) -> str:
+    """An id or a name; "" for none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value) if abs(value) < 2**63 else ""
+    return value if isinstance(value, str) and not is_blank(value) else ""
 
 
 def _is_json(text: str) -> bool:

@@ -8,33 +8,30 @@ from typing import Any, Self
 from pydantic import TypeAdapter
 
 from app.gateway.budget import Budget
-from app.gateway.chat import ChatReply, ChatRequest, Message
-from app.gateway.errors import UpstreamError
+from app.gateway.chat import COMPLETIONS, EMBEDDINGS, ChatReply, ChatRequest
+from app.gateway.errors import BadReply, Interrupted, UpstreamError
 from app.gateway.handler import ReplyStream
 from app.upstreams.dialect import Dialect, Surroundings
 from app.upstreams.http.service import Service
 from app.upstreams.http.transport import JSON, Answer, Exchange, Transport
 from app.upstreams.openai import chunks
-from app.upstreams.openai.error_reading import Echo
-from app.upstreams.openai.errors import failure, is_failure, refusal
-from app.upstreams.openai.fields import PASSED_ON
+from app.upstreams.openai.body_kinds import BLANK, EVENTS, kind_of
+from app.upstreams.openai.errors.meanings import failure, is_failure, refusal
+from app.upstreams.openai.errors.reading import Echo
+from app.upstreams.openai.halves import mended
+from app.upstreams.openai.request import tasks
+from app.upstreams.openai.request.payload import may_be_empty, payload_of
+from app.upstreams.openai.request.stream_options import StreamOptions, are_refused
 from app.upstreams.openai.stream import StreamedReply
-from app.upstreams.replies import marked, parse, whole
+from app.upstreams.replies import MOST_VALUES, marked, parse, whole
 from app.upstreams.words_in_time import STREAM_LIMIT, WordsInTime, named
 
-PATH = "/chat/completions"
 HEALTH_PATH = "/models"
-EVENTS = "text/event-stream"
-
+FAILED = 400  # the least status of an error
 
 MAX_ERROR = 64 * 1024  # bytes of an error's body; what they say stands at the beginning
 ERROR_WAIT = 1.0  # seconds for it; its status alone is worth more than a longer wait
-MAX_STREAM = 16 * 1024 * 1024  # bytes; some 200 for each token of 80,000
-
-# Fields of a request that are not the caller's to pass through.
-
-TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
-FEW_TOKENS = 16  # with fewer, there may be no room for a word
+MAX_ANSWER = 16 * 1024 * 1024  # bytes; some 200 for each token of 80,000
 
 OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
@@ -43,13 +40,15 @@ OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 class Limits:
     """Seconds for a whole answer or a stream's beginning; and for a stream's words.
 
-    The first ones, the next ones, and all that flow once it has begun.
+    The first ones, the next ones, and all that flow once it has begun. `size` is in
+    bytes, of an answer and of each event in it.
     """
 
     total: float = 30.0
     first_token: float = 30.0
     idle: float = 10.0
     stream: float = STREAM_LIMIT
+    size: int = MAX_ANSWER
 
 
 class OpenAIUpstream(Dialect):
@@ -66,8 +65,10 @@ class OpenAIUpstream(Dialect):
             "api_key_env",
             "first_token_timeout",
             "idle_timeout",
+            "max_answer",
             "model",
             "retries",
+            "serves",
             "stream_timeout",
         }
     )
@@ -89,6 +90,7 @@ class OpenAIUpstream(Dialect):
         self._limits = limits
         self._model = model
         self._service = Service(url, transport, bearer=api_key, health=health)
+        self._stream_options = StreamOptions()
 
     @classmethod
     def from_settings(cls, entry: Any, surroundings: Surroundings) -> Self:
@@ -101,6 +103,7 @@ class OpenAIUpstream(Dialect):
                 first_token=entry.first_token_timeout,
                 idle=entry.idle_timeout,
                 stream=entry.stream_timeout,
+                size=entry.max_answer,
             ),
             transport=surroundings.transport,
             api_key=entry.api_key.get_secret_value(),
@@ -108,6 +111,7 @@ class OpenAIUpstream(Dialect):
             health=entry.health,
         )
         upstream.abilities = frozenset(entry.abilities)
+        upstream.serves = frozenset(entry.serves)
         return upstream
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
@@ -122,50 +126,83 @@ class OpenAIUpstream(Dialect):
         self._service.ping(budget, HEALTH_PATH)
 
     def _whole(self, request: ChatRequest, budget: Budget) -> ReplyStream:
-        payload = self._payload(request)
-        with self._service.open(
-            PATH, payload, request, budget, accept=JSON
-        ) as exchange:
-            answer = self._accepted(exchange, request, budget).require(JSON).whole()
-        return whole(self._reply(answer, request), answer)
+        exchange, said = self._opened(
+            request, budget, payload_of(request, self._model), JSON
+        )
+        with exchange:
+            _require_success(exchange, said, self._wanted(request).echo)
+            pieces = self._pieces(exchange, budget, budget)
+            beginning = pieces.peek(BLANK)
+            if _kind(exchange, beginning) == JSON:
+                return self._read(exchange, beginning, request)
+            return self._collected(exchange, pieces, request)
 
     def _streamed(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         words_by = budget.within(self._limits.first_token)
         try:
-            exchange = self._service.open(
-                PATH,
-                {**self._payload(request), **_streaming(request)},
-                request,
-                words_by,
-                accept=EVENTS,
-                max_body=MAX_STREAM,
-            )
+            exchange, said = self._opened_as_stream(request, words_by)
         except UpstreamError as error:
             raise named(error, "first_token", budget) from None
         try:
-            return self._begun(exchange, request, budget, words_by)
+            _require_success(exchange, said, self._wanted(request).echo)
+            pieces = self._pieces(exchange, budget, words_by)
+            beginning = pieces.peek(BLANK)
+            if _kind(exchange, beginning) == JSON:  # it does not stream
+                return self._read(exchange, beginning, request, is_streamed=True)
+            return self._begun(exchange, pieces, request)
         except BaseException:
             exchange.close()
             raise
 
-    def _begun(
+    def _opened_as_stream(
+        self, request: ChatRequest, budget: Budget
+    ) -> tuple[Exchange, bytes]:
+        """Ask for a stream that tells the tokens spent; without, if that is refused."""
+        payload = payload_of(request, self._model) | {"stream": True}
+        options = self._stream_options.options(request.extra)
+        exchange, said = self._opened(request, budget, {**payload, **options}, EVENTS)
+        if options and are_refused(exchange.status, said):
+            exchange.close()
+            exchange, said = self._opened(request, budget, payload, EVENTS)
+            if exchange.status < FAILED:
+                self._stream_options.were_refused()
+        return exchange, said
+
+    def _opened(
         self,
-        exchange: Exchange,
         request: ChatRequest,
         budget: Budget,
-        words_by: Budget,
-    ) -> ReplyStream:
-        if self._accepted(exchange, request, budget).media_type == JSON:
-            answer = exchange.require(JSON).whole()  # it does not stream
-            return whole(self._reply(answer, request), answer, is_streamed=True)
-        pieces = WordsInTime(
-            exchange.require(EVENTS),
+        payload: Mapping[str, Any],
+        accept: str,
+    ) -> tuple[Exchange, bytes]:
+        """Ask; return the answer, and what it says if its status tells of an error."""
+        exchange = self._service.open(
+            tasks.PATHS[request.task],
+            payload,
+            request,
             budget,
-            words_by,
-            self._limits.idle,
-            stream_limit=self._limits.stream,
+            accept=accept,
+            max_body=self._limits.size,
         )
-        reply = StreamedReply(pieces, self._wanted(request))
+        try:
+            failed = exchange.status >= FAILED
+            said = _beginning(exchange, budget.within(ERROR_WAIT)) if failed else b""
+        except BaseException:  # a caller who hung up, say
+            exchange.close()
+            raise
+        return exchange, said
+
+    def _pieces(
+        self, exchange: Exchange, budget: Budget, words_by: Budget
+    ) -> WordsInTime:
+        idle, lasting = self._limits.idle, self._limits.stream
+        return WordsInTime(exchange, budget, words_by, idle, stream_limit=lasting)
+
+    def _begun(
+        self, exchange: Exchange, pieces: WordsInTime, request: ChatRequest
+    ) -> ReplyStream:
+        """Return a streamed reply once its words come."""
+        reply = StreamedReply(pieces, self._wanted(request), self._limits.size)
         reply.begin()
         facts = ChatReply("", self.name, reply.model or self._asked_for(request))
         stream = ReplyStream(reply, facts, exchange.close)
@@ -173,78 +210,80 @@ class OpenAIUpstream(Dialect):
         stream.on_end(reply.report)
         return stream
 
+    def _collected(
+        self, exchange: Exchange, pieces: WordsInTime, request: ChatRequest
+    ) -> ReplyStream:
+        """Return the whole reply of a server that streams where nobody asked for it."""
+        try:
+            reply = self._begun(exchange, pieces, request).collect()
+        except Interrupted as error:  # nothing of it has reached anybody
+            failed = BadReply(error.fault)
+            failed.status, failed.received = exchange.status, exchange.received
+            raise failed from None
+        return whole(reply, Answer(exchange.status, b"", exchange.received))
+
+    def _read(
+        self,
+        exchange: Exchange,
+        beginning: bytes,
+        request: ChatRequest,
+        *,
+        is_streamed: bool = False,
+    ) -> ReplyStream:
+        """Return the reply in a body that is one JSON value."""
+        body = mended((beginning + exchange.read()).lstrip(BLANK))
+        answer = Answer(exchange.status, body, exchange.received)
+        return whole(self._reply(answer, request), answer, is_streamed=is_streamed)
+
     def _reply(self, answer: Answer, request: ChatRequest) -> ChatReply:
-        value = parse(answer, OBJECT)
+        is_long = request.task == EMBEDDINGS
+        value = parse(answer, OBJECT, tasks.MOST_NUMBERS if is_long else MOST_VALUES)
+        model, wanted = self._asked_for(request), self._wanted(request)
         try:
             if is_failure(value):
-                raise failure(value, answer.status, self._echo(request))
-            model, wanted = self._asked_for(request), self._wanted(request)
+                raise failure(value, answer.status, wanted.echo)
+            if is_long:
+                names = self.name, model
+                return tasks.embeddings(value, answer.body, request, names)
+            if wanted.is_text:
+                said = tasks.as_chat(value, "message")
+                return chunks.whole_reply(said, self.name, model, wanted)
             return chunks.whole_reply(value, self.name, model, wanted)
         except UpstreamError as error:
             raise marked(error, answer) from None
-
-    def _accepted(
-        self, exchange: Exchange, request: ChatRequest, budget: Budget
-    ) -> Exchange:
-        """Return the exchange; raise what it means if its status tells of an error."""
-        if exchange.status < 400:
-            return exchange
-        body = _beginning(exchange, budget.within(ERROR_WAIT))
-        told = refusal(exchange.status, exchange.headers, body, self._echo(request))
-        told.received = exchange.received
-        raise told
 
     def _wanted(self, request: ChatRequest) -> chunks.Wanted:
         """What the caller wants of an answer."""
         n = request.extra.get("n")
         return chunks.Wanted(
             as_text=not request.wants_choices,
+            is_text=request.task == COMPLETIONS,
             choices=n if isinstance(n, int) and n > 1 else 1,
-            may_be_empty=_may_be_empty(request),
-            echo=self._echo(request),
+            may_be_empty=may_be_empty(request),
+            echo=Echo(request, self._model),
         )
-
-    def _echo(self, request: ChatRequest) -> Echo:
-        return Echo(request, self._model)
 
     def _asked_for(self, request: ChatRequest) -> str:
         return self._model or request.model or self.name
 
-    def _payload(self, request: ChatRequest) -> dict[str, Any]:
-        payload = {
-            **{k: v for k, v in request.extra.items() if k in PASSED_ON},
-            "messages": [_message(message) for message in request.messages],
-        }
-        if model := self._model or request.model:
-            payload["model"] = model
-        return payload
+
+def _require_success(exchange: Exchange, said: bytes, echo: Echo) -> None:
+    """Return if the answer may have a body; else raise what its status means."""
+    if exchange.status < FAILED:
+        exchange.require(None)
+        return
+    told = refusal(exchange.status, exchange.headers, said, echo)
+    told.received = exchange.received
+    raise told
 
 
-def _message(message: Message) -> Mapping[str, Any]:
-    if message.raw is not None:
-        return message.raw
-    return {"role": message.role, "content": message.content}
-
-
-def _streaming(request: ChatRequest) -> dict[str, Any]:
-    """Have usage told, whatever else the caller wants of a stream."""
-    options = request.extra.get("stream_options")
-    wanted = options if isinstance(options, Mapping) else {}
-    return {"stream": True, "stream_options": {**wanted, "include_usage": True}}
-
-
-def _may_be_empty(request: ChatRequest) -> frozenset[str]:
-    """The finish reasons with which the request itself may leave no words.
-
-    One that stops at a word may stop at once, and so may one of very few tokens. One
-    that merely has a limit, as most do, has no words only if it met that limit.
-    """
-    asked = request.extra
-    limits = [n for n in map(asked.get, TOKEN_LIMITS) if isinstance(n, int | float)]
-    ends = {"length"} if limits else set()
-    if asked.get("stop") or min(limits, default=FEW_TOKENS) < FEW_TOKENS:
-        ends.add("stop")
-    return frozenset(ends)
+def _kind(exchange: Exchange, beginning: bytes) -> str:
+    """Whether a body is JSON or events; raises BadReply if it is neither."""
+    try:
+        return kind_of(exchange.media_type, beginning)
+    except UpstreamError as error:
+        error.status, error.received = exchange.status, exchange.received
+        raise
 
 
 def _beginning(exchange: Exchange, budget: Budget) -> bytes:

@@ -32,11 +32,13 @@ def stream_mode() -> StreamMode:
 
 def log_answer(reply: chat.ChatReply, seconds: float) -> None:
     """Log the line that each answer has; `seconds` in all."""
+    person = g.get("person")
     log.info(
-        "Chat response sent [provider=%s, degraded=%s, latency_ms=%.1f]",
+        "Chat response sent [provider=%s, degraded=%s, latency_ms=%.1f%s]",
         reply.upstream,
         reply.is_degraded,
         seconds * 1000,
+        f", caller={g.caller.name}, person={person}" if person else "",
     )
 
 
@@ -51,6 +53,8 @@ def who_answers(reply: chat.ChatReply) -> dict[str, str]:
     }
     if reply.degraded_by:
         headers["X-Gateway-Fallback-Reason"] = reply.degraded_by
+    if reply.left_out:
+        headers["X-Gateway-Left-Out"] = ", ".join(reply.left_out)
     return headers
 
 
@@ -92,6 +96,7 @@ def _known(priority: Priority = Priority.NORMAL) -> chat.ChatRequest:
         session_id="",
         correlation_id=correlation.current.get(),
         caller=g.caller.name,
+        person=g.get("person"),
         priority=priority,
         route=this_request().blueprint or "chat",
     )

@@ -3,27 +3,21 @@
 from time import monotonic
 from typing import Any
 
-from flask import Blueprint, Request, Response, g
+from flask import Blueprint, Request, g
 from flask.typing import ResponseReturnValue
 
 from app.gateway import correlation
-from app.gateway.access.tokens import Caller
 from app.gateway.chat import Attempt, ChatReply, ChatRequest, Delta
-from app.web.chat.chat_headers import (
-    log_answer,
-    record_refusal,
-    seat,
-    stream_mode,
-    who_answers,
-)
-from app.web.chat.sse import TextEvents, event, stream_answer
+from app.web.chat.chat_headers import log_answer, record_refusal, stream_mode
+from app.web.chat.door import Door, answer
+from app.web.chat.sse import TextEvents, event
 from app.web.openapi.documented import CHAT_FAILURES, Note, documented
 from app.web.openapi.headers import OF_CHATS, OF_REPLIES
 from app.web.request.auth import token_required
-from app.web.request.body import read_plain
-from app.web.request.caller import budget_of, priority_of, waited
+from app.web.request.caller import priority_of, waited
 from app.web.request.caller_error import CallerError
 from app.web.request.context import is_usable_id, services, this_request
+from app.web.request.person import is_name, session_in_headers
 from app.web.request.values import parsed
 from app.web.schemas import chat as schemas
 from app.web.schemas.events import StreamDelta, StreamDone, StreamError, StreamMeta
@@ -52,41 +46,35 @@ bp.after_request(record_refusal)
 )
 def post_chat() -> ResponseReturnValue:
     """Answer one chat request by its deadline, on record."""
-    started, request, ours, caller = monotonic(), this_request(), services(), g.caller
-    budget = budget_of(request, ours.deadline, ours.drain)
-    data = read_plain(request, ours.max_body)
-    with seat(budget, priority_of(request, caller)) as place:
-        with place.reading(len(data), budget):
-            value = parsed(data, schemas.CONTROLS)
-            asked = _asked(value, request, caller, len(data))
-        del data, value  # nobody needs it while an upstream works
-        g.is_on_record = True
-        if asked.stream:
-            return stream_answer(place, asked, budget, NativeEvents(asked, started))
-        stream = place.open(asked, budget)
-    reply = stream.collect()
-    took = monotonic() - started + waited(request)
-    log_answer(reply, took)
-    answer = schemas.ChatResponse.of(reply, asked, took)
-    return Response(
-        answer.model_dump_json(),
-        headers=who_answers(reply),
-        content_type="application/json",
-    )
+    return answer(NativeDoor())
 
 
-def _asked(value: Any, request: Request, caller: Caller, size: int) -> ChatRequest:
-    """What a body asks, with what the headers say of it."""
-    body = schemas.ChatRequest.parse(value)
-    return body.to_request(
-        caller.name,
-        session_id=_session_id(body),
-        correlation_id=_correlation_id(body),
-        stream=_wants_events(request) if body.stream is None else body.stream,
-        mode=stream_mode(),
-        priority=priority_of(request, caller),
-        size=size,
-    )
+class NativeDoor(Door):
+    """The native door; one for each request."""
+
+    def read(self, data: bytes) -> ChatRequest:
+        """See Door."""
+        request, caller = this_request(), g.caller
+        body = schemas.ChatRequest.parse(parsed(data, schemas.CONTROLS))
+        self._asked = body.to_request(
+            caller.name,
+            session_id=_session_id(body),
+            correlation_id=_correlation_id(body),
+            stream=_wants_events(request) if body.stream is None else body.stream,
+            mode=stream_mode(),
+            priority=priority_of(request, caller),
+            size=len(data),
+        )
+        return self._asked
+
+    def whole(self, reply: ChatReply) -> str:
+        """See Door."""
+        took = monotonic() - self.started
+        return schemas.ChatResponse.of(reply, self._asked, took).model_dump_json()
+
+    def events(self) -> "NativeEvents":
+        """See Door."""
+        return NativeEvents(self._asked, self.started)
 
 
 def _correlation_id(body: schemas.ChatRequest) -> str:
@@ -97,10 +85,9 @@ def _correlation_id(body: schemas.ChatRequest) -> str:
 
 
 def _session_id(body: schemas.ChatRequest) -> str:
-    """The body's id if no secret is in it; else a new UUID4."""
-    if body.session_id and not services().holds_secret(body.session_id):
-        return body.session_id
-    return correlation.new_id()
+    """The body's id if no secret is in it, else the headers'; else a new UUID4."""
+    shown = body.session_id or session_in_headers()
+    return shown if shown and is_name(shown) else correlation.new_id()
 
 
 def _wants_events(request: Request) -> bool:
@@ -119,12 +106,12 @@ _delta = TextEvents({"text": TextEvents.HERE}, "delta")
 class NativeEvents:
     """The events of the native stream: meta, delta, then done or error.
 
-    `started` is when the request was taken up, on the monotonic clock.
+    `started` is when the front door took the request, on the monotonic clock.
     """
 
     def __init__(self, asked: ChatRequest, started: float) -> None:
         self._asked = asked
-        self._started = started - waited(this_request())
+        self._started = started
         self._first = 0.0
 
     def opening(self, reply: ChatReply) -> bytes:

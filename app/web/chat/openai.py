@@ -1,49 +1,32 @@
-"""OpenAI's doors: any client that speaks chat completions, with the same promises."""
+"""OpenAI's chat completions: any client that speaks them, with the same promises."""
 
-import re
 from collections.abc import Iterator, Mapping
 from time import monotonic, time
-from typing import Any, TypeGuard
+from typing import Any
 
-from flask import Blueprint, Request, Response, g
+from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from app.gateway import correlation, strict_json
-from app.gateway.access.tokens import Caller
-from app.gateway.chat import ChatReply, ChatRequest, Delta
-from app.web.chat.chat_headers import (
-    log_answer,
-    record_refusal,
-    seat,
-    server_timing,
-    stream_mode,
-    who_answers,
-)
-from app.web.chat.sse import TextEvents, event, stream_answer
+from app.gateway import strict_json
+from app.gateway.chat import NOTHING, ChatReply, ChatRequest, Delta
+from app.web.chat.chat_headers import log_answer, record_refusal, server_timing
+from app.web.chat.door import Door, answer
+from app.web.chat.openai_facts import SESSION, facts
+from app.web.chat.sse import TextEvents, event
 from app.web.openapi.documented import CHAT_FAILURES, Note, documented
 from app.web.openapi.headers import OF_CHATS, OF_REPLIES
 from app.web.request.auth import token_required
-from app.web.request.body import read_plain
-from app.web.request.caller import budget_of, priority_of, waited
 from app.web.request.caller_error import CallerError
-from app.web.request.context import services, this_request
-from app.web.request.json_response import json_response
 from app.web.request.values import parsed
 from app.web.schemas import openai as schemas
-from app.web.schemas.completions import (
-    Completion,
-    CompletionChunk,
-    Model,
-    ModelList,
-)
+from app.web.schemas.completions import Completion, CompletionChunk
 from app.web.schemas.errors import OpenAIErrorBody
 
 bp = Blueprint("openai", __name__, url_prefix="/v1")
 bp.after_request(record_refusal)
 
-SESSION = "X-Session-Id"
-_SESSION_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
-_encode = strict_json.encoder(separators=(",", ":"))  # upstreams' numbers may be NaN
+CHOICES = "X-Gateway-Choices"
+to_json = strict_json.encoder(separators=(",", ":"))  # upstreams' numbers may be NaN
 
 
 @bp.post("/chat/completions")
@@ -54,90 +37,60 @@ _encode = strict_json.encoder(separators=(",", ":"))  # upstreams' numbers may b
         body=schemas.CompletionRequest,
         example={"messages": [{"role": "user", "content": "Hello"}]},
         headers=(*OF_CHATS, SESSION),
-        answer_headers=OF_REPLIES,
+        answer_headers=(*OF_REPLIES, CHOICES),
         events=(("", CompletionChunk), ("", OpenAIErrorBody), ("", "[DONE]")),
         failures=CHAT_FAILURES,
     )
 )
 def post_completion() -> ResponseReturnValue:
     """Answer one chat by its deadline, on record, in OpenAI's words."""
-    started, request, ours, caller = monotonic(), this_request(), services(), g.caller
-    budget = budget_of(request, ours.deadline, ours.drain)
-    data = read_plain(request, ours.max_body)
-    with seat(budget, priority_of(request, caller)) as place:
-        with place.reading(len(data), budget):
-            value = parsed(data, schemas.NUL)
-            asked, wants_usage = _asked(value, request, caller, len(data))
-        del data, value  # nobody needs it while an upstream works
-        g.is_on_record = True
-        if asked.stream:
-            chunks = Chunks(asked, started, with_usage=wants_usage)
-            return stream_answer(place, asked, budget, chunks)
-        stream = place.open(asked, budget)
-    reply = stream.collect()
-    log_answer(reply, monotonic() - started + waited(request))
-    answer = _envelope(reply, "chat.completion") | {
-        "choices": schemas.choices(reply),
-        "usage": schemas.usage(reply.usage),
-    }
-    return Response(
-        _encode(answer),
-        headers=who_answers(reply),
-        content_type="application/json",
-    )
+    return answer(ChatCompletions())
 
 
-@bp.get("/models")
-@token_required("chat")
-@documented(Note(ModelList))
-def get_models() -> ResponseReturnValue:
-    """The names that `model` may hold to choose an upstream or a route."""
-    names = dict.fromkeys((*services().models, *services().upstreams))
-    data = [
-        Model(id=name, object="model", created=0, owned_by="gateway") for name in names
-    ]
-    return json_response(ModelList(object="list", data=data))
+class ChatCompletions(Door):
+    """The door of chat completions; one for each request."""
+
+    def read(self, data: bytes) -> ChatRequest:
+        """See Door."""
+        value = parsed(data, schemas.NUL)
+        body = schemas.CompletionRequest.parse(value)
+        self._wants_usage, self.user = body.wants_usage, body.user
+        known = facts(body.metadata, body.user, len(data))
+        self._asked = body.to_request(value, known)
+        return self._asked
+
+    def whole(self, reply: ChatReply) -> str:
+        """See Door."""
+        spent = schemas.usage(reply.usage)
+        return to_json(
+            envelope(reply, "chatcmpl", "chat.completion")
+            | {"choices": schemas.choices(reply)}
+            | ({"usage": spent} if spent else {})
+            | dict(reply.extra)
+        )
+
+    def headers(self, reply: ChatReply) -> dict[str, str]:
+        """See Door."""
+        return _fewer(self._asked, len(schemas.choices(reply)))
+
+    def events(self) -> "Chunks":
+        """See Door."""
+        return Chunks(self._asked, self.started, with_usage=self._wants_usage)
 
 
-def _asked(
-    value: Any, request: Request, caller: Caller, size: int
-) -> tuple[ChatRequest, bool]:
-    """What a body asks, and whether a stream is to tell the tokens spent."""
-    body = schemas.CompletionRequest.parse(value)
-    asked = body.to_request(
-        value,
-        session_id=_session_id(body),
-        correlation_id=correlation.current.get(),
-        caller=caller.name,
-        mode=stream_mode(),
-        priority=priority_of(request, caller),
-        size=size,
-    )
-    return asked, body.wants_usage
-
-
-def _session_id(body: schemas.CompletionRequest) -> str:
-    """The first usable one of header, metadata and user; else a new UUID4."""
-    metadata: Mapping[str, Any] = body.metadata or {}
-    header = this_request().headers.get(SESSION)
-    shown = (header, metadata.get("session_id"), body.user)
-    return next((s for s in shown if _is_usable(s)), None) or correlation.new_id()
-
-
-def _is_usable(session_id: object) -> TypeGuard[str]:
-    if not (isinstance(session_id, str) and _SESSION_ID.fullmatch(session_id)):
-        return False
-    return not services().holds_secret(session_id)
-
-
-def _envelope(reply: ChatReply, kind: str) -> dict[str, Any]:
-    """What is around the choices; the id leads to the record."""
+def envelope(reply: ChatReply, prefix: str, kind: str) -> dict[str, Any]:
+    """What is around the choices; the id, behind its prefix, leads to the record."""
     return {
-        "id": f"chatcmpl-{reply.audit_id}",
+        "id": f"{prefix}-{reply.audit_id}",
         "object": kind,
         "created": int(time()),
         "model": reply.model,
     }
+
+
+def _fewer(asked: ChatRequest, came: int) -> dict[str, str]:
+    """The header that tells of a server which ignored how many answers were wanted."""
+    return {CHOICES: str(came)} if came < (asked.extra.get("n") or 1) else {}
 
 
 class Chunks:
@@ -157,19 +110,23 @@ class Chunks:
 
     def opening(self, reply: ChatReply) -> bytes:
         """Nothing; but id and time stay the same in all chunks from here."""
-        self._envelope = _envelope(reply, "chat.completion.chunk")
+        self._envelope = envelope(reply, "chatcmpl", "chat.completion.chunk")
         if self._with_usage:
-            self._envelope["usage"] = None
+            self._envelope["usage"] = (
+                None  # as OpenAI has it in all chunks but the last
+            )
         return b""
 
     def delta(self, delta: Delta, reply: ChatReply) -> bytes:
         """More of the message, with its role in the first chunk of each choice."""
         if delta.choices:
-            return self._chunk(reply, [self._with_role(c) for c in delta.choices])
+            choices = [self._with_role(c) for c in delta.choices]
+            return self._chunk(reply, choices, delta.extra)
         if not delta.text:
             return b""
-        if 0 not in self._begun:
-            return self._chunk(reply, [self._with_role(_plain(delta.text))])
+        if delta.extra or 0 not in self._begun:
+            plain = self._with_role(_plain(delta.text))
+            return self._chunk(reply, [plain], delta.extra)
         if reply.model != self._model:
             self._model = reply.model
             self._more = TextEvents(self._body(reply, [_plain(TextEvents.HERE)]))
@@ -177,12 +134,15 @@ class Chunks:
 
     def done(self, reply: ChatReply) -> bytes:
         """Finish reason, usage if asked for, how it went as a comment, and the end."""
-        log_answer(reply, monotonic() - self._started + waited(this_request()))
-        pieces = [self._chunk(reply, list(_endings(reply)))]
-        if self._with_usage:
-            spent = schemas.usage(reply.usage)
-            pieces.append(self._chunk(reply, [], usage=spent))
+        log_answer(reply, monotonic() - self._started)
+        endings = list(_endings(reply))
+        pieces = [self._chunk(reply, endings, reply.extra)]
+        spent = schemas.usage(reply.usage) if self._with_usage else None
+        if spent:  # else nobody has counted, and clients look for numbers
+            pieces.append(self._chunk(reply, [], {"usage": spent}))
         timing = f": x-gateway-provider {reply.upstream}\n: {server_timing(reply)}\n\n"
+        for name, value in _fewer(self._asked, len(endings)).items():
+            timing = f": {name.lower()} {value}\n{timing}"
         return b"".join([*pieces, timing.encode(), b"data: [DONE]\n\n"])
 
     def error(self, report: CallerError) -> bytes:
@@ -190,9 +150,12 @@ class Chunks:
         return event(report.openai())
 
     def _chunk(
-        self, reply: ChatReply, choices: list[Mapping[str, Any]], **more: Any
+        self,
+        reply: ChatReply,
+        choices: list[Mapping[str, Any]],
+        more: Mapping[str, Any] = NOTHING,
     ) -> bytes:
-        return event(self._body(reply, choices) | more)
+        return event({**self._body(reply, choices), **more})
 
     def _body(
         self, reply: ChatReply, choices: list[Mapping[str, Any]]

@@ -5,7 +5,6 @@ beside them, from the finished app, so no request is handled any differently for
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from http import HTTPStatus
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -14,11 +13,12 @@ from flask import Flask
 from openapi_pydantic import OpenAPI
 from openapi_pydantic.util import construct_open_api_with_schema_class
 from pydantic import BaseModel
+from werkzeug.http import HTTP_STATUS_CODES
 
 from app.version import VERSION
 from app.web.openapi import headers as api_headers
 from app.web.openapi.documented import Note, Refusal
-from app.web.openapi.operations import OPENAI, Operation, operations
+from app.web.openapi.operations import Operation, operations
 from app.web.request.auth import ANY
 from app.web.schemas.errors import Error, OpenAIErrorBody
 
@@ -37,13 +37,14 @@ anything else: who has none learns nothing of what else is wrong.
 A request that is not HTTP at all, or comes while nobody can take it, is answered by
 the server in front of these routes: 400, 408, 431, 502, 503 or 504, as JSON, too.\
 """
+OPENAI = ("OpenAI", "The same for any client that speaks OpenAI's protocols.")
+OPENAI_DOORS = ("openai", "responses", "completions", "embeddings", "models")
 TAGS = {
     "chat": ("Chat", "Ask, and be answered."),
-    OPENAI: ("OpenAI", "The same for any client that speaks chat completions."),
+    **dict.fromkeys(OPENAI_DOORS, OPENAI),
     "audit": ("Records", "What was asked and answered, and how it went of late."),
     "ops": ("Operations", "Is it alive, is it ready, what does it know."),
     "metrics": ("Metrics", "What Prometheus comes for."),
-    "sandbox": ("Sandbox", "Break the stand-ins on purpose, where there are any."),
     "api_docs": ("This document", "The API, for programs."),
 }
 
@@ -56,7 +57,9 @@ def make_document(app: Flask) -> Json:
             "openapi": "3.1.1",
             "info": {"title": "Chat gateway", "version": VERSION, "description": ABOUT},
             "servers": [{"url": "/"}],
-            "tags": [{"name": n, "description": text} for n, text in TAGS.values()],
+            "tags": [
+                {"name": n, "description": t} for n, t in dict.fromkeys(TAGS.values())
+            ],
             "paths": {
                 path: {one.method: _operation(one) for one in same}
                 for path, same in groupby(found, key=attrgetter("path"))
@@ -176,9 +179,9 @@ def _failures(one: Operation) -> Json:
 def _failure(one: Operation, status: int, refusals: tuple[Refusal, ...]) -> Json:
     told = {refusal.code: refusal.meaning for refusal in refusals}
     lines = [f"`{code}`: {meaning}." for code, meaning in told.items()]
-    shape = OpenAIErrorBody if one.door == OPENAI else Error
+    shape = OpenAIErrorBody if one.is_openai else Error
     return {
-        "description": "\n".join((f"{HTTPStatus(status).phrase}.", *lines)),
+        "description": "\n".join((f"{HTTP_STATUS_CODES[status]}.", *lines)),
         "headers": _shown(one, *_also_in(one, status)),
         "content": {JSON: {"schema": _reference(shape)}},
     }
@@ -202,7 +205,7 @@ def _rate(one: Operation) -> tuple[str, ...]:
 
 
 def _shown(one: Operation, *names: str) -> Json:
-    of_door = ("X-Request-Id",) if one.door == OPENAI else ()
+    of_door = ("X-Request-Id",) if one.is_openai else ()
     every = (*api_headers.ON_ALL_ANSWERS, *of_door, *names)
     return {name: {"$ref": f"#/components/headers/{name}"} for name in every}
 

@@ -39,6 +39,9 @@ class Refusal:
         return cls(CONSEQUENCES[known].status, kind.code, meaning)
 
 
+NOT_SERVED = Refusal(404, "not_found", "no upstream is declared to serve this")
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """What a view takes and gives.

@@ -10,7 +10,8 @@ COUNT = {"type": "integer", "minimum": 0}
 
 # Every request may bring these.
 ON_ALL_REQUESTS = ("X-Correlation-ID", "traceparent")
-OF_CHATS = (DEADLINE, PRIORITY, STREAM_MODE)
+OF_EMBEDDINGS = (DEADLINE, PRIORITY)
+OF_CHATS = (*OF_EMBEDDINGS, STREAM_MODE)
 
 REQUEST: dict[str, tuple[str, dict[str, Any]]] = {
     "X-Correlation-ID": (
@@ -41,11 +42,13 @@ REQUEST: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 ON_ALL_ANSWERS = ("X-Correlation-ID", "traceparent")
+LEFT_OUT = "X-Gateway-Left-Out"
 OF_RATED = ("RateLimit", "RateLimit-Policy")
 OF_REPLIES = (
     "X-Gateway-Provider",
     "X-Gateway-Degraded",
     "X-Gateway-Fallback-Reason",
+    "X-Gateway-Left-Out",
     "X-Gateway-Attempts",
     "X-Gateway-Audit-Id",
     "Server-Timing",
@@ -54,8 +57,10 @@ OF_REPLIES = (
 SOMETIMES = frozenset(
     {
         *OF_RATED,
+        LEFT_OUT,
         "X-Gateway-Fallback-Reason",
         "X-Gateway-Attempts",
+        "X-Gateway-Choices",
         "x-should-retry",
     }
 )
@@ -78,7 +83,9 @@ ANSWER: dict[str, tuple[str, dict[str, Any]]] = {
         {"type": "string", "enum": ["true", "false"]},
     ),
     "X-Gateway-Fallback-Reason": ("Why not, if it was not.", TEXT),
+    LEFT_OUT: ("What of the request was left out, so that it could be answered.", TEXT),
     "X-Gateway-Attempts": ("Upstreams asked, or passed over, for a chat.", COUNT),
+    "X-Gateway-Choices": ("How many answers came, if fewer than `n` asked for.", COUNT),
     "X-Gateway-Audit-Id": ("The record of this very answer.", TEXT),
     "Server-Timing": ("Where the time went, in milliseconds.", TEXT),
 }

@@ -1,5 +1,6 @@
 """What there is to tell of a route: its scope, and every way of not being answered."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,20 +10,24 @@ from werkzeug.routing import Rule
 
 from app.web.openapi.documented import NOTE, Note, Refusal
 from app.web.request.auth import RATED, SCOPE
+from app.web.request.caller_error import is_openai_path
 from app.web.request.errors import OPENAI_STATUS
 
-VERBS = ("GET", "POST", "PUT", "DELETE")
-OPENAI = "openai"  # the blueprint that answers in OpenAI's shapes
+# A part of a path that is asked for, whatever it may hold.
+_CONVERTED = re.compile(r"<(?:\w+:)?(\w+)>")
 
+VERBS = ("GET", "POST", "PUT", "DELETE")
 TOO_LONG = Refusal(414, "request_uri_too_long", "path and query are too long")
 BUG = Refusal(500, "internal_error", "the gateway made a mistake")
 NOT_FOUND = Refusal(404, "not_found", "there is no such thing")
 INVALID = Refusal(422, "invalid_request", "something breaks its schema; it is named")
 OF_TOKENS = (
     Refusal(401, "auth_required", "no token was shown"),
-    Refusal(403, "forbidden", "the token is wrong, or may not do this"),
     Refusal(429, "too_many_failed_auth", "too many wrong tokens from there"),
 )
+MAY_NOT = Refusal(403, "forbidden", "the token may not do this")
+WRONG = Refusal(401, "invalid_api_key", "the token is wrong")
+WRONG_OR_MAY_NOT = Refusal(403, "forbidden", "the token is wrong, or may not do this")
 OVER_RATE = Refusal(429, "rate_limited", "the token comes too often")
 OF_BODIES = (
     Refusal(400, "bad_request", "the body is not framed as HTTP asks"),
@@ -49,7 +54,12 @@ class Operation:
     @property
     def path(self) -> str:
         """Its path as OpenAPI writes it."""
-        return self.rule.rule.replace("<", "{").replace(">", "}")
+        return _CONVERTED.sub(r"{\1}", self.rule.rule)
+
+    @property
+    def is_openai(self) -> bool:
+        """Whether it answers in OpenAI's shapes."""
+        return is_openai_path(self.path)
 
     @property
     def method(self) -> str:
@@ -70,7 +80,7 @@ class Operation:
     def refusals(self) -> Iterator[Refusal]:
         """Every way of not being answered, as the door words it."""
         for one in self._refusals():
-            if self.door == OPENAI:
+            if self.is_openai:
                 status = OPENAI_STATUS.get((one.status, one.code), one.status)
                 yield replace(one, status=status)
             else:
@@ -79,7 +89,7 @@ class Operation:
     def _refusals(self) -> Iterator[Refusal]:
         note = self.note
         yield from (TOO_LONG, BUG)
-        yield from OF_TOKENS if self.scope else ()
+        yield from self._of_tokens() if self.scope else ()
         yield from (OVER_RATE,) if self.is_rated else ()
         yield from OF_BODIES if note.body else ()
         yield from (INVALID,) if note.query else ()
@@ -87,6 +97,10 @@ class Operation:
         has_404 = any(refusal.status == 404 for refusal in told)
         yield from (NOT_FOUND,) if note.path and not has_404 else ()
         yield from told
+
+    def _of_tokens(self) -> tuple[Refusal, ...]:
+        own = (WRONG, MAY_NOT) if self.is_openai else (WRONG_OR_MAY_NOT,)
+        return (*OF_TOKENS, *own)
 
 
 def operations(app: Flask) -> Iterator[Operation]:

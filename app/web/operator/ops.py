@@ -6,6 +6,7 @@ from typing import Any, Literal
 from flask import Blueprint, g
 from flask.typing import ResponseReturnValue
 
+from app.gateway import correlation
 from app.gateway.chain.admission_queue import HostLoad
 from app.gateway.errors import AuditUnavailable, ShuttingDown
 from app.gateway.guard.breaker import NAMES
@@ -23,12 +24,15 @@ from app.web.schemas.ops import (
     GatewayState,
     Health,
     Identity,
+    Module,
     ObstacleState,
+    OperatorData,
     OperatorHealth,
-    Policy,
+    PolicyWord,
     Readiness,
     ReasonState,
     RecentCallsState,
+    Routing,
     Status,
     StatusData,
     TokenState,
@@ -36,6 +40,18 @@ from app.web.schemas.ops import (
 )
 
 bp = Blueprint("ops", __name__)
+OK = "ok"
+REFUSALS = {
+    ShuttingDown.code: "the gateway is shutting down",
+    AuditUnavailable.code: "the audit record cannot be written",
+}
+
+MODULE_STATUS: dict[str, Literal["running", "down", "unknown"]] = {
+    "up": "running",
+    "down": "down",
+    "unknown": "unknown",
+    "unprobed": "unknown",
+}
 
 
 @bp.get("/health")
@@ -68,10 +84,13 @@ def get_operator_health() -> ResponseReturnValue:
 @public
 @documented(Note(Readiness, failures=(ShuttingDown, AuditUnavailable)))
 def get_readiness() -> ResponseReturnValue:
-    """200 if a chat sent now would be accepted, else 503 and why not."""
+    """200 if this gateway would take on a chat now, else 503; strangers get no reason.
+
+    Upstreams that are out do not count: a balancer would take all gateways away.
+    """
     board = services().board
     if refusal := board.refusal():
-        return error_response(503, refusal.code, refusal.detail)
+        return error_response(503, refusal.code, REFUSALS[refusal.code])
     return json_response(Readiness(status="ready", state=board.now().state.value))
 
 
@@ -98,24 +117,28 @@ def get_whoami() -> ResponseReturnValue:
 def get_status() -> ResponseReturnValue:
     """What the gateway knows, in both shapes that clients read."""
     order = services().upstreams
+    states = {name: _upstream(name) for name in order}
+    asked = [name for name, state in states.items() if _is_asked(state)]
     known = StatusData(
-        policy=Policy(order=list(order), deadline_s=services().deadline),
-        core_services={name: _upstream(name) for name in order},
+        status="ok",
+        degraded=len(asked) < len(order),
+        policy=_policy(asked),
+        routing=Routing(order=list(order), deadline_s=services().deadline),
+        core_services=states,
         timestamp=datetime.now(UTC),
     )
     caller = CallerState(name=g.caller.name, scopes=sorted(g.caller.scopes))
     return json_response(
         Status(
+            **dict(known),
             ok=True,
-            data=known,
             gateway=_gateway(),
-            policy=known.policy,
-            core_services=known.core_services,
-            timestamp=known.timestamp,
+            data=_operator_data(known),
             tokens=_tokens(),
             caller=caller,
-            sandbox=services().fault_panel is not None,
+            sandbox=services().sandbox_page is not None,
             admission=_admission(),
+            audit=_audit_state(),
         )
     )
 
@@ -157,6 +180,43 @@ def _wall_time(shared: float | None) -> datetime | None:
         return None
     ago = services().board.shared.now() - shared
     return datetime.now(UTC) - timedelta(seconds=ago)
+
+
+def _is_asked(state: UpstreamState) -> bool:
+    """Whether a chat would be asked of it now."""
+    return state.status != "down" and state.obstacle is None
+
+
+def _policy(asked: list[str]) -> PolicyWord:
+    """What would be asked now, in the words of the operator backend."""
+    if asked == ["madre"]:
+        return "solo_madre"
+    return "full" if len(asked) == len(services().upstreams) else "operative_core"
+
+
+def _operator_data(known: StatusData) -> OperatorData:
+    """What the pages of the operator backend read."""
+    ports = services().ports
+    modules = {
+        name: Module(status=MODULE_STATUS[state.status], port=ports.get(name, 0))
+        for name, state in known.core_services.items()
+    }
+    return OperatorData(
+        **dict(known),
+        correlation_id=correlation.current.get(),
+        operational_mode=known.policy,
+        modules=modules,
+        dormant_services=[],
+    )
+
+
+def _audit_state() -> str:
+    """Whether records can be written, or the class of the reason why not."""
+    try:
+        services().trail.check()
+    except AuditUnavailable as error:
+        return str(error)
+    return OK
 
 
 def _tokens() -> TokenState:

@@ -1,7 +1,7 @@
 """Authentication: decided from the headers alone, before a body is read.
 
-In this order: no token 401, a wrong one 403, a known one that may not do this 403,
-one that comes too often 429.
+In this order: no token 401, a wrong one 403 (below /v1 401), a known one that may not
+do this 403, one that comes too often 429.
 """
 
 import math
@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 from flask import Request, Response, after_this_request, g
 from flask.typing import ResponseReturnValue
 
-from app.gateway.access.rate_limits import WINDOW, Standing
+from app.gateway.access.rate_limits import UNHEARD, WINDOW, Standing
 from app.gateway.access.tokens import ANYBODY, Caller, Keyring
 from app.web.request.context import services, this_request
-from app.web.request.errors import error_response
+from app.web.request.errors import error_response, is_openai
+from app.web.request.ids import take_over_ids
 from app.web.request.local_host import is_local
+from app.web.request.person import take_in_person
 from app.web.request.source import source_of
 
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
@@ -25,6 +27,7 @@ View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 SCOPE = "__gateway_scope__"
 ANY = "any"  # in place of a scope: every valid token will do
 RATED = "__gateway_is_rated__"
+MOST_TOKENS = 4  # in one request; each is compared with all that there are
 BEARER = re.compile(r"\Abearer(?: +|$)", re.IGNORECASE)
 
 
@@ -54,17 +57,15 @@ def public(view: View) -> View:
     return view
 
 
-def shown_token(request: Request) -> bytes | None:
-    """Return the token that was shown, b"" if those shown differ, None if none.
+def shown_tokens(request: Request) -> list[bytes]:
+    """Return the tokens that were shown, each once, X-VX11-Token before Bearer.
 
-    A proxy may send either header twice, and WSGI joins repeated headers by commas:
-    equal values count as one.
+    A proxy may send either header twice, or put a token of its own behind the
+    caller's, and WSGI joins repeated headers by commas.
     """
-    values = set(_values(request.headers.get("X-VX11-Token", "")))
-    values.update(_bearers(request.headers.get("Authorization", "")))
-    if len(values) > 1:
-        return b""
-    return values.pop().encode("latin-1", "replace") if values else None
+    values = _values(request.headers.get("X-VX11-Token", ""))
+    values += _bearers(request.headers.get("Authorization", ""))
+    return [one.encode("latin-1", "replace") for one in dict.fromkeys(values)]
 
 
 def _values(header: str) -> list[str]:
@@ -85,11 +86,13 @@ def _refusal(scope: str, *, rated: bool) -> ResponseReturnValue | None:
     if not isinstance(caller, Caller):
         return caller
     g.caller = caller
+    take_over_ids(this_request())
     if scope not in (ANY, *caller.scopes):
         return _forbidden()
-    if rated and caller.rate is not None:
-        return _over_rate(caller.name, caller.rate)
-    return None
+    if not rated:
+        return None
+    take_in_person()  # first, so that one person's rate costs the others nothing
+    return _over_limits(caller)
 
 
 def _anybody() -> Caller | ResponseReturnValue:
@@ -101,18 +104,19 @@ def _anybody() -> Caller | ResponseReturnValue:
 
 
 def _authenticate(keyring: Keyring) -> Caller | ResponseReturnValue:
-    token = shown_token(this_request())
-    if token is None:
+    tokens = shown_tokens(this_request())
+    if not tokens:
         _note_failure("missing")
-        response = error_response(401, "auth_required", "auth_required")
-        response.headers["WWW-Authenticate"] = 'Bearer realm="operator"'
-        return response
-    caller = keyring.authenticate(token)
-    if caller is not None:
+        return _unknown("auth_required", "auth_required")
+    if not services().failed_auth.look(_source()).is_within:
+        return _too_many(_note_failure(UNHEARD))
+    if (caller := _caller_of(tokens, keyring)) is not None:
         return caller
     standing = _note_failure("wrong")
-    if standing.is_within:
-        return _forbidden()
+    return _wrong_token() if standing.is_within else _too_many(standing)
+
+
+def _too_many(standing: Standing) -> Response:
     return error_response(
         429,
         "too_many_failed_auth",
@@ -121,13 +125,65 @@ def _authenticate(keyring: Keyring) -> Caller | ResponseReturnValue:
     )
 
 
+def _caller_of(tokens: list[bytes], keyring: Keyring) -> Caller | None:
+    """Whose the first token is; None if any of them is not valid, or they are many."""
+    if len(tokens) > MOST_TOKENS:
+        return None
+    callers = [keyring.authenticate(token) for token in tokens]
+    return None if None in callers else callers[0]
+
+
 def _note_failure(reason: str) -> Standing:
-    source = source_of(this_request(), services().trusted_proxies)
-    return services().failed_auth.note(source, reason)
+    return services().failed_auth.note(_source(), reason)
+
+
+def _source() -> str:
+    return source_of(this_request(), services().trusted_proxies)
+
+
+def _wrong_token() -> Response:
+    """What each door's clients know a wrong token by."""
+    if is_openai():
+        return _unknown("invalid_api_key", "the API key is wrong")
+    return _forbidden()
+
+
+def _unknown(code: str, detail: str) -> Response:
+    response = error_response(401, code, detail)
+    response.headers["WWW-Authenticate"] = 'Bearer realm="operator"'
+    return response
 
 
 def _forbidden() -> Response:
     return error_response(403, "forbidden", "forbidden")
+
+
+def _over_limits(caller: Caller) -> ResponseReturnValue | None:
+    if caller.rate is not None:
+        refusal = _over_rate(caller.name, caller.rate)
+        if refusal is not None:
+            return refusal
+    if caller.volume is not None:
+        return _over_volume(caller.name, caller.volume)
+    return None
+
+
+def _over_volume(name: str, volume: int) -> ResponseReturnValue | None:
+    """Use up some of the volume: what the body is announced to be, before it is read.
+
+    One that announces no length may be as long as any.
+    """
+    request, size = this_request(), this_request().content_length
+    if size is None:
+        is_chunked = "Transfer-Encoding" in request.headers
+        size = services().max_body if is_chunked else 0
+    size = min(size, services().max_body)
+    standing = services().rate_limits.take(f"bytes:{name}", volume, size)
+    if standing.is_within:
+        return None
+    return error_response(
+        429, "rate_limited", "too many bytes", retry_after=standing.reset
+    )
 
 
 def _over_rate(name: str, rate: int) -> ResponseReturnValue | None:

@@ -28,7 +28,7 @@ def read_json(request: Request, limit: int) -> Any:
     return parsed(read_plain(request, limit))
 
 
-def read_plain(request: Request, limit: int) -> bytes:
+def read_plain(request: Request, limit: int, most: int = MOST_VALUES) -> bytes:
     """Return the body of a request that says it is JSON, unread; `limit` is in bytes.
 
     Raises 400 (broken framing), 413, 415, or InvalidBody as soon as it holds too many
@@ -38,15 +38,18 @@ def read_plain(request: Request, limit: int) -> bytes:
         raise UnsupportedMediaType("Content-Type must be application/json")
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise UnsupportedMediaType("Content-Encoding is not supported")
-    return read_body(request, limit)
+    return read_body(request, limit, most)
 
 
-def read_body(request: Request, limit: int) -> bytes:
-    """Return exactly the bytes that were announced, at most `limit` of them."""
+def read_body(request: Request, limit: int, most: int = MOST_VALUES) -> bytes:
+    """Return exactly the bytes that were announced, at most `limit` of them.
+
+    They may hold `most` values of JSON.
+    """
     length = request.content_length
     if length is not None and length > limit:
         raise RequestEntityTooLarge("the body is too large")
-    body = _read(request.environ, limit + 1 if length is None else length)
+    body = _read(request.environ, limit + 1 if length is None else length, most)
     if length is None and len(body) > limit:
         raise RequestEntityTooLarge("the body is too large")
     if length is not None and len(body) != length:
@@ -54,7 +57,7 @@ def read_body(request: Request, limit: int) -> bytes:
     return body
 
 
-def _read(environ: dict[str, Any], size: int) -> bytes:
+def _read(environ: dict[str, Any], size: int, most: int) -> bytes:
     """Read up to `size` bytes; whatever breaks inside is the caller's framing.
 
     The worker sees to it that reading ends in time (app/server/connection.py).
@@ -63,8 +66,8 @@ def _read(environ: dict[str, Any], size: int) -> bytes:
     try:
         while size > 0 and (piece := environ["wsgi.input"].read(min(size, PIECE))):
             values.feed(piece)
-            if values.found > MOST_VALUES:
-                raise too_many_values()
+            if values.found > most:
+                raise too_many_values(most)
             pieces.append(piece)
             size -= len(piece)
     except (HTTPException, InvalidBody):

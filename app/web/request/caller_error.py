@@ -7,12 +7,15 @@ even parse.
 from dataclasses import dataclass
 from typing import Any
 
+from app.gateway.errors import NobodyAble
+
 # What OpenAI calls them.
 OPENAI_TYPE = {
-    401: "authentication_error",
     403: "permission_error",
     429: "rate_limit_error",
 }
+# What a caller can mend by asking for less, though a later try may succeed as well.
+OF_REQUESTS = frozenset({NobodyAble.code})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,8 @@ class CallerError:
 
     def openai(self, param: str | None = None) -> dict[str, Any]:
         """The body of the error in OpenAI's shape."""
-        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        is_of_request = self.status < 500 or self.code in OF_REQUESTS
+        kind = "invalid_request_error" if is_of_request else "server_error"
         return {
             "error": {
                 "message": self.detail,

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Flask, Response, g, jsonify, request
+from flask import Flask, Response, current_app, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from app.gateway import correlation
@@ -21,6 +21,7 @@ from app.gateway.errors import (
     ContextTooLong,
     GatewayError,
     Interrupted,
+    NobodyAble,
     NobodyAnswered,
     Overloaded,
     Rejected,
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 DETAILS: dict[type[GatewayError], str] = {
     NobodyAnswered: "no upstream could answer",
+    NobodyAble: "no upstream that can do what the request needs could answer",
     AuditUnavailable: "the audit record cannot be written, so nothing is answered",
     SearchTookTooLong: "the search took too long; ask for a smaller time range",
     CallerFault: "the upstream rejected the request",
@@ -161,13 +163,25 @@ def http_error(error: HTTPException) -> Response:
     status = error.code or 500
     name = error.name.lower()
     code = name.replace(" ", "_").replace("-", "_")
-    response = error_response(status, code, name)
+    detail = f"{name}; {_what_there_is()}" if status == 404 and is_openai() else name
+    response = error_response(status, code, detail)
     for header, value in error.get_headers():
         if header in {"Allow", "WWW-Authenticate", "Retry-After"}:
             response.headers[header] = value
     if status in {400, 408, 413}:
         response.headers["Connection"] = "close"  # unread bytes may follow
     return response
+
+
+def _what_there_is() -> str:
+    """The doors below /v1, for whoever has missed them."""
+    doors = [
+        f"{verb} {rule.rule.replace('path:', '')}"
+        for rule in current_app.url_map.iter_rules()
+        for verb in sorted((rule.methods or set()) - {"HEAD"})
+        if is_openai_path(rule.rule)
+    ]
+    return f"there are {', '.join(sorted(doors))}"
 
 
 def unexpected(error: Exception) -> Response:

@@ -55,20 +55,20 @@ class Forbidden:
 NOTHING = Forbidden("nothing", re.compile(r"(?!)"), re.compile(rb"(?!)"))
 
 
-def too_many_values() -> InvalidBody:
-    """The refusal of a body that holds more than MOST_VALUES."""
-    return InvalidBody({"body": f"must not hold more than {MOST_VALUES} values"})
+def too_many_values(most: int) -> InvalidBody:
+    """The refusal of a body that holds more than `most` values."""
+    return InvalidBody({"body": f"must not hold more than {most} values"})
 
 
-def parsed(body: bytes, forbidden: Forbidden = NOTHING) -> Any:
-    """Return the body as a JSON value.
+def parsed(body: bytes, forbidden: Forbidden = NOTHING, most: int = MOST_VALUES) -> Any:
+    """Return the body as a JSON value; it may hold `most` of them.
 
     Raises InvalidBody when it is not JSON (strict UTF-8, no NaN, no number beyond a
     float's range such as 1e999), or holds too many values, too deep ones, or texts
     with what is forbidden.
     """
-    if holds_more_values(body, MOST_VALUES):
-        raise too_many_values()
+    if holds_more_values(body, most):
+        raise too_many_values(most)
     try:
         value = from_json(body, allow_inf_nan=False)
     except (ValueError, RecursionError):

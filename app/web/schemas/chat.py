@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -18,6 +18,8 @@ CONTROLS = Forbidden(
     re.compile(rb"\\(?:[bf]|u00[01])"),
     frozenset({"message", "session_id", "context", "metadata"}),
 )
+
+Shape = TypeVar("Shape", bound=BaseModel)
 
 MOST_ERRORS = 10  # that one answer tells
 
@@ -60,12 +62,7 @@ class ChatRequest(BaseModel):
     @classmethod
     def parse(cls, body: Any) -> Self:
         """Validate a JSON value; raise InvalidBody naming every bad field."""
-        if not isinstance(body, dict):
-            raise InvalidBody({"body": "must be a JSON object"})
-        try:
-            parsed = cls.model_validate(body)
-        except ValidationError as error:
-            raise InvalidBody(reasons(error)) from None
+        parsed = validated(cls, body)
         if not parsed.message.strip():
             raise InvalidBody({"message": "must not be empty"})
         return parsed
@@ -97,7 +94,7 @@ class ChatRequest(BaseModel):
 
 
 class ChatResponse(BaseModel):
-    """Answer of `POST /operator/api/chat`: eight fields, always all of them."""
+    """Answer of `POST /operator/api/chat`: nine fields, always all of them."""
 
     response: str = Field(description="What is said in answer.")
     model_used: str = Field(description="The model that answered.")
@@ -105,6 +102,7 @@ class ChatResponse(BaseModel):
     correlation_id: str
     session_id: str
     provider: str = Field(description="The upstream that answered.")
+    provider_used: str = Field(description="The same, for the operator's page.")
     status: Literal["ok", "degraded"]
     degraded: bool = Field(description="Whether it was not the first choice.")
 
@@ -120,13 +118,29 @@ class ChatResponse(BaseModel):
             correlation_id=request.correlation_id,
             session_id=request.session_id,
             provider=reply.upstream,
+            provider_used=reply.upstream,
             status="degraded" if reply.is_degraded else "ok",
             degraded=reply.is_degraded,
         )
+
+
+def validated(shape: type[Shape], body: Any) -> Shape:
+    """A body as its wire model; raises InvalidBody naming every bad field."""
+    if not isinstance(body, dict):
+        raise InvalidBody({"body": "must be a JSON object"})
+    try:
+        return shape.model_validate(body)
+    except ValidationError as error:
+        raise InvalidBody(reasons(error)) from None
 
 
 def reasons(error: ValidationError) -> Mapping[str, str]:
     """What is wrong with which field, without its value; the first few of them."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
     told = found[:MOST_ERRORS]
-    return {".".join(map(str, e["loc"])): e["msg"].lower() for e in told}
+    return {_named(e["loc"]): e["msg"].lower() for e in told}
+
+
+def _named(place: tuple[int | str, ...]) -> str:
+    """A place in a body; the names that we give to kinds of values are none of it."""
+    return ".".join(part for part in map(str, place) if not part.startswith("<"))

@@ -4,9 +4,11 @@ What an upstream that speaks OpenAI says is handed on untouched, so there may be
 fields than these.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from app.gateway.routing import models
 
 
 class _Open(BaseModel):
@@ -39,7 +41,7 @@ class CompletionUsage(_Open):
     total_tokens: int
 
 
-class Completion(BaseModel):
+class Completion(_Open):
     """A whole answer."""
 
     id: str = Field(description="`chatcmpl-` and the record's id.")
@@ -47,7 +49,9 @@ class Completion(BaseModel):
     created: int = Field(description="Unix time.")
     model: str = Field(description="The one that answered.")
     choices: list[CompletionChoice] = Field(min_length=1)
-    usage: CompletionUsage | None
+    usage: CompletionUsage | None = Field(
+        default=None, description="Left out where nobody has counted."
+    )
 
 
 class ChunkDelta(_Open):
@@ -66,7 +70,7 @@ class ChunkChoice(_Open):
     finish_reason: str | None = Field(description="Told in the last one.")
 
 
-class CompletionChunk(BaseModel):
+class CompletionChunk(_Open):
     """A piece of a streamed answer."""
 
     id: str = Field(description="`chatcmpl-` and the record's id; the same in all.")
@@ -87,6 +91,19 @@ class Model(BaseModel):
     object: Literal["model"]
     created: int
     owned_by: Literal["gateway"]
+    context_length: int = Field(
+        default=0, description="Tokens that it can read; left out if nobody knows."
+    )
+    max_model_len: int = Field(default=0, description="The same, as vLLM names it.")
+
+    @classmethod
+    def of(cls, model: models.Model) -> Self:
+        """Make the wire form of a model."""
+        size = model.context_length
+        known = {"context_length": size, "max_model_len": size} if size else {}
+        return cls(
+            id=model.name, object="model", created=0, owned_by="gateway", **known
+        )
 
 
 class ModelList(BaseModel):

@@ -6,14 +6,17 @@ OpenAI.
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.gateway import chat
 from app.web.request.errors import InvalidBody
 from app.web.request.values import Forbidden
-from app.web.schemas.chat import WHOLE, reasons
+from app.web.schemas import needs
+from app.web.schemas.chat import WHOLE, validated
+from app.web.schemas.facts import Facts
 from app.web.schemas.text import (
     NUL_FREE,
     NulFree,
@@ -80,7 +83,8 @@ class Message(NulFree, BaseModel):
 
     def needs(self) -> Iterator[str]:
         """The abilities without which it cannot be understood."""
-        if self.tool_calls or self.role in {"tool", "function"}:
+        has_called = self.tool_calls or (self.model_extra or {}).get("function_call")
+        if has_called or self.role in {"tool", "function"}:
             yield chat.TOOLS
         if isinstance(self.content, list) and not all(map(_is_text, self.content)):
             yield chat.IMAGES
@@ -131,12 +135,7 @@ class CompletionRequest(NulFree, BaseModel):
     @classmethod
     def parse(cls, body: Any) -> Self:
         """Validate a JSON value; raise InvalidBody naming every bad field."""
-        if not isinstance(body, dict):
-            raise InvalidBody({"body": "must be a JSON object"})
-        try:
-            parsed = cls.model_validate(body)
-        except ValidationError as error:
-            raise InvalidBody(reasons(error)) from None
+        parsed = validated(cls, body)
         if not any(m.content or m.tool_calls for m in parsed.messages):
             raise InvalidBody({"messages": "must not all be empty"})
         return parsed
@@ -144,31 +143,27 @@ class CompletionRequest(NulFree, BaseModel):
     def to_request(
         self,
         body: Mapping[str, Any],
-        *,
-        session_id: str,
-        correlation_id: str,
-        caller: str,
-        mode: chat.StreamMode,
-        priority: chat.Priority,
-        size: int = 0,
+        facts: Facts,
+        route: str = "openai",
     ) -> chat.ChatRequest:
         """Make the core's value of it; `body` is what was parsed."""
         pairs = zip(self.messages, body["messages"], strict=True)
         return chat.ChatRequest(
             messages=tuple(message.to_message(raw) for message, raw in pairs),
-            session_id=session_id,
-            correlation_id=correlation_id,
-            caller=caller,
+            session_id=facts["session_id"],
+            correlation_id=facts["correlation_id"],
+            caller=facts["caller"],
             metadata=self.metadata or chat.NOTHING,
-            priority=priority,
+            priority=facts["priority"],
             stream=bool(self.stream),
-            stream_mode=mode,
+            stream_mode=facts["mode"],
             model=self.model or None,
             extra={k: v for k, v in body.items() if k not in _OURS} | self._counted(),
-            needs=frozenset(self._needs()),
+            needs=self._needs(body),
+            wants=frozenset(needs.wants(body)),
             wants_choices=True,
-            route="openai",
-            size=size,
+            route=route,
+            size=facts["size"],
         )
 
     @property
@@ -180,13 +175,9 @@ class CompletionRequest(NulFree, BaseModel):
         """`n` as a whole number, in whatever way the caller wrote it."""
         return {} if self.n is None else {"n": self.n}
 
-    def _needs(self) -> Iterator[str]:
-        if self.tools or self.functions:
-            yield chat.TOOLS
-        if (self.n or 1) > 1:
-            yield chat.MULTIPLE
-        for message in self.messages:
-            yield from message.needs()
+    def _needs(self, body: Mapping[str, Any]) -> frozenset[str]:
+        of_messages = (message.needs() for message in self.messages)
+        return frozenset(chain(needs.needs(body), *of_messages))
 
 
 def usage(usage: chat.Usage) -> dict[str, Any] | None:

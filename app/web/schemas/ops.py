@@ -88,7 +88,11 @@ class UpstreamState(BaseModel):
     )
 
 
-class Policy(BaseModel):
+# Words of the operator backend for what is switched on.
+PolicyWord = Literal["solo_madre", "operative_core", "full"]
+
+
+class Routing(BaseModel):
     """How chats are handled."""
 
     order: list[str] = Field(description="The upstreams, in the order of asking.")
@@ -167,13 +171,37 @@ class GatewayState(BaseModel):
 
 
 class StatusData(BaseModel):
-    """What the gateway knows, in the shape that the older clients read."""
+    """What the gateway knows of its upstreams."""
 
-    policy: Policy
+    status: Literal["ok"] = Field(description="The gateway answers.")
+    degraded: bool = Field(description="Whether some upstream is not asked now.")
+    policy: PolicyWord = Field(
+        description="`full`: all upstreams are asked. `solo_madre`: madre alone."
+        " `operative_core`: some of them, or none."
+    )
+    routing: Routing
     core_services: dict[str, UpstreamState] = Field(
         description="Each upstream by its name."
     )
     timestamp: AwareDatetime
+
+
+class Module(BaseModel):
+    """An upstream in the words of the operator backend."""
+
+    status: Literal["running", "down", "unknown"]
+    port: int
+
+
+class OperatorData(StatusData):
+    """The same with what the pages of the operator backend read."""
+
+    correlation_id: str
+    operational_mode: PolicyWord = Field(description="As `policy`.")
+    modules: dict[str, Module] = Field(description="Each upstream by its name.")
+    dormant_services: list[str] = Field(
+        description="Always empty: the gateway starts and stops no services."
+    )
 
 
 class Status(StatusData):
@@ -182,8 +210,12 @@ class Status(StatusData):
     gateway: GatewayState
 
     ok: Literal[True]
-    data: StatusData
+    data: OperatorData
     tokens: TokenState
     caller: CallerState
-    sandbox: bool = Field(description="Whether stand-ins can be broken on purpose.")
+    sandbox: bool = Field(description="Whether stand-ins answer, which can be broken.")
     admission: AdmissionState
+    audit: str = Field(
+        description="`ok`, or why no record can be written: `disk_full`, `locked`, "
+        "`read_only`, `deleted`, `replaced`, `corrupt`, `stuck`."
+    )

@@ -78,6 +78,7 @@ class RecordQuery(BaseModel):
     id: Id | None = Field(default=None, description="A record's or correlation id.")
     correlation_id: Id | None = Field(default=None, description="Of this one.")
     session_id: Id | None = Field(default=None, description="Of this one.")
+    person: Id | None = Field(default=None, description="Asked for this one.")
     provider: Id | None = Field(default=None, description="Answered by this one.")
     outcome: Outcome | None = Field(
         default=None, description="`open`: under way. `event`: no chat, but a breaker."
@@ -120,6 +121,7 @@ class RecordQuery(BaseModel):
             text=self.text,
             correlation_id=self.correlation_id,
             session_id=self.session_id,
+            person=self.person,
             provider=self.provider,
             outcome=self.outcome,
             since=self.since.timestamp() if self.since else None,
@@ -133,14 +135,16 @@ class RecordSummary(BaseModel):
     """What a list shows of a record.
 
     Times are Unix times and durations in seconds. `outcome` is null, and so is all
-    that an ending sets, while the chat is under way. `excerpt` is the beginning of
-    the question, null where it was not kept.
+    that an ending sets, while the chat is under way. `person` is for whom the caller
+    spoke, if it said so. `excerpt` is the beginning of the question, null where it was
+    not kept.
     """
 
     id: str
     correlation_id: str
     session_id: str
     caller: str
+    person: str | None
     route: str
     opened_at: float
     outcome: str | None
@@ -205,7 +209,7 @@ def _value(text: str | None) -> Any:
     return json.loads(text) if text else None
 
 
-def _excerpt(request: str) -> str | None:
+def _excerpt(request: str | None) -> str | None:
     said = _value(request) or {}
     turns = said.get("messages", ())  # a message with more than a text has a third part
     users = [content for role, content, *_ in turns if role == "user"]

@@ -39,7 +39,7 @@ async function status() {
   const known = await get("status");
   byId("as-of").textContent = `As of ${moment(Date.parse(known.timestamp) / 1000)}`;
   const { scope, workers } = known.admission;
-  const cards = known.policy.order.map((name) => card(name, known.core_services[name]));
+  const cards = known.routing.order.map((name) => card(name, known.core_services[name]));
   replace(byId("upstreams"), ...cards);
   replace(byId("tiles"), ...tiles(known));
   byId("load-title").textContent = scope === "host" ? `Now, in ${plural(workers, "worker")}` : "Now, in the worker that answered";
@@ -91,7 +91,7 @@ function lately({ failures, fault, failed_at: failedAt, succeeded_at: succeededA
   ];
 }
 
-function tiles({ policy, admission }) {
+function tiles({ routing, admission }) {
   const places = [
     ["chats being answered", admission.busy, admission.slots],
     ["waiting in the queue", admission.waiting, admission.queue],
@@ -99,7 +99,7 @@ function tiles({ policy, admission }) {
   ];
   return [
     ...places.filter(([, taken]) => taken !== undefined).flatMap(([name, taken, all]) => pair(name, `${taken} of ${all}`)),
-    ...pair("deadline of a chat", duration(policy.deadline_s)),
+    ...pair("deadline of a chat", duration(routing.deadline_s)),
   ];
 }
 

@@ -15,7 +15,7 @@ let searched = ""; // the search that was shown last
 let next = null; // what asks for the records behind those that are shown
 
 start((status) => {
-  suggest(status.policy.order);
+  suggest(status.routing.order);
   byId("filters").addEventListener("submit", onSearch);
   byId("filters").addEventListener("reset", () => (location.hash = ""));
   byId("older").addEventListener("click", () => attempt(() => load(next)));
@@ -187,6 +187,7 @@ function facts(record) {
     "Correlation id": record.correlation_id,
     Session: record.session_id,
     Caller: record.caller,
+    Person: record.person,
     Route: record.route,
     Began: new Date(record.opened_at * 1000).toISOString(),
     Ended: record.closed_at && new Date(record.closed_at * 1000).toISOString(),

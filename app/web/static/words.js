@@ -60,6 +60,7 @@ const FAULTS = {
 
 const PROBLEMS = {
   upstream_unavailable: "Nobody could answer",
+  ability_unavailable: "Nobody who can do what was asked could answer",
   upstream_rejected: "The request was rejected",
   context_length_exceeded: "The conversation is too long for the model",
   model_not_found: "Nobody serves that model",

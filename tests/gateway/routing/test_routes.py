@@ -1,7 +1,7 @@
 import pytest
 
 from app.gateway.budget import Budget
-from app.gateway.chat import IMAGES, TOOLS
+from app.gateway.chat import CHAT, COMPLETIONS, EMBEDDINGS, IMAGES, TOOLS
 from app.gateway.errors import (
     ContextTooLong,
     NoAnswer,
@@ -52,13 +52,27 @@ ROUTES = [
         ("gpt-4", ["vllm", "ollama"]),
         ("vllm", ["madre"]),
         ("fast", ["switch"]),
-        ("faster", list(NAMES)),
-        ("GPT-4", list(NAMES)),
         (None, list(NAMES)),
     ],
 )
 def test_a_route_gives_a_model_its_own_upstreams(upstreams, model, expected):
     assert asked(RouteTable(upstreams, ROUTES), model=model) == expected
+
+
+@pytest.mark.parametrize("model", ["faster", "GPT-4"])
+def test_a_model_that_no_route_has_is_unknown(upstreams, model):
+    with pytest.raises(UnknownModel):
+        asked(RouteTable(upstreams, ROUTES), model=model)
+
+
+def test_who_does_not_serve_a_task_is_not_asked_for_it(upstreams):
+    tasks = {"vllm": frozenset({EMBEDDINGS}), "ollama": frozenset({CHAT, EMBEDDINGS})}
+    table = RouteTable(upstreams, tasks=tasks)
+
+    assert "vllm" not in asked(table)
+    assert asked(table, task=EMBEDDINGS) == ["vllm", "ollama"]
+    with pytest.raises(Unsupported):
+        asked(table, task=COMPLETIONS)
 
 
 def test_a_route_may_take_all_that_no_other_takes(upstreams):
@@ -107,6 +121,9 @@ def test_who_was_skipped_for_want_of_ability_degrades_nothing(upstreams, clock):
     assert (reply.upstream, reply.is_degraded) == ("vllm", False)
 
 
+ROUTES_OF_ONE = [Route("llama-3", ("vllm",)), Route("*", ("vllm",))]
+
+
 def test_the_name_of_an_upstream_is_no_model_to_ask_for(upstreams, clock):
     """A server that is asked for the model `vllm` would say that it knows none."""
     asked_for = []
@@ -117,7 +134,7 @@ def test_the_name_of_an_upstream_is_no_model_to_ask_for(upstreams, clock):
             return super().open(request, budget)
 
     listening = Listening("vllm", clock=clock)
-    router = ChatRouter([listening], clock, routes=[Route("llama-3", ("vllm",))])
+    router = ChatRouter([listening], clock, routes=ROUTES_OF_ONE)
     for model in ("vllm", "llama-3", "other", None):
         router.open(a_request(model=model), Budget(30, clock=clock)).collect()
 

@@ -1,21 +1,14 @@
 """The recent past as the console draws it."""
 
-import contextlib
-import sqlite3
-
 import pytest
-from sqlalchemy.dialects import sqlite
 
-from app.gateway.errors import AuditUnavailable
 from app.gateway.records.activity import GAP
-from app.storage.audit.activity import _parts
-from app.storage.trail import open_activity
 from tests.storage.making import a_closing, an_intent
 
 
 @pytest.fixture
-def activity(url, trail):
-    return open_activity(url)
+def activity(backend, trail):
+    return backend.activity()
 
 
 @pytest.fixture
@@ -80,23 +73,3 @@ def test_chats_under_way_are_among_them(trail, activity):
     trail.close()  # writes what is queued
 
     assert len(activity.recent(since=0, limit=10)) == 2
-
-
-def test_a_database_that_is_gone_is_said_to_be_unavailable(activity, trail, path):
-    trail.close()
-    path.unlink()
-
-    with pytest.raises(AuditUnavailable):
-        activity.recent(since=0, limit=10)
-
-
-def test_outages_are_found_without_reading_the_other_records(trail, path):
-    query = _parts(since=0).compile(
-        dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}
-    )
-
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        plan = str(connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall())
-
-    assert "USING COVERING INDEX ix_records_degraded" in plan
-    assert "SCAN records" not in plan

@@ -1,13 +1,11 @@
 """The contract of the port `Trail`, and how commits are grouped."""
 
-import os
 import threading
 import time
 
 import pytest
 
 from app.gateway.errors import AuditUnavailable
-from app.storage.trail import open_trail, verify_trail
 from tests.storage.making import a_closing, an_intent, record_one, until
 
 
@@ -60,23 +58,25 @@ def test_a_chat_that_began_without_a_record_can_still_be_finished(trail, reader)
     assert reader.get(intent.id).outcome == "completed"
 
 
-def test_chats_of_many_threads_share_commits_and_get_places_of_their_own(trail, url):
+def test_chats_of_many_threads_share_commits_and_get_places_of_their_own(
+    trail, backend
+):
     chats = [threading.Thread(target=record_one, args=(trail,)) for _ in range(64)]
     for chat in chats:
         chat.start()
     for chat in chats:
         chat.join()
 
-    assert verify_trail(url).rows == 64
+    assert backend.verify().rows == 64
 
 
-def test_text_that_has_no_utf8_costs_nobody_his_record(trail, reader, url):
+def test_text_that_has_no_utf8_costs_nobody_his_record(trail, reader, backend):
     odd = record_one(trail, request='"\ud800 \x00"', session_id="\udfff")
 
     record_one(trail)
 
     assert reader.get(odd.id).request == '"\\ud800 \x00"'
-    assert verify_trail(url).ok
+    assert backend.verify().ok
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,9 @@ def test_text_that_has_no_utf8_costs_nobody_his_record(trail, reader, url):
     [10**20, -(10**30), 10**5000, True, 7.0, float("nan"), float("inf"), b"7", {}, "7"],
     ids=lambda odd: str(type(odd).__name__),
 )
-def test_an_answer_with_an_odd_number_has_its_row_without_it(odd, trail, reader, url):
+def test_an_answer_with_an_odd_number_has_its_row_without_it(
+    odd, trail, reader, backend
+):
     intent = an_intent()
 
     trail.begin(intent)
@@ -93,11 +95,11 @@ def test_an_answer_with_an_odd_number_has_its_row_without_it(odd, trail, reader,
     record = reader.get(intent.id)
     assert (record.outcome, record.input_tokens) == ("completed", None)
     assert (record.output_tokens, record.reply) == (5, a_closing().reply)
-    assert verify_trail(url).ok
+    assert backend.verify().ok
 
 
 @pytest.mark.parametrize("odd", [7, b"a", {"a": 1}, object()])
-def test_an_answer_whose_words_are_none_has_its_row(odd, trail, reader, url):
+def test_an_answer_whose_words_are_none_has_its_row(odd, trail, reader, backend):
     intent = an_intent(caller=odd)
 
     trail.begin(intent)
@@ -105,17 +107,17 @@ def test_an_answer_whose_words_are_none_has_its_row(odd, trail, reader, url):
 
     record = reader.get(intent.id)
     assert (record.outcome, record.model, record.caller) == ("completed", None, "")
-    assert verify_trail(url).ok
+    assert backend.verify().ok
 
 
-def test_the_largest_numbers_are_kept(trail, reader, url):
+def test_the_largest_numbers_are_kept(trail, reader, backend):
     intent = an_intent()
     largest = 2**63 - 1
 
     trail.finish(intent, a_closing(input_tokens=largest, output_tokens=-largest), 10.0)
 
     assert reader.get(intent.id).input_tokens == largest
-    assert verify_trail(url).ok
+    assert backend.verify().ok
 
 
 def test_an_id_that_is_taken_is_refused_and_the_first_record_stays(trail, reader):
@@ -145,19 +147,19 @@ def test_a_chat_whose_ending_cannot_be_set_can_be_closed_another_way(
     assert "refused" not in caplog.text  # no row of the intent came after that
 
 
-def test_records_that_were_queued_are_written_when_the_trail_closes(url, reader):
-    trail = open_trail(url)
+def test_records_that_were_queued_are_written_when_the_trail_closes(backend, reader):
+    trail = backend.trail()
     noted = [an_intent() for _ in range(700)]
     for intent in noted:
         trail.note(intent, a_closing(outcome="refused"))
 
     assert trail.close()
 
-    assert verify_trail(url).rows == 700
+    assert backend.verify().rows == 700
 
 
-def test_a_closed_trail_refuses(url):
-    trail = open_trail(url)
+def test_a_closed_trail_refuses(backend):
+    trail = backend.trail()
     record_one(trail)
     trail.close()
 
@@ -168,8 +170,8 @@ def test_a_closed_trail_refuses(url):
     trail.note(an_intent(), a_closing())
 
 
-def test_closing_twice_does_no_harm(url):
-    trail = open_trail(url)
+def test_closing_twice_does_no_harm(backend):
+    trail = backend.trail()
     record_one(trail)
 
     assert trail.close()
@@ -184,50 +186,3 @@ def test_checking_costs_little_enough_for_every_request(trail):
         trail.check()
 
     assert (time.thread_time() - began) / 10_000 < 20e-6
-
-
-def test_the_live_writer_syncs_every_commit_and_never_maps_memory(trail):
-    record_one(trail)
-    connection = trail._writer._store._connection
-
-    def pragma(name):
-        return connection.execute(f"PRAGMA {name}").fetchone()[0]
-
-    assert pragma("synchronous") == 2
-    assert pragma("journal_mode") == "wal"
-    assert pragma("wal_autocheckpoint") == 0
-    assert pragma("mmap_size") == 0
-
-
-def test_files_are_for_our_eyes_only(trail, path):
-    record_one(trail)
-
-    modes = {p.name: p.stat().st_mode & 0o777 for p in path.parent.iterdir()}
-    assert modes.pop("audit.db.workers") == 0o700
-    assert set(modes.values()) == {0o600}
-    assert path.parent.stat().st_mode & 0o777 == 0o700
-
-
-def test_a_forked_child_has_a_writer_of_its_own(trail, reader, url):
-    record_one(trail)
-
-    child = os.fork()
-    if child == 0:
-        try:
-            record_one(trail, session_id="child")
-            os._exit(0 if trail.close() else 1)
-        except BaseException:
-            os._exit(2)
-    _, status = os.waitpid(child, 0)
-    record_one(trail, session_id="parent")
-
-    assert status == 0
-    check = verify_trail(url)
-    assert (check.ok, check.rows) == (True, 3)
-
-
-def test_only_a_sqlite_file_can_hold_the_trail():
-    for url in ("sqlite://", "sqlite:///:memory:", "postgresql://u:secret@h/d"):
-        with pytest.raises(ValueError, match="sqlite:///path") as refusal:
-            open_trail(url)
-        assert "secret" not in str(refusal.value)

@@ -11,6 +11,7 @@ from app.storage.audit.entry import Entry
 from app.storage.audit.errors import RowRefused, StoreFailed
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.schema import COLUMNS
+from app.storage.chain.links import GENESIS
 from tests.storage.making import a_closing, an_intent, is_refusing, run_python, until
 
 
@@ -22,7 +23,7 @@ class FakeStore:
     def __init__(self):
         self.rows = []
         self.trouble = None
-        self.shortage = None
+        self.shortage = self.knot = None
         self.batches = []
         self.enter = Event()  # a write waits for it once it holds the lock
         self.commit = Event()  # a write waits for it once its rows are made
@@ -49,6 +50,10 @@ class FakeStore:
 
     def sweep(self):
         return 0
+
+    def tie(self):
+        head, self.knot = self.knot, None
+        return head
 
     def maintain(self):
         pass
@@ -207,6 +212,17 @@ def test_large_texts_do_not_fill_the_memory_either():
     assert len(backlog) == 0
 
 
+def test_the_head_behind_a_knot_is_told_outside(store):
+    told = []
+    trail = QueuedTrail(lambda: store, on_anchor=told.append)
+    store.knot = GENESIS
+
+    trail.check()
+    trail.close()
+
+    assert told == [GENESIS]
+
+
 def test_a_write_that_hangs_makes_new_chats_refused(trail, store):
     trail.check()
     store.enter.clear()
@@ -284,8 +300,8 @@ def test_a_thread_that_can_not_be_had_is_a_refusal(url):
     code = """
 import resource, sys, threading
 from app.gateway.errors import AuditUnavailable
-from app.storage.trail import open_trail
-trail = open_trail(sys.argv[1])
+from app.storage.trail import open_backend
+trail = open_backend(sys.argv[1]).trail()
 threading.stack_size(1 << 33)
 resource.setrlimit(resource.RLIMIT_AS, (1 << 32, resource.RLIM_INFINITY))
 try:

@@ -15,7 +15,8 @@ import pytest
 
 from app.gateway.errors import AuditUnavailable
 from app.storage.audit.errors import StoreFailed, UnusableDatabase
-from app.storage.trail import open_reader, open_trail, verify_trail
+from app.storage.sqlite.backend import SqliteBackend
+from app.storage.trail import open_backend
 from tests.storage.making import (
     a_closing,
     an_intent,
@@ -50,7 +51,7 @@ def on_small_disk(small_disk):
     """Open a trail on a disk of 3 MB of which 1 MB is the reserve."""
     with small_disk("3m") as folder:
         url = f"sqlite:///{folder}/audit.db"
-        trail = open_trail(url, reserve=1024 * 1024)
+        trail = SqliteBackend(url, reserve=1024 * 1024).trail()
         record_one(trail)
         yield folder, url, trail
         trail.close()
@@ -69,7 +70,7 @@ def test_a_disk_that_gets_full_refuses_new_chats_until_there_is_space(on_small_d
 
     until(lambda: not is_refusing(trail), BACK)
     record_one(trail)
-    assert verify_trail(url).ok
+    assert open_backend(url).verify().ok
 
 
 def test_a_chat_under_way_when_space_runs_short_has_the_reserve_for_its_record(
@@ -83,7 +84,7 @@ def test_a_chat_under_way_when_space_runs_short_has_the_reserve_for_its_record(
     until(lambda: is_refusing(trail), DETECTED)
 
     trail.finish(under_way, a_closing(), 5.0)
-    assert open_reader(url).get(under_way.id).outcome == "completed"
+    assert open_backend(url).records().get(under_way.id).outcome == "completed"
 
 
 def test_a_reply_that_can_not_be_committed_is_not_delivered_and_says_so_later(
@@ -102,11 +103,11 @@ def test_a_reply_that_can_not_be_committed_is_not_delivered_and_says_so_later(
     filler.unlink()
     until(lambda: not is_refusing(trail), BACK)
 
-    reader = open_reader(url)
+    reader = open_backend(url).records()
     for intent in under_way:
         record = until(lambda i=intent: (r := reader.get(i.id)) and r.seq and r)
         assert (record.outcome, record.code) == ("failed", "audit_unavailable")
-    assert verify_trail(url).ok
+    assert open_backend(url).verify().ok
 
 
 def test_a_database_that_another_process_keeps_locked_is_seen_within_2_s(trail, path):
@@ -141,7 +142,7 @@ def test_a_failed_commit_is_reported_promptly_and_its_record_follows(
 
     record = until(lambda: (r := reader.get(intent.id)) and r.seq and r)
     assert (record.outcome, record.code) == ("failed", "audit_unavailable")
-    assert verify_trail(url).ok
+    assert open_backend(url).verify().ok
 
 
 def test_a_database_that_was_made_read_only_is_refused_and_taken_back(trail, path):
@@ -158,12 +159,12 @@ def test_a_database_that_was_made_read_only_is_refused_and_taken_back(trail, pat
 def test_starting_on_a_read_only_disk_refuses_chats_until_it_is_writable(small_disk):
     with small_disk("8m") as folder:
         url = f"sqlite:///{folder}/audit.db"
-        first = open_trail(url, reserve=0)
+        first = SqliteBackend(url, reserve=0).trail()
         record_one(first)
         first.close()
         subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
 
-        trail = open_trail(url, reserve=0)
+        trail = SqliteBackend(url, reserve=0).trail()
         with pytest.raises(AuditUnavailable):
             trail.begin(an_intent())
 
@@ -177,7 +178,7 @@ def test_a_trail_that_never_was_and_can_not_be_made_is_no_trail(tmp_path):
     (tmp_path / "file").write_text("not a folder")
 
     with pytest.raises(StoreFailed):
-        open_trail(f"sqlite:///{tmp_path}/file/audit.db")
+        open_backend(f"sqlite:///{tmp_path}/file/audit.db").trail()
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,7 @@ def test_a_trail_that_never_was_and_can_not_be_made_is_no_trail(tmp_path):
     ids=["not_a_database", "cut_short", "overwritten", "of_something_else"],
 )
 def test_a_file_that_is_no_trail_is_refused_and_kept_as_it_is(damage, url, path):
-    first = open_trail(url)
+    first = open_backend(url).trail()
     for _ in range(50):
         record_one(first)
     first.close()
@@ -199,42 +200,42 @@ def test_a_file_that_is_no_trail_is_refused_and_kept_as_it_is(damage, url, path)
     before = path.read_bytes()
 
     with pytest.raises(UnusableDatabase, match=r"audit\.db") as refusal:
-        open_trail(url)
+        open_backend(url).trail()
 
     assert refusal.value.reason == "corrupt"
     assert path.read_bytes() == before
 
 
 def test_a_trail_that_vanished_while_nothing_ran_is_not_made_anew(url, path):
-    first = open_trail(url)
+    first = open_backend(url).trail()
     record_one(first)
     first.close()
     path.unlink()
 
     with pytest.raises(UnusableDatabase, match="is gone"):
-        open_trail(url)
+        open_backend(url).trail()
 
     assert not path.exists()
     path.with_name("audit.db.lock").unlink()
     path.with_name("audit.db.key").unlink()
-    open_trail(url).close()
+    open_backend(url).trail().close()
 
 
 def test_another_key_than_the_one_it_was_begun_with_is_refused(url):
-    first = open_trail(url)
+    first = open_backend(url).trail()
     record_one(first)
     first.close()
 
     with pytest.raises(UnusableDatabase, match="another key"):
-        open_trail(url, b"another")
+        open_backend(url, b"another").trail()
 
 
 def test_a_lost_key_is_missed_instead_of_being_made_anew(url, path):
-    open_trail(url).close()
+    open_backend(url).trail().close()
     path.with_name("audit.db.key").unlink()
 
     with pytest.raises(UnusableDatabase, match="Restore it"):
-        open_trail(url)
+        open_backend(url).trail()
 
 
 @pytest.fixture
@@ -277,7 +278,7 @@ def test_a_database_that_is_taken_away_is_missed_until_it_is_restored(
 
     until(lambda: not is_refusing(trail), BACK)
     record_one(trail)
-    assert verify_trail(url).ok
+    assert open_backend(url).verify().ok
 
 
 def test_no_reply_is_delivered_on_a_record_that_went_into_a_deleted_file(trail, path):

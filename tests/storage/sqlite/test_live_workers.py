@@ -11,7 +11,7 @@ import pytest
 from app.gateway.errors import AuditUnavailable
 from app.storage.sqlite.files import AuditFiles
 from app.storage.sqlite.store import SqliteStore
-from app.storage.trail import verify_trail
+from app.storage.trail import open_backend
 from tests.storage.making import (
     a_closing,
     an_intent,
@@ -25,9 +25,9 @@ from tests.storage.making import (
 # answer; what was said before the kill must be there.
 BUSY_WORKER = """
 import os, sys, threading
-from app.storage.trail import open_trail
+from app.storage.trail import open_backend
 from tests.storage.making import record_one
-trail = open_trail(sys.argv[1])
+trail = open_backend(sys.argv[1]).trail()
 count = int(sys.argv[2])
 def chat():
     for _ in range(count):
@@ -41,12 +41,12 @@ sys.exit(not trail.close())
 # Begins a chat and then waits for an upstream that never answers.
 WAITING_WORKER = """
 import sys, threading
-from app.storage.trail import open_trail, open_reader
+from app.storage.trail import open_backend
 from tests.storage.making import an_intent, until
-trail = open_trail(sys.argv[1])
+trail = open_backend(sys.argv[1]).trail()
 intent = an_intent()
 trail.begin(intent)
-until(lambda: open_reader(sys.argv[1]).get(intent.id))
+until(lambda: open_backend(sys.argv[1]).records().get(intent.id))
 print(intent.id, flush=True)
 sys.stdin.read()
 """
@@ -67,7 +67,7 @@ def test_the_chain_is_one_over_four_processes(url):
     workers = [run_python(BUSY_WORKER, url, 50) for _ in range(4)]
     said = [worker.communicate(timeout=120)[0].split() for worker in workers]
 
-    check = verify_trail(url)
+    check = open_backend(url).verify()
 
     assert [worker.returncode for worker in workers] == [0] * 4
     assert (check.ok, check.rows) == (True, 1600)
@@ -97,7 +97,7 @@ def test_killed_workers_lose_nothing_they_have_said(url, sql):
     for lines in (1, 50, 200, 400):
         said |= kill_two_workers_after(lines, BUSY_WORKER, url)
 
-    check = verify_trail(url)
+    check = open_backend(url).verify()
 
     assert check.ok
     assert check.rows >= len(said) > 1000
@@ -112,7 +112,7 @@ def test_workers_that_speak_before_the_commit_do_lose_what_they_said(url, sql):
     said = kill_two_workers_after(400, hasty, url)
 
     assert said - completed(sql)
-    assert verify_trail(url).ok
+    assert open_backend(url).verify().ok
 
 
 def test_a_killed_workers_open_chats_are_interrupted_at_the_next_start(
@@ -126,7 +126,7 @@ def test_a_killed_workers_open_chats_are_interrupted_at_the_next_start(
 
     record = until(lambda: (r := reader.get(intent_id)).outcome and r, timeout=5)
     assert (record.outcome, record.code) == ("interrupted", "worker_died")
-    assert verify_trail(url).ok
+    assert open_backend(url).verify().ok
 
 
 def test_a_running_worker_notices_within_5_s_that_another_one_died(
@@ -209,7 +209,7 @@ sys.stdin.read()
 
     until(lambda: not is_refusing(trail), timeout=5)
     record_one(trail)
-    assert verify_trail(url).ok
+    assert open_backend(url).verify().ok
 
 
 def test_a_reply_given_up_while_the_lock_was_waited_for_is_on_record_as_undelivered(

@@ -30,6 +30,7 @@ def test_a_record_says_everything_about_a_caller():
         scopes = ["chat", "audit"]
         class = "low"
         rate = 60
+        names_people = true
         not_before = 2026-01-01
         expires = 2026-01-02T01:00:00+01:00
         """
@@ -38,6 +39,7 @@ def test_a_record_says_everything_about_a_caller():
     caller = token.caller
     assert (caller.name, caller.scopes) == ("ci", {"chat", "audit"})
     assert (caller.priority, caller.rate) == (Priority.LOW, 60)
+    assert caller.names_people
     assert token.sha256.hex() == SHA
     assert (token.not_before, token.expires) == (1767225600, 1767312000)
 
@@ -46,6 +48,7 @@ def test_what_is_left_out_is_no_limit():
     (token,) = parse_tokens(ONE)
 
     assert (token.caller.priority, token.caller.rate) == (Priority.NORMAL, None)
+    assert not token.caller.names_people
     assert (token.not_before, token.expires) == (-inf, inf)
     assert token == Token.of(token.caller, "a-token-of-ci")
 

@@ -1,9 +1,11 @@
 """What is understood of an upstream's errors, in every shape and wording."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from app.gateway.chat import Message
 from app.gateway.errors import (
     BadReply,
     CallerFault,
@@ -16,8 +18,8 @@ from app.gateway.errors import (
 )
 from app.gateway.guard.blame import Blame, blame
 from app.upstreams.http.statuses import LONGEST_REST
-from app.upstreams.openai.error_reading import Echo
-from app.upstreams.openai.errors import failure, is_failure, refusal
+from app.upstreams.openai.errors.meanings import failure, is_failure, refusal
+from app.upstreams.openai.errors.reading import Echo
 from tests.support.fakes import a_request
 
 TOO_LONG = [
@@ -46,6 +48,14 @@ TOO_LONG = [
     "prompt token count of 130000 exceeds the limit of 128000",
     "The decoder prompt (length 5000) is longer than the maximum model length of 4096",
     "max_tokens must be at least 1, got -100.",
+    "Prompt length 9000 is greater than max_seq_len 8192",
+    "This request has 9000 tokens which is over the limit of 8192",
+    "Requested 9000 tokens, but only 8192 are available",
+    "You have exceeded the maximum input size",
+    "Unable to fit the prompt in the context",
+    "Total number of tokens must be less than 8192",
+    "Your request was too long",
+    "输入长度超过模型最大长度",
 ]
 UNKNOWN = [
     'model "m" not found, try pulling it first',
@@ -63,6 +73,12 @@ UNKNOWN = [
     "The API deployment for this resource does not exist.",
     "models/m is not found for API version v1, or is not supported for generateContent",
     "Not found the model m or Permission denied",
+    "The model m has been deprecated",
+    "The model has been decommissioned and is no longer supported",
+    "There is no model m",
+    "Model m isn't available",
+    "model must be one of a, b",
+    "模型不存在",
 ]
 UNABLE = [
     "image input is not supported - hint: you may need to provide the mmproj",
@@ -87,6 +103,11 @@ UNABLE = [
     "Failed to load image or audio file",
     "Unsupported value: 'temperature' does not support 0.2 with this model.",
     "property 'reasoning' is unsupported",
+    "logprobs is not available",
+    "'tool_choice' is not allowed",
+    "unknown variant `image_url`, expected `text`",
+    "messages[0].content: expected string, got list",
+    "tool role is invalid",
 ]
 TOO_FAST = [
     "Rate limit reached for requests",
@@ -101,10 +122,17 @@ QUOTA = [
     "Your credit balance is too low to access the API.",
     "Insufficient Balance",
     "This request requires more credits. You can only afford 100",
+    "No credits left",
+    "Your trial has expired",
+    "Your account balance is negative",
+    "ExceededBudget: over",
 ]
 FILTERED = [
     "The response was filtered: it triggered Azure OpenAI's content management policy",
     "Your input was flagged by moderation",
+    "Your request was rejected as a result of our safety system",
+    "Input data may contain inappropriate content",
+    "guardrail intervened",
 ]
 KINDS = [
     (TOO_LONG, ContextTooLong, "context_length"),
@@ -274,6 +302,45 @@ def test_nor_are_the_callers_words_and_models_where_nobody_quotes_them(told):
     assert type(refused(400, {"error": {"message": words}}, echo)) is CallerFault
     missing = "The model content-filter-large does not exist"
     is_a(refused(400, {"error": missing}, echo), UnknownModel, "unknown_model")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"extra": {"tools": [{"function": {"name": "f", "description": THEIRS}}]}},
+        {"extra": {"response_format": {"json_schema": {"description": THEIRS}}}},
+        {"extra": {"stop": ["x", THEIRS]}},
+    ],
+)
+def test_nor_is_anything_else_that_the_caller_sent(fields):
+    echo = Echo(a_request("Hi", **fields))
+
+    error = refused(400, {"error": {"message": f"bad value {THEIRS}"}}, echo)
+
+    assert type(error) is CallerFault
+
+
+def test_nor_are_the_parts_of_a_message():
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": THEIRS}]
+    said = Message("user", f"one\n{THEIRS}", {"role": "user", "content": parts})
+    echo = Echo(replace(a_request(), messages=(said,)))
+
+    error = refused(400, {"error": {"message": f"bad value {THEIRS}"}}, echo)
+
+    assert type(error) is CallerFault
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
+def test_an_error_behind_a_byte_order_mark_is_read(mark):
+    body = mark + json.dumps({"error": {"code": "context_length_exceeded"}}).encode()
+
+    is_a(refused(400, body), ContextTooLong, "context_length")
+
+
+def test_an_error_with_half_a_character_is_read():
+    body = rb'{"error":{"message":"\ud83d","code":"context_length_exceeded"}}'
+
+    is_a(refused(400, body), ContextTooLong, "context_length")
 
 
 def test_what_a_server_repeats_as_input_is_never_searched():

@@ -14,7 +14,8 @@ from app.gateway.records.redaction import Redactor
 from app.upstreams.http.transport import MAX_BODY, Answer
 from app.upstreams.openai import chunks
 from app.upstreams.openai.kept import KeptSize
-from app.upstreams.openai.upstream import MAX_STREAM, OBJECT
+from app.upstreams.openai.sse import MAX_EVENT as MAX_STREAM
+from app.upstreams.openai.upstream import OBJECT
 from app.upstreams.replies import parse
 
 MOST_MEMORY = 50_000_000
@@ -42,7 +43,7 @@ def keep(events):
     try:
         for data in events:
             size.add(data)
-            merger.add(chunks.choices_of(chunks.parsed(data)))
+            merger.add(chunks.choices_of(chunks.parsed(data, bytes), "delta"))
     finally:
         stored = POLICY.reply(ChatReply("", "u", "m"), merger, within=60.0)
     return json.loads(stored.text)["choices"]
@@ -89,7 +90,7 @@ def test_a_stream_of_80000_thoughts_is_kept_whole():
 
 def test_text_has_an_end():
     size = KeptSize()
-    for _ in range(625_000):
+    for _ in range(1_048_576):
         size.add_text("word")
 
     with pytest.raises(BadReply, match="too_large"):
@@ -98,7 +99,7 @@ def test_text_has_an_end():
 
 def test_thoughts_have_an_end():
     size = KeptSize()
-    thought = event({"reasoning_content": "m" * 900_000})
+    thought = event({"reasoning_content": "m" * 1_000_000})
     for _ in range(8):
         size.add(thought)
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.gateway.errors import BadReply
-from app.upstreams.openai.sse import MAX_EVENT, Event, EventParser
+from app.upstreams.openai.sse import Event, EventParser
 
 
 def feed(parser, pieces):
@@ -102,19 +102,47 @@ def test_no_bytes_break_the_parser(pieces):
     assert all(isinstance(event, Event) for event in parse(*pieces))
 
 
+LARGE = 1_000_000  # bytes
+
+
 @pytest.mark.parametrize("line", [b"data: ", b": ", b"x"])
 @pytest.mark.parametrize("size", [100, 65536])
 def test_a_line_without_end_is_given_up(line, size):
-    parser = EventParser()
+    parser = EventParser(LARGE)
     list(parser.feed(line))
 
     with pytest.raises(BadReply, match="protocol"):
-        feed(parser, [b"a" * size] * (MAX_EVENT // size + 3))
+        feed(parser, [b"a" * size] * (LARGE // size + 3))
 
 
 def test_an_event_of_lines_without_end_is_given_up():
-    parser = EventParser()
+    parser = EventParser(LARGE)
     line = b"data: " + b"a" * 1000 + b"\n"
 
     with pytest.raises(BadReply, match="protocol"):
-        feed(parser, [line] * (MAX_EVENT // 1000 + 1))
+        feed(parser, [line] * (LARGE // 1000 + 1))
+
+
+def test_events_that_only_line_ends_part_are_events_of_their_own():
+    lines = b'data: {"a":1}\ndata: {"b":"}"}\ndata: [DONE]\n\n'
+
+    assert [event.data for event in parse(lines)] == [
+        b'{"a":1}',
+        b'{"b":"}"}',
+        b"[DONE]",
+    ]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (b'{"a":', b"1}"),
+        (b"{", b'"a": {}', b"}"),
+        (b'{"a": {}', b', "b": 1}'),
+        (b'{"a": "}', b'"}'),
+    ],
+)
+def test_data_of_several_lines_stays_one_event(lines):
+    text = b"".join(b"data: " + line + b"\n" for line in lines)
+
+    assert [event.data for event in parse(text + b"\n")] == [b"\n".join(lines)]

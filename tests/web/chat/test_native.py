@@ -26,7 +26,7 @@ def ask(client, token):
 
 
 class TestAnswer:
-    def test_it_has_all_eight_fields(self, ask):
+    def test_it_has_all_nine_fields(self, ask):
         body = ask(session_id="s-9", correlation_id="c-9").json
 
         assert body.pop("latency_ms") >= 0
@@ -36,6 +36,7 @@ class TestAnswer:
             "correlation_id": "c-9",
             "session_id": "s-9",
             "provider": "switch",
+            "provider_used": "switch",
             "status": "ok",
             "degraded": False,
         }
@@ -116,8 +117,9 @@ class TestCorrelationId:
             assert is_uuid4(answer.json["correlation_id"])
             assert secret not in f"{answer.headers}{trail.closed[-1]}"
 
-    def test_it_is_on_errors_too(self, client):
-        answer = client.get("/nowhere", headers={"X-Correlation-ID": "lost"})
+    def test_it_is_on_errors_too(self, client, token):
+        lost = {"X-Correlation-ID": "lost"}
+        answer = client.get("/operator/api/records/none", headers=token | lost)
 
         assert answer.status_code == 404
         assert (

@@ -1,17 +1,29 @@
 import json
 import re
 import uuid
+from dataclasses import replace
 from math import inf, nan
 
 import pytest
 
-from app.gateway.chat import IMAGES, MULTIPLE, TOOLS, Delta, ReplyFacts, Usage
+from app.gateway.access.tokens import Caller, Keyring, Token
+from app.gateway.chat import (
+    IMAGES,
+    JSON,
+    MULTIPLE,
+    TOOLS,
+    Delta,
+    ReplyFacts,
+    Usage,
+)
 from app.gateway.errors import (
     CallerFault,
     ContentFiltered,
     Interrupted,
     NoAnswer,
 )
+from app.services import PerProcess
+from app.web import make_app
 from tests.support.events import events_of
 from tests.web.conftest import TOKEN
 
@@ -27,6 +39,12 @@ CALL = {
     "type": "function",
     "function": {"name": "weather", "arguments": "{}"},
 }
+FUNCTION = {"name": "f"}
+NAMED = {"type": "function", "function": {"name": "weather"}}
+
+
+def allowed(mode):
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [NAMED]}}
 
 
 @pytest.fixture
@@ -87,6 +105,26 @@ class TestWholeAnswer:
         assert headers["X-Gateway-Audit-Id"]
         assert "madre;dur=" in headers["Server-Timing"]
 
+    def test_a_fallback_that_cannot_use_tools_is_asked_without(self, complete, switch):
+        assert "X-Gateway-Left-Out" not in complete(tools=[WEATHER]).headers
+        switch.fail(NoAnswer("read_timeout"))
+
+        answer = complete(tools=[WEATHER], tool_choice="auto")
+
+        assert answer.headers["X-Gateway-Provider"] == "madre"
+        assert answer.headers["X-Gateway-Left-Out"] == "tools"
+
+    def test_a_need_of_which_the_able_one_fails_is_no_answer_in_words(
+        self, complete, switch, madre
+    ):
+        switch.fail(NoAnswer("read_timeout"))
+
+        answer = complete(tools=[WEATHER], tool_choice="required")
+
+        assert (answer.status_code, madre.calls) == (503, 0)
+        assert answer.json["error"]["type"] == "invalid_request_error"
+        assert answer.json["error"]["code"] == "ability_unavailable"
+
     def test_an_upstreams_own_choices_come_through_untouched(self, complete, switch):
         message = {"role": "assistant", "content": None, "tool_calls": [CALL]}
         choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
@@ -100,6 +138,20 @@ class TestWholeAnswer:
             "completion_tokens": 5,
             "total_tokens": 12,
         }
+
+    def test_what_stands_around_the_choices_is_handed_on(self, complete, switch):
+        told = {"system_fingerprint": "fp", "citations": ["u"], "reply": 1}
+        speaks(switch, extra=told)
+
+        answer = complete().json
+
+        assert told.items() <= answer.items()
+        assert answer["choices"][0]["message"]["content"] == "Hi"
+
+    def test_fewer_answers_than_were_asked_for_are_told(self, complete, switch):
+        assert complete(n=2).headers["X-Gateway-Choices"] == "1"
+        for n in (None, 1):
+            assert "X-Gateway-Choices" not in complete(n=n).headers
 
     def test_a_tool_call_that_came_in_deltas_is_a_message(self, complete, switch):
         delta = {"tool_calls": [{"index": 0} | CALL]}
@@ -180,6 +232,25 @@ class TestStream:
         told = complete().json["usage"]
 
         assert told["prompt_tokens_details"] == {"cached_tokens": 2}
+
+    def test_what_stands_around_the_choices_comes_where_it_came_and_at_the_end(
+        self, complete, switch
+    ):
+        more, told = {"citations": ["u"]}, {"system_fingerprint": "fp"}
+        deltas = Delta("Good ", extra=told), Delta("day"), Delta("!", extra=more)
+        speaks(switch, deltas, extra=told | more)
+
+        chunks = chunks_of(complete(stream=True))
+
+        ours = {"id", "object", "created", "model", "choices"}
+        extras = [{k: v for k, v in c.items() if k not in ours} for c in chunks]
+        assert extras == [told, {}, more, told | more]
+        words = [c["choices"][0]["delta"].get("content") for c in chunks]
+        assert words == ["Good ", "day", "!", None]
+
+    def test_fewer_answers_than_were_asked_for_are_told(self, complete):
+        assert b": x-gateway-choices 1\n" in complete(stream=True, n=2).data
+        assert b"x-gateway-choices" not in complete(stream=True).data
 
     def test_usage_is_the_last_chunk_when_asked_for(self, complete, switch):
         speaks(switch, usage=Usage(7, 5))
@@ -296,17 +367,40 @@ class TestRequest:
         ("fields", "needs"),
         [
             ({}, set()),
-            ({"n": 1, "tools": []}, set()),
+            ({"n": 1, "tools": [], "response_format": None}, set()),
             ({"n": 2}, {MULTIPLE}),
             ({"n": 2.0}, {MULTIPLE}),
-            ({"tools": [WEATHER]}, {TOOLS}),
-            ({"functions": [{"name": "f"}]}, {TOOLS}),
+            ({"tools": [WEATHER], "tool_choice": "required"}, {TOOLS}),
+            ({"tools": [WEATHER], "tool_choice": NAMED}, {TOOLS}),
+            ({"tools": [WEATHER], "tool_choice": allowed("required")}, {TOOLS}),
+            ({"functions": [FUNCTION], "function_call": {"name": "f"}}, {TOOLS}),
+            ({"response_format": {"type": "text"}}, set()),
+            ({"response_format": {"type": "json_object"}}, {JSON}),
+            ({"response_format": {"type": "json_schema"}, "n": 2}, {JSON, MULTIPLE}),
         ],
     )
     def test_what_it_needs_is_known(self, complete, heard, fields, needs):
         complete(**fields)
 
         assert heard[0].needs == needs
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"tools": [WEATHER]},
+            {"tools": [WEATHER], "tool_choice": None},
+            {"tools": [WEATHER], "tool_choice": "auto"},
+            {"tools": [WEATHER], "tool_choice": "none"},
+            {"tools": [WEATHER], "tool_choice": allowed("auto")},
+            {"functions": [FUNCTION], "function_call": "auto"},
+        ],
+    )
+    def test_tools_that_need_not_be_called_are_only_wanted(
+        self, complete, heard, fields
+    ):
+        complete(**fields)
+
+        assert (heard[0].needs, heard[0].wants) == (set(), {TOOLS})
 
     def test_its_callers_want_choices(self, complete, heard):
         complete()
@@ -354,6 +448,13 @@ class TestRequest:
             m.raw or {"role": m.role, "content": m.content} for m in heard[0].messages
         ]
         assert raws == messages
+        assert heard[0].needs == {TOOLS}
+
+    def test_a_conversation_with_a_call_of_old_needs_tools(self, complete, heard):
+        call = {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}
+
+        complete([*USER, call])
+
         assert heard[0].needs == {TOOLS}
 
     @pytest.mark.parametrize(
@@ -408,7 +509,22 @@ class TestErrors:
         headers = {"Authorization": "Bearer wrong"}
         answer = client.post(COMPLETIONS, json={"messages": USER}, headers=headers)
 
-        assert self.error(answer, 403)["type"] == "permission_error"
+        error = self.error(answer, 401)
+        assert (error["type"], error["code"]) == (
+            "invalid_request_error",
+            "invalid_api_key",
+        )
+        assert answer.headers["WWW-Authenticate"]
+
+    def test_a_token_that_may_not_chat(self, services):
+        reader = Keyring([Token.of(Caller("reader", frozenset({"audit"})), TOKEN)])
+        client = make_app(
+            PerProcess(lambda: replace(services, keyring=reader))
+        ).test_client()
+
+        answer = client.get("/v1/models", headers={"X-VX11-Token": TOKEN})
+
+        assert self.error(answer, 403)["code"] == "forbidden"
 
     @pytest.mark.parametrize(
         ("method", "path", "status"),
@@ -513,6 +629,27 @@ class TestModels:
         assert [m["id"] for m in answer.json["data"]] == ["switch", "madre"]
         assert all(m["object"] == "model" for m in answer.json["data"])
 
+    def test_one_alone_and_what_it_can_read(self, client, token):
+        madre = client.get("/v1/models/madre", headers=token).json
+
+        assert madre == {
+            "id": "madre",
+            "object": "model",
+            "created": 0,
+            "owned_by": "gateway",
+            "context_length": 4096,
+            "max_model_len": 4096,
+        }
+        assert (
+            "context_length" not in client.get("/v1/models/switch", headers=token).json
+        )
+
+    def test_nobody_knows_it(self, client, token):
+        answer = client.get("/v1/models/no/body", headers=token)
+
+        assert answer.status_code == 404
+        assert answer.json["error"]["code"] == "model_not_found"
+
     def test_only_callers_see_them(self, client):
         assert client.get("/v1/models").status_code == 401
 
@@ -522,7 +659,7 @@ class TestModels:
     [
         ("GET", "/v1", 404),
         ("GET", "/v1/", 404),
-        ("POST", "/v1/embeddings", 404),
+        ("POST", "/v1/v1/chat/completions", 404),
         ("GET", COMPLETIONS, 405),
         ("POST", "/v1//chat/completions", 404),
     ],
@@ -533,3 +670,7 @@ def test_what_is_not_there_is_told_in_openais_words(client, method, path, status
     assert answer.status_code == status
     assert answer.json["error"]["type"] == "invalid_request_error"
     assert answer.headers["X-Request-Id"] == answer.headers["X-Correlation-ID"]
+    if status == 404:
+        assert "POST /v1/responses" in answer.json["error"]["message"]
+    else:
+        assert answer.headers["Allow"] == "POST"

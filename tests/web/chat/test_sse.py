@@ -106,6 +106,7 @@ class TestEvents:
             "correlation_id": "c-9",
             "session_id": "s-9",
             "provider": "switch",
+            "provider_used": "switch",
             "status": "ok",
             "degraded": False,
             "finish_reason": "stop",

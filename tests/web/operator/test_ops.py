@@ -37,6 +37,14 @@ def test_readiness_follows_the_audit(client, trail):
     assert (answer.status_code, answer.json["code"]) == (503, "audit_unavailable")
 
 
+def test_only_who_has_a_token_is_told_why_the_audit_is_down(client, trail, token):
+    trail.is_down = True
+
+    assert "down" not in client.get("/readyz").text
+    status = client.get("/operator/api/status", headers=token).json
+    assert status["audit"] == "down"
+
+
 def test_status_needs_a_token(client):
     assert client.get("/operator/api/status").status_code == 401
 
@@ -47,13 +55,62 @@ def test_status_has_both_shapes_in_one_object(client, token, health):
     body = client.get("/operator/api/status", headers=token).json
 
     assert body["ok"] is True
-    assert set(body["data"]) == {"policy", "core_services", "timestamp"}
-    assert {k: body[k] for k in body["data"]} == body["data"]
+    both = {k for k in body["data"] if k in body}
+    assert both == {
+        "status",
+        "degraded",
+        "policy",
+        "routing",
+        "core_services",
+        "timestamp",
+    }
+    assert {k: body[k] for k in both} == {k: body["data"][k] for k in both}
+    assert body["routing"] == {"order": ["switch", "madre"], "deadline_s": 36.0}
     assert body["core_services"]["switch"] == {
         "status": "down",
         "reason": "read_timeout",
     }
     assert body["core_services"]["madre"]["status"] == "unknown"
+
+
+def test_status_has_what_the_pages_of_the_operator_backend_read(
+    services, token, health
+):
+    ours = replace(services, ports={"switch": 8002, "madre": 8001})
+    client = make_app(PerProcess(lambda: ours)).test_client()
+    health.note("switch", None)
+    headers = token | {"X-Correlation-ID": "c-9"}
+
+    data = client.get("/operator/api/status", headers=headers).json["data"]
+
+    assert data["correlation_id"] == "c-9"
+    assert (data["status"], data["operational_mode"]) == ("ok", "full")
+    assert data["dormant_services"] == []
+    assert data["modules"] == {
+        "switch": {"status": "running", "port": 8002},
+        "madre": {"status": "unknown", "port": 8001},
+    }
+
+
+@pytest.mark.parametrize(
+    ("down", "policy", "is_degraded"),
+    [
+        ((), "full", False),
+        (("switch",), "solo_madre", True),
+        (("madre",), "operative_core", True),
+        (("switch", "madre"), "operative_core", True),
+    ],
+)
+def test_the_policy_is_a_word_for_what_would_be_asked(
+    client, token, health, down, policy, is_degraded
+):
+    for name in down:
+        health.note(name, "read_timeout")
+
+    body = client.get("/operator/api/status", headers=token).json
+
+    assert (body["policy"], body["degraded"]) == (policy, is_degraded)
+    assert body["status"] == "ok"
 
 
 def test_one_that_is_never_probed_is_neither_up_nor_down(services, token):

@@ -1,0 +1,74 @@
+"""AuditBackend: all that a place of audit records offers, as one thing."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from app.gateway.records.activity import Activity
+from app.gateway.records.audit import AuditSpace
+from app.storage.audit.queued_trail import QueuedTrail
+from app.storage.audit.reader import AuditReader
+from app.storage.chain.knots import Place
+from app.storage.chain.verification import OnProgress, Verification, ignore
+
+
+class AuditBackend(Protocol):
+    """One place of records: its write side, its read sides, its check, its size.
+
+    All of them see the same records. Threads and commands may share it; every method
+    that opens something opens a new one.
+    """
+
+    @property
+    def place(self) -> str:
+        """Where the records are, for people; no password is in it."""
+        ...
+
+    @property
+    def folder(self) -> Path | None:
+        """The state folder of an instance that names none; None: it must name one."""
+        ...
+
+    def trail(
+        self,
+        *,
+        anchor_file: Path | None = None,
+        is_known: bool = False,
+        may_begin: bool = True,
+    ) -> QueuedTrail:
+        """Open the write side, making and migrating the records if need be.
+
+        Raises UnusableDatabase for what must not be written to, which is left as it
+        is. Where writing is impossible just now (locked, full, read-only) the trail
+        opens, refuses chats, and comes back by itself; StoreFailed is raised only if
+        it has never been there and can't be made.
+
+        Without `may_begin` one that is not there is an UnusableDatabase, too.
+        Anchors go to the log, and to `anchor_file`.
+        With `is_known` somebody has opened it before, so it is never made, and
+        whatever is wrong with it, it opens, refuses chats, and comes back once that is
+        mended.
+        """
+        ...
+
+    def records(self) -> AuditReader:
+        """Open the read side."""
+        ...
+
+    def activity(self) -> Activity:
+        """Open the view of the recent past."""
+        ...
+
+    def verify(
+        self, *, noted: Iterable[Place] = (), on_progress: OnProgress = ignore
+    ) -> Verification:
+        """Check the whole chain; works while workers write. Raises StoreFailed.
+
+        `noted` are heads of earlier that were kept elsewhere: each must still be part
+        of the chain.
+        """
+        ...
+
+    def space(self) -> AuditSpace:
+        """What the records take and have left. Raises OSError."""
+        ...

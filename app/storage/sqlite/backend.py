@@ -1,0 +1,157 @@
+"""SqliteBackend: the audit records in one SQLite file, as the rest sees them."""
+
+import logging
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from app.gateway.records.audit import AuditSpace
+from app.host.file_lock import FileLock
+from app.storage.audit.activity import ActivityReader
+from app.storage.audit.errors import StoreFailed, UnusableDatabase
+from app.storage.audit.queued_trail import QueuedTrail
+from app.storage.audit.reader import AuditReader
+from app.storage.chain.anchors import Anchors
+from app.storage.chain.knots import Place
+from app.storage.chain.verification import OnProgress, Verification, ignore, verify
+from app.storage.sqlite.files import AuditFiles, read_key, was_begun
+from app.storage.sqlite.preparation import prepare, refuse_if_gone
+from app.storage.sqlite.statements import connect_reader, translated
+from app.storage.sqlite.store import RESERVE, SqliteStore
+
+log = logging.getLogger(__name__)
+
+# How long starting waits for other workers that are migrating.
+PREPARE_TIMEOUT = 10.0
+
+
+class SqliteBackend:
+    """Fulfils `AuditBackend` (see there) with one SQLite file and those beside it.
+
+    `url` is sqlite:///PATH. Without a key the one in the file beside the database is
+    used. `reserve` is the free space in bytes below which new chats are refused.
+    Raises ValueError for a URL that names no file; making one touches no file.
+    """
+
+    def __init__(
+        self, url: str, key: bytes | None = None, *, reserve: int = RESERVE
+    ) -> None:
+        self._files, self._key, self._reserve = _files(url), key, reserve
+
+    @property
+    def place(self) -> str:
+        """The path of the database."""
+        return str(self._files.database)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the database."""
+        return self._files.database.parent
+
+    def trail(
+        self,
+        *,
+        anchor_file: Path | None = None,
+        is_known: bool = False,
+        may_begin: bool = True,
+    ) -> QueuedTrail:
+        """Open the write side, making and migrating the file if need be."""
+        files, key, fault = self._files, self._key, None
+        try:
+            key = _prepare(files, key, may_begin=may_begin and not is_known)
+        except StoreFailed as failure:
+            log.error("Audit trail unavailable: %s", failure)
+            fault = failure.reason
+            if not is_known:
+                key = _key_of_before(files, key, failure)
+
+        def make_store() -> SqliteStore:
+            return SqliteStore(files, key, reserve=self._reserve)
+
+        return QueuedTrail(
+            make_store,
+            key=lambda: key or _found_key(files),
+            fault=fault,
+            on_anchor=Anchors(anchor_file),
+        )
+
+    def records(self) -> AuditReader:
+        """Open the read side."""
+        return AuditReader(self._reading_engine())
+
+    def activity(self) -> ActivityReader:
+        """Open the view of the recent past."""
+        return ActivityReader(self._reading_engine())
+
+    def verify(
+        self, *, noted: Iterable[Place] = (), on_progress: OnProgress = ignore
+    ) -> Verification:
+        """Check the whole chain; works while workers write. Raises StoreFailed."""
+        files = self._files
+        if not files.database.exists():
+            raise StoreFailed("unreadable", f"{files.database} is not there")
+        with translated():
+            key = self._key or read_key(files.key, may_make=False)
+        try:
+            return verify(self._reading_engine(), key, noted, on_progress)
+        except sa.exc.SQLAlchemyError as error:
+            detail = f"{files.database} cannot be read"
+            raise StoreFailed("unreadable", detail) from error
+
+    def space(self) -> AuditSpace:
+        """The size of the write-ahead log, and what is free beside it."""
+        disk = os.statvfs(self.folder)
+        return AuditSpace(_size(self._files.wal), disk.f_bavail * disk.f_frsize)
+
+    def _reading_engine(self) -> sa.Engine:
+        return sa.create_engine(
+            "sqlite://",
+            creator=lambda: connect_reader(self._files.database),
+            poolclass=sa.NullPool,  # the file may be replaced at any time
+        )
+
+
+def _prepare(files: AuditFiles, key: bytes | None, *, may_begin: bool) -> bytes:
+    lock = FileLock(files.lock)
+    try:
+        with translated():
+            if may_begin:
+                files.make_folder()
+            else:
+                refuse_if_gone(files)
+            lock.open()
+            with lock.held_within(PREPARE_TIMEOUT):
+                return prepare(files, lock, key, may_begin=may_begin)
+    finally:
+        lock.close()
+
+
+def _key_of_before(files: AuditFiles, key: bytes | None, failure: StoreFailed) -> bytes:
+    if isinstance(failure, UnusableDatabase) or not was_begun(files):
+        raise failure
+    with translated():
+        return key or read_key(files.key, may_make=False)
+
+
+def _found_key(files: AuditFiles) -> bytes:
+    with suppress(StoreFailed), translated():
+        return read_key(files.key, may_make=False)
+    return b""
+
+
+def _files(url: str) -> AuditFiles:
+    scheme, _, rest = url.partition(":///")
+    path = rest and sa.make_url(f"sqlite:///{rest}").database
+    if scheme.partition("+")[0] != "sqlite" or path in (None, "", ":memory:"):
+        raise ValueError("must be sqlite:///PATH")
+    return AuditFiles(Path(str(path)).absolute())
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,138 @@
+"""What an OpenAI-speaking upstream means by its errors.
+
+Servers agree on no status, shape or wording, so codes and types are looked at first,
+then the server's own phrasing, then the status. What follows from the request (too
+long, a model or an ability that is not there) is told with any status from 400 to 500,
+and is never a sign that the server is unwell.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from app.gateway.errors import (
+    BadReply,
+    CallerFault,
+    ContentFiltered,
+    ContextTooLong,
+    Refused,
+    Rejected,
+    Unfit,
+    UnknownModel,
+    UpstreamError,
+)
+from app.upstreams.http.statuses import LONGEST_REST, meaning
+from app.upstreams.openai.errors.reading import NO_ECHO, Echo, Told, parsed, telling
+from app.upstreams.openai.errors.wordings import (
+    FILTERED,
+    INVALID,
+    QUOTA,
+    SOON,
+    TOO_FAST,
+    TOO_LARGE,
+    TOO_LONG,
+    UNABLE,
+    UNKNOWN_MODEL,
+)
+
+# In this order: a limit per minute is told with words of a quota and of length, too.
+MEANINGS: tuple[tuple[re.Pattern[str], type[UpstreamError], str], ...] = (
+    (SOON, Refused, "rate_limited"),
+    (QUOTA, Refused, "quota"),
+    (TOO_FAST, Refused, "rate_limited"),
+    (TOO_LONG, ContextTooLong, "context_length"),
+    (FILTERED, ContentFiltered, "content_filter"),
+    (UNKNOWN_MODEL, UnknownModel, "unknown_model"),
+    (UNABLE, Unfit, "unsupported"),
+)
+# What an error of these statuses may mean beside what the status says.
+ONLY: Mapping[int, frozenset[str]] = {
+    401: frozenset({"quota"}),
+    403: frozenset({"quota", "content_filter", "context_length", "unknown_model"}),
+    429: frozenset({"quota", "rate_limited"}),
+}
+
+
+def refusal(
+    status: int, headers: Mapping[str, str], body: bytes, echo: Echo = NO_ECHO
+) -> UpstreamError:
+    """What an answer of status 400 or above means. `body` may be cut."""
+    told = telling(parsed(body), echo)
+    error = _by_words(told, status) or _by_status(told, status, headers)
+    plain = meaning(status, headers)
+    error.status, error.may_repeat = status, plain.may_repeat
+    if not isinstance(error, Unfit):  # which leaves nothing to rest from
+        error.retry_after = plain.retry_after or _rest(told)
+    return error
+
+
+def is_failure(value: object) -> bool:
+    """Whether what came in place of an answer tells of an error."""
+    if isinstance(value, list):
+        return (
+            bool(value)
+            and all(isinstance(one, dict) for one in value[:1])
+            and (is_failure(value[0]))
+        )
+    if not isinstance(value, dict):
+        return False
+    if value.get("error") or value.get("object") == "error":
+        return True
+    choices = value.get("choices")
+    if choices:
+        return isinstance(choices, list) and any(map(_has_error, choices))
+    return bool(value.get("errors") or value.get("detail") or value.get("message"))
+
+
+def failure(value: object, status: int, echo: Echo = NO_ECHO) -> UpstreamError:
+    """What an error means that came where an answer should be."""
+    told = telling(value, echo)
+    error = _by_words(told, told.status or status)
+    if error is None and told.status is not None and told.status < 500:
+        error = _by_status_within(told.status)
+    error = error or BadReply("upstream_error")
+    error.status = status
+    if not isinstance(error, Unfit):
+        error.retry_after = _rest(told)
+    return error
+
+
+def _by_words(told: Told, status: int) -> UpstreamError | None:
+    """What codes and types mean, or else the words."""
+    if TOO_LARGE.search(told.words):
+        return ContextTooLong("context_length")
+    only = ONLY.get(status)
+    for said in (told.labels, told.words):
+        for pattern, kind, fault in MEANINGS:
+            if (only is None or fault in only) and pattern.search(said):
+                return kind(fault)
+    if status in {400, 404, 422} and "model" in told.params:
+        return UnknownModel("unknown_model")
+    return None
+
+
+def _by_status(told: Told, status: int, headers: Mapping[str, str]) -> UpstreamError:
+    if status >= 500 and told.status is not None and told.status < 500:
+        return _by_status_within(told.status)
+    if status == 501:
+        return Unfit("unsupported")
+    if status >= 500 and INVALID.search(told.labels):
+        return Rejected("upstream_rejected")
+    if status == 404 and "model" in told.words:
+        return UnknownModel("unknown_model")
+    return meaning(status, headers)
+
+
+def _by_status_within(status: int) -> UpstreamError:
+    """What a status means that stands in a body: another upstream may do better."""
+    error = meaning(status, {})
+    is_vague = isinstance(error, BadReply | CallerFault)
+    return Rejected("upstream_rejected") if is_vague else error
+
+
+def _rest(told: Told) -> float | None:
+    return None if told.rest is None else min(told.rest, LONGEST_REST)
+
+
+def _has_error(choice: Any) -> bool:
+    return isinstance(choice, dict) and bool(choice.get("error"))

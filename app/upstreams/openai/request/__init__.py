@@ -1,0 +1,1 @@
+"""Request: what an OpenAI-speaking server is asked, in its words."""

@@ -1,0 +1,80 @@
+"""Door: what all doors do with a request, from its body to its answer.
+
+A door only reads and words (`Door`). Budget, slot, record, deadline and limits are the
+same behind each of them, since there is no other way to the core than `answer`.
+"""
+
+from time import monotonic
+from typing import Protocol
+
+from flask import Response, g
+
+from app.gateway.chat import ChatReply, ChatRequest
+from app.web.chat.chat_headers import log_answer, seat, who_answers
+from app.web.chat.sse import Dialect, stream_answer
+from app.web.request.body import read_plain
+from app.web.request.caller import budget_of, priority_of, waited
+from app.web.request.context import services, this_request
+from app.web.request.errors import error_response
+from app.web.request.person import on_behalf
+from app.web.request.values import MOST_VALUES
+
+
+class Door(Protocol):
+    """How one door reads its requests and words its answers; one for each request.
+
+    `started` is when the front door took the request, on the monotonic clock. A body
+    may hold `most_values`. `user` is whom it names as the person behind the caller.
+    """
+
+    started: float
+    most_values: int = MOST_VALUES
+    user: str | None = None
+
+    def __init__(self) -> None:
+        self.started = monotonic() - waited(this_request())
+
+    def read(self, data: bytes) -> ChatRequest:
+        """Make the core's value of a body; raises InvalidBody for a bad one."""
+        ...
+
+    def whole(self, reply: ChatReply) -> str | bytes:
+        """The answer as JSON."""
+        ...
+
+    def headers(self, reply: ChatReply) -> dict[str, str]:  # noqa: ARG002  # for others
+        """What an answer's headers say beside who answered."""
+        return {}
+
+    def events(self) -> Dialect:
+        """The wording of a streamed answer."""
+        ...
+
+
+def answer(door: Door) -> Response:
+    """Answer the request that came in by a door, by its deadline and on record."""
+    request, ours, caller = this_request(), services(), g.caller
+    budget = budget_of(request, ours.deadline, ours.drain)
+    data = read_plain(request, ours.max_body, door.most_values)
+    with seat(budget, priority_of(request, caller)) as place:
+        with place.reading(len(data), budget):
+            asked = on_behalf(door.read(data), door.user)
+        del data  # nobody needs it while an upstream works
+        g.is_on_record = True
+        if asked.stream:
+            return stream_answer(place, asked, budget, door.events())
+        stream = place.open(asked, budget)
+    reply = stream.collect()
+    log_answer(reply, monotonic() - door.started)
+    return Response(
+        door.whole(reply),
+        headers={**who_answers(reply), **door.headers(reply)},
+        content_type="application/json",
+    )
+
+
+def answer_if_served(door: Door, task: str) -> Response:
+    """The same for a door that is there only if some upstream serves the task."""
+    if task in services().tasks:
+        return answer(door)
+    return error_response(404, "not_found", f"no upstream is declared to serve {task}")

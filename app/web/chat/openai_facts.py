@@ -1,0 +1,39 @@
+"""What OpenAI's doors know of a request beside its body: who asks, in which session.
+
+`/v1` has several doors for the same clients, who name their session in the same way.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import g
+
+from app.gateway import correlation
+from app.gateway.chat import NOTHING
+from app.web.chat.chat_headers import stream_mode
+from app.web.request.caller import priority_of
+from app.web.request.context import this_request
+from app.web.request.person import is_name, session_in_headers
+from app.web.schemas.facts import Facts
+
+SESSION = "X-Session-Id"
+
+
+def facts(metadata: Mapping[str, Any] | None, user: str | None, size: int) -> Facts:
+    """The facts of this request; a body's metadata and user may name the session."""
+    return {
+        "session_id": _session_id(metadata or NOTHING, user),
+        "correlation_id": correlation.current.get(),
+        "caller": g.caller.name,
+        "mode": stream_mode(),
+        "priority": priority_of(this_request(), g.caller),
+        "size": size,
+    }
+
+
+def _session_id(metadata: Mapping[str, Any], user: str | None) -> str:
+    """The first usable one of header, metadata and user; else a new UUID4."""
+    header = this_request().headers.get(SESSION)
+    shown = (session_in_headers(), header, metadata.get("session_id"), user)
+    names = (name for name in shown if isinstance(name, str) and is_name(name))
+    return next(names, None) or correlation.new_id()

@@ -1,0 +1,1 @@
+"""The wire models of Responses: what is asked, and what is answered."""

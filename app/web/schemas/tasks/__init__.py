@@ -1,0 +1,1 @@
+"""The wire models of other tasks than chats: text completions and embeddings."""

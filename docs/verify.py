@@ -1,0 +1,231 @@
+"""Check a copy of the audit database without the gateway and without its key.
+
+    python3 verify.py FILE [--head LANE:SEQ:DIGEST]... [--anchors FILE]
+
+FILE is a SQLite file of records, with its -wal beside it if there is one. A head is
+what an earlier run printed, and anchors are what the gateway told its log or
+VX11_ANCHOR_FILE: only with one of them does a trail show that was made anew as a whole.
+Exit code 0: sound; 1: not sound; 2: it cannot be read.
+
+It needs Python 3.11 and nothing else, so that it can be read, and rewritten, by who
+trusts neither it nor the gateway. What cannot be seen without the key: whether the
+heads, and the records of chats under way, were signed by the gateway.
+"""
+
+import argparse
+import json
+import re
+import sqlite3
+import sys
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+
+# What the digest of a row is made of, besides the words. Empty ones at the end are
+# left out.
+DIGESTED = (
+    "id",
+    "correlation_id",
+    "session_id",
+    "caller",
+    "route",
+    "opened_at",
+    "worker",
+    "outcome",
+    "code",
+    "provider",
+    "model",
+    "degraded_by",
+    "status",
+    "attempts",
+    "duration",
+    "input_tokens",
+    "output_tokens",
+    "closed_at",
+    "corrects",
+    "person",
+)
+ANCHOR = re.compile(r"\banchor (\d+):(\d+):([0-9a-f]{64})\b")
+HEAD = re.compile(r"(\d+):(\d+):([0-9a-f]{64})")
+
+
+class Unsound(Exception):
+    """What is wrong, and where."""
+
+
+def word_digest(salt, kind, words):
+    if words is None:
+        return sha256(salt + b"-").digest()
+    return sha256(salt + kind + words.encode()).digest()
+
+
+def row_digest(row):
+    """The digest of a row, from its words or from what stands for erased ones."""
+    digests = row["request_digest"], row["reply_digest"]
+    if row["salt"] is not None:
+        if digests != (None, None):
+            raise ValueError("words and digests")
+        digests = (
+            word_digest(row["salt"], b"q", row["request"]),
+            word_digest(row["salt"], b"a", row["reply"]),
+        )
+    elif (row["request"], row["reply"]) != (None, None):
+        raise ValueError("words without a salt")
+    elif {len(digest) for digest in digests} != {32}:
+        raise ValueError("no digests")
+    values = [row[name] for name in DIGESTED]
+    while values[-1] is None:
+        values.pop()
+    text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+    return sha256(b"row2\n" + text.encode() + digests[0] + digests[1]).digest()
+
+
+def link(previous, row):
+    """The digest that the row has to have in the chain, behind the previous one."""
+    place = f"{row['lane']} {row['seq']} {row['clock_step']!a}\n"
+    return sha256(previous + place.encode() + row_digest(row)).digest()
+
+
+def walk(database, head, noted, told):
+    """Follow one lane from its floor to its head; return how many rows that were."""
+    lane, seq, digest = head["id"], head["floor_seq"], head["floor_digest"]
+    query = "SELECT * FROM records WHERE lane = ? AND seq > ? AND seq <= ? ORDER BY seq"
+    for row in database.execute(query, (lane, seq, head["seq"])):
+        seq += 1
+        at = f"lane {lane}, record {seq}"
+        if row["seq"] != seq:
+            raise Unsound(f"{at}: a record is missing")
+        try:
+            digest = link(digest, row)
+            listen(row, told, at)
+        except (TypeError, ValueError, KeyError, AttributeError):
+            digest = None
+        if digest != row["digest"]:
+            raise Unsound(f"{at}: the record was changed or moved")
+        if noted.get((lane, seq), digest) != digest:
+            raise Unsound(f"{at}: the record is not the one that was noted")
+    if (seq, digest) != (head["seq"], head["digest"]):
+        raise Unsound(f"lane {lane}: it ends at record {seq}, and not as its head says")
+    return seq - head["floor_seq"]
+
+
+def listen(row, told, at):
+    """Remember what a row says of others, and that its words are gone."""
+    if row["salt"] is None:
+        told["gone"].append((row["lane"], row["seq"]))
+    if row["route"] == "knot":
+        for lane, seq, digest in json.loads(row["request"])["heads"]:
+            told["heads"].append((lane, seq, bytes.fromhex(digest), at))
+    if row["route"] == "retention":
+        said = json.loads(row["request"])
+        for lane, first, last in said.get("erased", ()):
+            told["erased"].append((int(lane), int(first), int(last)))
+        if "floor" in said:
+            lane, seq, digest = said["floor"]
+            told["floors"].append((lane, seq, bytes.fromhex(digest)))
+
+
+def compare(database, heads, lane, seq, digest, proof):
+    """Look whether a head that was seen earlier is still part of the chain."""
+    head = heads.get(lane)
+    if head is None:
+        raise Unsound(f"lane {lane} is gone: {proof} shows it")
+    if seq > head["seq"]:
+        raise Unsound(f"lane {lane} was put back to an earlier state: {proof} shows it")
+    found = head["floor_digest"] if seq == head["floor_seq"] else digest
+    if seq > head["floor_seq"]:
+        query = "SELECT digest FROM records WHERE lane = ? AND seq = ?"
+        found = database.execute(query, (lane, seq)).fetchone()["digest"]
+    if found != digest:
+        raise Unsound(f"lane {lane}, record {seq} is another: {proof} shows it")
+
+
+def check_what_is_gone(heads, told):
+    """Words and records may be gone only where a record of the chain says so."""
+    for lane, seq in told["gone"]:
+        if not any(of == lane and a <= seq <= b for of, a, b in told["erased"]):
+            raise Unsound(
+                f"lane {lane}, record {seq}: nothing says who erased its words"
+            )
+    for lane, head in heads.items():
+        seq, digest = head["floor_seq"], head["floor_digest"]
+        if seq and (lane, seq, digest) not in told["floors"]:
+            raise Unsound(f"lane {lane}: nothing says who pruned it up to {seq}")
+
+
+STRAY = """
+SELECT lane, seq FROM records WHERE seq IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM chain WHERE chain.id = records.lane
+    AND records.seq > chain.floor_seq AND records.seq <= chain.seq)
+UNION ALL
+SELECT lane, seq FROM records WHERE seq IS NULL AND outcome IS NOT NULL LIMIT 1
+"""
+
+
+def verify(database, noted):
+    """Return the heads and how many rows were checked. Raises Unsound."""
+    heads = {head["id"]: head for head in database.execute("SELECT * FROM chain")}
+    if not heads:
+        raise Unsound("there is no head")
+    told = {"heads": [], "erased": [], "floors": [], "gone": []}
+    for (lane, seq), digest in noted.items():
+        if lane not in heads or seq > heads[lane]["seq"]:
+            compare(database, heads, lane, seq, digest, "a noted head")
+    rows = sum(walk(database, head, noted, told) for head in heads.values())
+    for lane, seq, digest, at in told["heads"]:
+        compare(database, heads, lane, seq, digest, f"the knot at {at}")
+    for (lane, seq), digest in noted.items():
+        compare(database, heads, lane, seq, digest, "a noted head")
+    check_what_is_gone(heads, told)
+    for lane, seq in database.execute(STRAY):
+        raise Unsound(f"lane {lane}, record {seq} is of no chain")
+    return heads.values(), rows
+
+
+def connect(path):
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    database.row_factory = sqlite3.Row
+    database.text_factory = lambda raw: raw.decode(errors="backslashreplace")
+    database.execute("BEGIN")  # all of it as it is at one moment
+    return database
+
+
+def noted_in(heads, anchors):
+    """The heads of earlier, by their places."""
+    found = [HEAD.fullmatch(text) for text in heads]
+    if anchors:
+        found += [*ANCHOR.finditer(anchors.read_text(errors="replace"))]
+    if None in found or (anchors and not found):
+        raise ValueError("there is no head LANE:SEQ:DIGEST, or no anchor in the file")
+    noted = {}
+    for lane, seq, digest in (match.groups() for match in found):
+        place = int(lane), int(seq)
+        if noted.setdefault(place, bytes.fromhex(digest)) != bytes.fromhex(digest):
+            raise Unsound(f"lane {lane}, record {seq}: two noted heads differ")
+    return noted
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Check a copy of the audit database.")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--head", action="append", default=[], dest="heads")
+    parser.add_argument("--anchors", type=Path)
+    given = parser.parse_args()
+    try:
+        noted = noted_in(given.heads, given.anchors)
+        with closing(connect(given.file)) as database:
+            heads, rows = verify(database, noted)
+    except Unsound as unsound:
+        print(f"NOT SOUND: {unsound}")
+        return 1
+    except (OSError, ValueError, sqlite3.Error) as error:
+        print(f"It cannot be read: {error}", file=sys.stderr)
+        return 2
+    print(f"Sound: {rows} records, compared with {len(noted)} heads of earlier.")
+    for head in heads:
+        print(f"Head {head['id']}:{head['seq']}:{head['digest'].hex()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
