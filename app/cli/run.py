@@ -20,6 +20,7 @@ from app.cli.children import Child
 from app.cli.client import settings_or_exit
 from app.cli.exits import CONFIG, UNAVAILABLE, exit_codes
 from app.cli.failing import Failure
+from app.cli.screen import say, say_json, say_line
 from app.settings import Settings
 from app.wiring import place_of_records
 
@@ -83,11 +84,14 @@ def run(as_json: bool) -> None:
                 here = _whereabouts(
                     settings, environment, behind, sign_in=not has_token
                 )
-                click.echo(json.dumps(here) if as_json else BANNER.format(**here))
+                if as_json:
+                    say_json(here)
+                else:
+                    say(BANNER.format(**here))
             code = gateway.wait()
         except KeyboardInterrupt:
             with suppress(OSError):  # the terminal may be closed
-                click.echo("Stopping.", err=True)
+                say_line("Stopping.", err=True)
             code = 0
     raise SystemExit(code)
 
