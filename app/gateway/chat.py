@@ -60,6 +60,7 @@ THOUGHTS = (
 TOOLS = "tools"
 IMAGES = "images"
 MULTIPLE = "multiple"  # more than one choice: `n` above 1
+COUNT = "count"  # the tokens of the request counted, and no answer
 
 
 class Priority(IntEnum):
@@ -87,12 +88,15 @@ class Message:
 
     `content` is its text. `raw` is the whole message as an OpenAI caller sent it
     (content parts, tool calls, names); upstreams that speak OpenAI are sent that,
-    untouched, and the others the text.
+    untouched, and the others the text. `anthropic` is what only Anthropic's wire can
+    say of the message beside it (`thinking` blocks, `cache_control`, `is_error`); no
+    other upstream is sent that.
     """
 
     role: str
     content: str
     raw: Mapping[str, Any] | None = None
+    anthropic: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +108,11 @@ class ChatRequest:
     `stream` says that the reply is wanted piece by piece as it comes. `model` is
     what the caller named, None for no wish. `extra` are the fields of an OpenAI
     request that are nobody's business here (temperature, tools, stop, ...): passed
-    on untouched to upstreams that speak it, ignored for the others. `needs` are the
-    abilities (TOOLS, IMAGES, MULTIPLE) that an upstream must have to be asked.
+    on untouched to upstreams that speak it, ignored for the others. `anthropic` are
+    fields that only Anthropic's wire has (thinking, ...), and its `betas`, for
+    upstreams that speak it. `needs` are the abilities (TOOLS, IMAGES, MULTIPLE, COUNT)
+    that an upstream must have to be asked. One that needs COUNT wants no answer: its
+    reply has no text, and its usage is the count.
     `wants_choices` says that the caller takes choices as an OpenAI upstream sends them
     (tool calls, reasoning); without it a reply is text alone. `route` names the door
     it came through, for the record. `size` is that of the body it came in, in bytes.
@@ -122,6 +129,7 @@ class ChatRequest:
     stream_mode: StreamMode = StreamMode.LIVE
     model: str | None = None
     extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    anthropic: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     needs: frozenset[str] = frozenset()
     wants_choices: bool = False
     route: str = "chat"

@@ -1,14 +1,16 @@
 """Replies: from an answer's bytes to a model, or to the fault that it is."""
 
+from contextlib import suppress
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from app.gateway.budget import Budget
 from app.gateway.chat import ChatReply
 from app.gateway.errors import BadReply, UpstreamError
 from app.gateway.handler import ReplyStream
 from app.gateway.strict_json import holds_more_values
-from app.upstreams.http.transport import Answer
+from app.upstreams.http.transport import Answer, Exchange
 
 T = TypeVar("T")
 
@@ -32,6 +34,18 @@ def parse(answer: Answer, shape: TypeAdapter[T]) -> T:
         return shape.validate_json(answer.body)
     except ValidationError as error:
         raise marked(BadReply(_fault(error)), answer) from None
+
+
+def beginning(exchange: Exchange, budget: Budget, most: int) -> bytes:
+    """As much of a body as comes in time, at most so many bytes; for errors."""
+    exchange.rearm(budget)
+    body = bytearray()
+    with suppress(UpstreamError):
+        for piece in exchange.pieces():
+            body += piece
+            if len(body) > most:
+                break
+    return bytes(body[:most])
 
 
 def model_name(*told: str | None, secret: str = "") -> str:

@@ -1,7 +1,6 @@
 """openai: any server that speaks OpenAI's chat completions (docs/contracts.md)."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -18,7 +17,7 @@ from app.upstreams.openai import chunks
 from app.upstreams.openai.error_reading import Echo
 from app.upstreams.openai.errors import failure, is_failure, refusal
 from app.upstreams.openai.stream import StreamedReply
-from app.upstreams.replies import marked, parse, whole
+from app.upstreams.replies import beginning, marked, parse, whole
 from app.upstreams.words_in_time import STREAM_LIMIT, WordsInTime, named
 
 PATH = "/chat/completions"
@@ -189,7 +188,7 @@ class OpenAIUpstream(Dialect):
         """Return the exchange; raise what it means if its status tells of an error."""
         if exchange.status < 400:
             return exchange
-        body = _beginning(exchange, budget.within(ERROR_WAIT))
+        body = beginning(exchange, budget.within(ERROR_WAIT), MAX_ERROR)
         told = refusal(exchange.status, exchange.headers, body, self._echo(request))
         told.received = exchange.received
         raise told
@@ -245,15 +244,3 @@ def _may_be_empty(request: ChatRequest) -> frozenset[str]:
     if asked.get("stop") or min(limits, default=FEW_TOKENS) < FEW_TOKENS:
         ends.add("stop")
     return frozenset(ends)
-
-
-def _beginning(exchange: Exchange, budget: Budget) -> bytes:
-    """As much of an error's body as comes in time and is of use."""
-    exchange.rearm(budget)
-    body = bytearray()
-    with suppress(UpstreamError):
-        for piece in exchange.pieces():
-            body += piece
-            if len(body) > MAX_ERROR:
-                break
-    return bytes(body[:MAX_ERROR])
