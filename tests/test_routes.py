@@ -18,6 +18,8 @@ ROUTES = {
     ("POST", "/operator/api/chat"): "chat",
     ("POST", "/v1/chat/completions"): "chat",
     ("GET", "/v1/models"): "chat",
+    ("POST", "/v1/messages"): "chat",
+    ("POST", "/v1/messages/count_tokens"): "chat",
     ("GET", "/operator/api/records"): "audit",
     ("GET", "/operator/api/records/<any_id>"): "audit",
     ("GET", "/operator/api/windows"): "audit",

@@ -141,6 +141,10 @@ class ChatRequest:
         users = (m.content for m in reversed(self.messages) if m.role == "user")
         return next(users, "")
 
+    def to_count(self) -> "ChatRequest":
+        """The same request for its tokens to be counted, and not to be answered."""
+        return replace(self, needs=frozenset({COUNT}), stream=False)
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:

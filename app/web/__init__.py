@@ -10,8 +10,8 @@ from typing import Any
 from flask import Flask
 
 from app.services import PerProcess, Services
+from app.web.chat import anthropic, openai
 from app.web.chat import native as chat
-from app.web.chat import openai
 from app.web.chat.sse import register_streams
 from app.web.envelope import Envelope
 from app.web.openapi import routes as api_docs
@@ -40,6 +40,6 @@ def make_app(services: PerProcess[Services]) -> Flask:
     register_errors(app)
     register_streams(app)
     pages = (console.bp, audit.bp, sandbox_panel.bp, api_docs.bp)
-    for blueprint in (chat.bp, openai.bp, ops.bp, metrics.bp, *pages):
+    for blueprint in (chat.bp, openai.bp, anthropic.bp, ops.bp, metrics.bp, *pages):
         app.register_blueprint(blueprint)
     return app

@@ -2,8 +2,8 @@
 
 The order of the policies, which `assembly` puts around each other:
 
-    Admission(Metered(Audited(ChatRouter(Guarded(switch), Guarded(madre)))))
-    ...                                  Guarded(Retried(openai))
+    Admission(Metered(Audited(Counted(ChatRouter(Guarded(switch), Guarded(madre))))))
+    ...                                          Guarded(Retried(openai))
 
 Nothing of a request is parsed before it has a slot, which covers all attempts; what
 is counted is what callers get; those who get no slot are counted and on record too.

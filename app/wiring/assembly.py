@@ -4,6 +4,7 @@ from app.gateway.access.rate_limits import FailedAuth
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.big_work import BigWork
+from app.gateway.chain.counted import Counted
 from app.gateway.chain.metered import Metered
 from app.gateway.chat import StreamMode
 from app.gateway.guard.breaker import CircuitBreaker, Transition
@@ -117,8 +118,9 @@ class Assembly:
     def _chat(self) -> Admission:
         """Put the policies around each other."""
         settings, big_work = self.settings, BigWork()
+        router = parts.router(settings, list(self.guards.values()), self.upstreams)
         audited = Audited(
-            parts.router(settings, list(self.guards.values()), self.upstreams),
+            Counted(router),
             self.trail,
             parts.content_policy(settings, self.trail.key, big_work),
             required=settings.audit_mode == "required",

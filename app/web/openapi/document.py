@@ -18,8 +18,9 @@ from pydantic import BaseModel
 from app.version import VERSION
 from app.web.openapi import headers as api_headers
 from app.web.openapi.documented import Note, Refusal
-from app.web.openapi.operations import OPENAI, Operation, operations
-from app.web.request.auth import ANY
+from app.web.openapi.operations import ANTHROPIC, OPENAI, Operation, operations
+from app.web.request.auth import ANY, API_KEY
+from app.web.schemas.anthropic_message import AnthropicErrorBody
 from app.web.schemas.errors import Error, OpenAIErrorBody
 
 Json = dict[str, Any]
@@ -40,12 +41,19 @@ the server in front of these routes: 400, 408, 431, 502, 503 or 504, as JSON, to
 TAGS = {
     "chat": ("Chat", "Ask, and be answered."),
     OPENAI: ("OpenAI", "The same for any client that speaks chat completions."),
+    ANTHROPIC: ("Anthropic", "The same for any client that speaks messages."),
     "audit": ("Records", "What was asked and answered, and how it went of late."),
     "ops": ("Operations", "Is it alive, is it ready, what does it know."),
     "metrics": ("Metrics", "What Prometheus comes for."),
     "sandbox": ("Sandbox", "Break the stand-ins on purpose, where there are any."),
     "api_docs": ("This document", "The API, for programs."),
 }
+SHAPES: dict[str, type[BaseModel]] = {
+    OPENAI: OpenAIErrorBody,
+    ANTHROPIC: AnthropicErrorBody,
+}
+SHOWN = ("token", "bearer")  # by which every door takes a token
+REQUEST_IDS = {OPENAI: ("X-Request-Id",), ANTHROPIC: ("X-Request-Id", "request-id")}
 
 
 def make_document(app: Flask) -> Json:
@@ -78,7 +86,7 @@ def make_document(app: Flask) -> Json:
 
 def _models(found: Iterable[Operation]) -> set[type[BaseModel]]:
     models = {model for one in found for model in one.note.models()}
-    return models | {Error, OpenAIErrorBody}
+    return models | {Error, *SHAPES.values()}
 
 
 def _operation(one: Operation) -> Json:
@@ -91,19 +99,20 @@ def _operation(one: Operation) -> Json:
         "operationId": one.view.__name__,
         "summary": summary,
         **described,
-        "security": _security(one.scope),
+        "security": _security(one),
         "parameters": list(_asked(one.note)),
         **sent,
         "responses": {"200": _answer(one)} | _failures(one),
     }
 
 
-def _security(scope: str | None) -> list[Json]:
-    """Either way of showing a token; OpenAPI 3.1 lets its roles be listed."""
-    if scope is None:
+def _security(one: Operation) -> list[Json]:
+    """Each way of showing a token; OpenAPI 3.1 lets its roles be listed."""
+    if one.scope is None:
         return []
-    roles = [] if scope == ANY else [scope]
-    return [{"token": roles}, {"bearer": roles}]
+    roles = [] if one.scope == ANY else [one.scope]
+    ways = ("token", "bearer", "api_key") if one.door == ANTHROPIC else SHOWN
+    return [{way: roles} for way in ways]
 
 
 def _asked(note: Note) -> Iterator[Json]:
@@ -176,7 +185,7 @@ def _failures(one: Operation) -> Json:
 def _failure(one: Operation, status: int, refusals: tuple[Refusal, ...]) -> Json:
     told = {refusal.code: refusal.meaning for refusal in refusals}
     lines = [f"`{code}`: {meaning}." for code, meaning in told.items()]
-    shape = OpenAIErrorBody if one.door == OPENAI else Error
+    shape = SHAPES.get(one.door, Error)
     return {
         "description": "\n".join((f"{HTTPStatus(status).phrase}.", *lines)),
         "headers": _shown(one, *_also_in(one, status)),
@@ -202,7 +211,7 @@ def _rate(one: Operation) -> tuple[str, ...]:
 
 
 def _shown(one: Operation, *names: str) -> Json:
-    of_door = ("X-Request-Id",) if one.door == OPENAI else ()
+    of_door = REQUEST_IDS.get(one.door, ())
     every = (*api_headers.ON_ALL_ANSWERS, *of_door, *names)
     return {name: {"$ref": f"#/components/headers/{name}"} for name in every}
 
@@ -223,6 +232,13 @@ def _schemes() -> Json:
             "type": "http",
             "scheme": "bearer",
             "description": "The same token, as OpenAI's clients show it.",
+        },
+        "api_key": {
+            "type": "apiKey",
+            "in": "header",
+            "name": API_KEY,
+            "description": "The same token, as Anthropic's clients show it; it is "
+            "looked at where neither of the others is there.",
         },
     }
 

@@ -13,6 +13,7 @@ from app.web.request.errors import OPENAI_STATUS
 
 VERBS = ("GET", "POST", "PUT", "DELETE")
 OPENAI = "openai"  # the blueprint that answers in OpenAI's shapes
+ANTHROPIC = "anthropic"  # the one that answers in Anthropic's
 
 TOO_LONG = Refusal(414, "request_uri_too_long", "path and query are too long")
 BUG = Refusal(500, "internal_error", "the gateway made a mistake")
@@ -70,7 +71,7 @@ class Operation:
     def refusals(self) -> Iterator[Refusal]:
         """Every way of not being answered, as the door words it."""
         for one in self._refusals():
-            if self.door == OPENAI:
+            if self.door in (OPENAI, ANTHROPIC):
                 status = OPENAI_STATUS.get((one.status, one.code), one.status)
                 yield replace(one, status=status)
             else:

@@ -24,6 +24,7 @@ View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 SCOPE = "__gateway_scope__"
 ANY = "any"  # in place of a scope: every valid token will do
 RATED = "__gateway_is_rated__"
+API_KEY = "X-Api-Key"
 BEARER = re.compile(r"\Abearer(?: +|$)", re.IGNORECASE)
 
 
@@ -57,10 +58,12 @@ def shown_token(request: Request) -> bytes | None:
     """Return the token that was shown, b"" if those shown differ, None if none.
 
     A proxy may send either header twice, and WSGI joins repeated headers by commas:
-    equal values count as one.
+    equal values count as one. Clients of Anthropic show theirs as API_KEY, which is
+    looked at where no other is there.
     """
     values = set(_values(request.headers.get("X-VX11-Token", "")))
     values.update(_bearers(request.headers.get("Authorization", "")))
+    values = values or set(_values(request.headers.get(API_KEY, "")))
     if len(values) > 1:
         return b""
     return values.pop().encode("latin-1", "replace") if values else None
