@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.web.schemas.text import NUL_FREE, NulFreeObject, NulFreeText
+from app.web.schemas.text import NulFree, NulFreeObject, NulFreeText
 
 NonEmpty = Annotated[NulFreeText, Field(min_length=1)]
 
@@ -22,27 +22,10 @@ NOT_EMPTY: dict[str, JsonValue] = {
 }
 
 
-# More fields of a block, such as `cache_control`: flat ones, as far as they are known.
-_FLAT: dict[str, JsonValue] = {
-    "type": ["string", "number", "boolean", "null"],
-    "pattern": NUL_FREE,
-}
-_NAMES: dict[str, JsonValue] = {"pattern": NUL_FREE}
-_MORE: dict[str, JsonValue] = {
-    "type": ["string", "number", "boolean", "null", "object"],
-    "pattern": NUL_FREE,
-    "additionalProperties": _FLAT,
-    "propertyNames": _NAMES,
-}
+class _Param(NulFree, BaseModel):
+    """May have more fields, such as `cache_control`."""
 
-
-class _Param(BaseModel):
-    """May have more fields."""
-
-    model_config = ConfigDict(
-        extra="allow",
-        json_schema_extra={"additionalProperties": _MORE, "propertyNames": _NAMES},
-    )
+    model_config = ConfigDict(extra="allow")
 
 
 class TextParam(_Param):
