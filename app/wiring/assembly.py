@@ -5,6 +5,7 @@ from app.gateway.chain.admission import Admission
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.big_work import BigWork
 from app.gateway.chain.bound_sessions import BoundSessions
+from app.gateway.chain.counted import Counted
 from app.gateway.chain.drain import Drain
 from app.gateway.chain.metered import Metered, Observer
 from app.gateway.chat import StreamMode
@@ -130,11 +131,9 @@ class Assembly:
     def _chat(self) -> Admission:
         """Put the policies around each other."""
         settings, big_work = self.settings, BigWork()
+        router = parts.router(settings, list(self.guards.values()), self.upstreams)
         audited = Audited(
-            BoundSessions(
-                parts.router(settings, list(self.guards.values()), self.upstreams),
-                self.trail.key,
-            ),
+            Counted(BoundSessions(router, self.trail.key)),
             self.trail,
             parts.content_policy(settings, self.trail.key, big_work),
             required=settings.audit_mode == "required",
