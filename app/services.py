@@ -1,6 +1,5 @@
 """Services: the frozen bundle that the doors are handed, one per process."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
@@ -10,18 +9,21 @@ from app.gateway.access.persons import PersonRules
 from app.gateway.access.rate_limits import FailedAuth, RateLimits, Unlimited
 from app.gateway.access.tokens import Keyring
 from app.gateway.chain.admission import Admission
-from app.gateway.chain.admission_queue import AdmissionQueue, HostLoad
+from app.gateway.chain.admission_queue import AdmissionQueue, HostLoad, Limits
 from app.gateway.chain.drain import Drain
 from app.gateway.chat import CHAT_ONLY, StreamMode
-from app.gateway.fault_panel import FaultPanel
 from app.gateway.gateway_status import StatusBoard
 from app.gateway.guard.guarded import Guarded
 from app.gateway.guard.health import HealthBoard
 from app.gateway.records.activity import Activity
 from app.gateway.records.audit import Records, Trail
 from app.gateway.routing.models import Models
+from app.host.forks import at_fork
 
 T = TypeVar("T")
+# Reading the records takes seconds at worst, and a thread. There are eight beside those
+# of the chats, of which health and metrics need one.
+READERS = Limits(slots=3, queue=4, wait=2.0, streams=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +37,15 @@ class Services:
     those whose pages may ask, `*` for any. `ports` are those of the upstreams, by
     name. `persons` are the rules for callers who may speak for others.
     `trusted_proxies` are addresses, networks or `unix` that may say whom they speak
-    for. `fault_panel` is there only where `run` started the sandbox. `gate` and
-    `guards`, by the upstreams'
-    names, are for looking at; `host_load` tells of all workers what `gate` tells of
+    for. `sandbox_page` is the address of the page that breaks the sandbox, where there
+    is one. `gate` and
+    `guards`, by the upstreams' names, are for looking at; `readers` are the places of
+    those who read the records; `host_load` tells of all workers what `gate` tells of
     this one, or None while that is not known. `metrics_page` is None where nothing can
     be measured; `metrics_bind` is the address that serves it without a token. `traces`
     says whether requests that no caller traces are to be traced all the same.
-    `board` tells how the gateway is.
-    `holds_secret` tells of an id from outside whether what opens the gateway is in it:
-    then it goes nowhere.
+    `board` tells how the gateway is. `holds_secret` tells of an id from a known caller
+    whether what opens the gateway is in it: then it goes nowhere.
     """
 
     chat: Admission
@@ -67,8 +69,9 @@ class Services:
     rate_limits: RateLimits = field(default_factory=Unlimited)
     failed_auth: FailedAuth = field(default_factory=lambda: FailedAuth(Unlimited()))
     trusted_proxies: tuple[str, ...] = ()
-    fault_panel: FaultPanel | None = None
+    sandbox_page: str | None = None
     gate: AdmissionQueue | None = None
+    readers: AdmissionQueue = field(default_factory=lambda: AdmissionQueue(READERS))
     guards: Mapping[str, Guarded] = field(default_factory=dict)
     host_load: Callable[[], HostLoad | None] = lambda: None
     metrics_page: Callable[[], bytes] | None = None
@@ -94,7 +97,7 @@ class PerProcess(Generic[T]):
         self._build = build
         self._value: T | None = None
         self._lock = Lock()  # guards the building
-        os.register_at_fork(after_in_child=self._forget)
+        at_fork(in_child=self._forget)
 
     def __call__(self) -> T:
         """Return this process's value; build it if this is the first call."""

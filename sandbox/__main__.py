@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:
             print(f"The sandbox can not listen: {error}", file=sys.stderr)
             return 1
-        print(json.dumps(_addresses(servers)), flush=True)
+        switch.show_with(servers)
+        page = {"page": switch.page_url}
+        print(json.dumps(_addresses(servers) | page), flush=True)
         signal.sigwait(STOPS)
     return 0
 

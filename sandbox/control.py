@@ -1,11 +1,14 @@
 """The control API: faults switched on and off over HTTP, while the server runs.
 
-It is served to loopback peers only; to anybody else it does not exist.
+It is served to loopback peers only; to anybody else it does not exist. A page for
+people goes with it, which shows all stand-ins that were started together.
 """
 
 from collections.abc import Callable
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from sandbox.breakage import Armed
 from sandbox.faults import CATALOGUE
@@ -14,13 +17,32 @@ from sandbox.wire import Answer, Request
 
 PREFIX = "/sandbox/"
 WANTED = {"fault", "times", "path", "params"}
+ALL = "/sandbox/all"
+PAGE = Path(__file__).with_name("page")
+FILES = {
+    "/sandbox/": ("index.html", "text/html; charset=utf-8"),
+    "/sandbox/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/sandbox/page.js": ("page.js", "text/javascript; charset=utf-8"),
+}
+POLICY = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; "
+    "style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+}
+LOOPBACK_NAMES = {"127.0.0.1", "localhost", "::1"}
+NOT_ALLOWED = Answer.of({"detail": "Method Not Allowed"}, 405)
+FOREIGN = Answer.of({"detail": "only the sandbox's own page may ask"}, 403)
 UNREADABLE = Answer.of({"detail": "the body must be a JSON object"}, 422)
 
 Break = Callable[[str, str | None, int | None, dict[str, Any]], None]
 
 
 class Control:
-    """Answers the routes under /sandbox/. Threads may share it."""
+    """Answers the routes under /sandbox/. Threads may share it.
+
+    `all` are the controls, by name, of the stand-ins that the page shows.
+    """
 
     def __init__(
         self,
@@ -37,19 +59,41 @@ class Control:
             ("DELETE", "/sandbox/fault"): self._clear,
             ("GET", "/sandbox/faults"): _catalogue,
         }
-        self._paths = {path for _, path in self._routes}
+        self.all: dict[str, Control] = {}
 
     def answer(self, request: Request, peer: str) -> Answer:
         """Do what is asked, if the peer is on this very machine."""
-        if not ip_address(peer).is_loopback or request.path not in self._paths:
+        if not ip_address(peer).is_loopback:
             return NOT_FOUND
-        if route := self._routes.get((request.method, request.path)):
-            return route(request)
-        return Answer.of({"detail": "Method Not Allowed"}, 405)
+        if _is_foreign(request):
+            return FOREIGN
+        if request.path == ALL or request.path in FILES:
+            return self._page(request) if request.method == "GET" else NOT_ALLOWED
+        control, path = self._whose(request.path)
+        if control is None or not any(path == known for _, known in self._routes):
+            return NOT_FOUND
+        route = control._routes.get((request.method, path))
+        return route(request) if route else NOT_ALLOWED
+
+    def _whose(self, path: str) -> tuple["Control | None", str]:
+        """The control that a path is for, and the path as that one knows it."""
+        if path.startswith(f"{ALL}/"):
+            return self.all.get(path.removeprefix(f"{ALL}/")), "/sandbox/fault"
+        return self, path
+
+    def _page(self, request: Request) -> Answer:
+        if request.path == ALL:
+            shown = {name: control._told() for name, control in self.all.items()}
+            return Answer.of({"stand_ins": shown})
+        name, content_type = FILES[request.path]
+        return Answer(200, (PAGE / name).read_bytes(), content_type, POLICY)
+
+    def _told(self) -> dict[str, Any]:
+        armed = self._armed()
+        return armed.describe() if armed else {"fault": None}
 
     def _show(self, _request: Request) -> Answer:
-        armed = self._armed()
-        return Answer.of(armed.describe() if armed else {"fault": None})
+        return Answer.of(self._told())
 
     def _set(self, request: Request) -> Answer:
         try:
@@ -70,6 +114,13 @@ class Control:
     def _clear(self, request: Request) -> Answer:
         self._heal()
         return self._show(request)
+
+
+def _is_foreign(request: Request) -> bool:
+    """Whether a browser asks for a page of somebody else, by whatever name."""
+    origin = request.header("origin")
+    is_own = origin == f"http://{request.header('host')}"
+    return bool(origin) and not (is_own and urlsplit(origin).hostname in LOOPBACK_NAMES)
 
 
 def _catalogue(_request: Request) -> Answer:

@@ -1,6 +1,6 @@
 """SandboxServer: one stand-in, its doors, and what may be asked of it by a test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -49,6 +49,7 @@ class SandboxServer:
         self._journal = Journal()
         self._breakage = Breakage(self._service.chat_path)
         self._control = Control(lambda: self._breakage.armed, self._break, self.heal)
+        self._control.all = {self._service.name: self._control}
         self._front: Entrance | None = None
         self._side: Entrance | None = None
 
@@ -111,6 +112,15 @@ class SandboxServer:
         """Serve properly again. Requests that a fault holds up stay held up."""
         self._breakage.disarm()
         _started(self._front).become(Door.OPEN)
+
+    def show_with(self, others: "Mapping[str, SandboxServer]") -> None:
+        """Let the page of this stand-in show these, by their names."""
+        self._control.all = {name: one._control for name, one in others.items()}
+
+    @property
+    def page_url(self) -> str:
+        """Where the page is that breaks and heals stand-ins, for people."""
+        return f"{self.control_url}{PREFIX}"
 
     @property
     def requests(self) -> list[Request]:

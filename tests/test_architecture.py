@@ -6,18 +6,31 @@ from pathlib import Path
 import pytest
 
 APP = Path(__file__).parents[1] / "app"
-ROOMS = {"gateway", "upstreams", "storage", "telemetry", "web", "server", "cli"}
+ROOMS = {
+    "gateway",
+    "upstreams",
+    "storage",
+    "telemetry",
+    "web",
+    "server",
+    "cli",
+    "host",
+}
 
 MAY_IMPORT = {
     "gateway": set(),
     "upstreams": {"gateway"},
-    "storage": {"gateway"},
-    "telemetry": {"gateway"},
+    "host": set(),
+    "storage": {"gateway", "host"},
+    "telemetry": {"gateway", "host"},
     "web": {"gateway", "services", "version"},
-    "server": {"gateway", "web"},  # it words its own refusals as the doors do
+    # It words its own refusals as the doors do; its hooks begin and end a process.
+    "server": {"gateway", "host", "settings", "web", "wiring"},
     "cli": {"gateway", "settings", "services", "version", "wiring"},
 }
 ONLY_IN = {
+    "fcntl": {"host"},
+    "mmap": {"host"},
     "flask": {"web", "__init__"},
     "gunicorn": {"server"},
     "werkzeug": {"web"},
@@ -28,6 +41,7 @@ ONLY_IN = {
     "alembic": {"storage"},
     "redis": {"storage"},
     "psycopg": {"storage"},
+    "tomlkit": {"storage"},
     "prometheus_client": {"telemetry"},
     "opentelemetry": {"telemetry"},
 }
@@ -79,6 +93,12 @@ def test_the_sandbox_is_imported_by_nobody_and_knows_nobody():
     assert [
         p for p in sandbox.rglob("*.py") if any(is_in(n, "app") for n in imports(p))
     ] == []
+
+
+def test_forks_are_heard_of_in_one_place():
+    hearing = [p for p in MODULES if "register_at_fork" in p.read_text()]
+
+    assert hearing == [APP / "host" / "forks.py"]
 
 
 def is_in(name, package):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
-from app.settings.names import HANDED, OTHERS
+from app.settings.names import HANDED, OTHERS, RENAMED
 
 HOUSE = Path(__file__).parents[1]
 DOCS = HOUSE / "docs"
@@ -54,7 +54,8 @@ def test_links_between_pages_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PROSE, ids=lambda p: str(p.relative_to(HOUSE)))
 def test_variables_that_are_named_exist(page):
-    known = {f"VX11_{name.upper()}" for name in Settings.model_fields} | {
+    names = [*Settings.model_fields, *RENAMED]
+    known = {f"VX11_{name.upper()}" for name in names} | {
         "VX11_TENTACULO_LINK_TOKEN",
         "VX11_OPERATOR_TOKEN",
         "VX11_CONFIG",

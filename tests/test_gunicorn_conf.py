@@ -1,5 +1,6 @@
 """What gunicorn is told, and the hooks around the life of its processes."""
 
+import contextlib
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from gunicorn.config import Config
+from gunicorn.sock import UnixSocket
 from gunicorn.util import load_class
 
 from app.server.worker import Worker
@@ -53,6 +55,17 @@ def test_gunicorn_knows_all_of_its_settings(env):
     assert known.limit_request_field_size == 8190
     assert known.control_socket_disable is True
     assert known.forwarded_allow_ips == ["127.0.0.1"]
+
+
+def test_a_unix_socket_is_for_the_user_and_the_group_alone(env, tmp_path):
+    """Its peers are trusted proxies, and one of the metrics asks for no token."""
+    known = Config()
+    known.set("umask", load().umask)
+
+    with contextlib.closing(UnixSocket(str(tmp_path / "s"), known, None)):
+        mode = (tmp_path / "s").stat().st_mode & 0o777
+
+    assert mode == 0o770
 
 
 def test_what_an_operator_chooses_comes_from_the_settings(env):

@@ -23,7 +23,6 @@ EXCEPTIONS = {
     "Writer": "one thread, its clock and its errors",
     "SqliteStore": "the port has eleven members",
     "CircuitBreaker": "the shell around one shared state",
-    "AdmissionQueue": "one lock guards all of it",
     "StreamedReply": "the states of one stream",
     "upgrade": "a migration names every column",
 }

@@ -28,13 +28,9 @@ ROUTES = {
     ("GET", "/operator/api/records/<any_id>"): "audit",
     ("GET", "/operator/api/windows"): "audit",
     ("GET", "/operator/api/activity"): "audit",
-    ("GET", "/operator/api/sandbox"): "admin",
-    ("POST", "/operator/api/sandbox/<name>/fault"): "admin",
-    ("DELETE", "/operator/api/sandbox/<name>/fault"): "admin",
     # The console's pages hold no data; what they show they ask for with a token.
     ("GET", "/"): PUBLIC,
     ("GET", "/operator/"): PUBLIC,
-    ("GET", "/operator/break"): PUBLIC,
     ("GET", "/operator/health"): PUBLIC,
     ("GET", "/operator/records"): PUBLIC,
     ("GET", "/operator/static/<name>"): PUBLIC,

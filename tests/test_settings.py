@@ -567,3 +567,41 @@ class TestConflicts:
         env(CHAT_DEADLINE="3600", TENTACULO_LINK_TOKEN=TOKEN)
 
         assert load().grace == 3600
+
+
+class TestOldNames:
+    """A setting that was renamed is still read under the name of before."""
+
+    @pytest.mark.parametrize(
+        ("before", "now", "value"),
+        [
+            ("patience", "hang_check_after", 1.5),
+            ("breaker_minimum", "breaker_min_calls", 7),
+        ],
+    )
+    def test_as_a_variable_and_in_the_file(self, env, config, before, now, value):
+        env(TENTACULO_LINK_TOKEN=TOKEN)
+        config(f"{before} = {value}")
+        assert getattr(load(), now) == value
+
+        config(f"{before} = 9\n{now} = {value}")
+        assert getattr(load(), now) == value
+
+        env(**{before.upper(): "8"})
+        assert getattr(load(), now) == 8
+        assert f"VX11_{before.upper()}" in in_force(load())
+        assert warnings_about() == []
+
+        env(**{now.upper(): "6"})
+        assert getattr(load(), now) == 6
+
+    def test_a_wrong_one_in_the_file_is_named_as_it_is_called_now(self, env, config):
+        env(TENTACULO_LINK_TOKEN=TOKEN)
+        config('patience = "canary"')
+
+        with pytest.raises(SettingsError) as refused:
+            load()
+
+        [problem] = refused.value.problems
+        assert problem.startswith("VX11_HANG_CHECK_AFTER: ")
+        assert "canary" not in problem

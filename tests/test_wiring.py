@@ -102,7 +102,7 @@ def test_a_server_that_is_never_probed_is_not_thought_to_hang(
     services = build(
         switch_url=busy_server.url,
         switch_health=health,
-        patience=0.2,
+        hang_check_after=0.2,
         probe_timeout=0.2,
     )
     wait_until(lambda: health or services.health.verdict("switch"))

@@ -11,7 +11,7 @@ from app.cli.exits import CONFIG, exit_codes
 from app.cli.failing import Failure
 from app.gateway.routing.failover import least_shares
 from app.settings import Settings, SettingsError, in_force, warnings_about
-from app.wiring import check_files
+from app.wiring import check_files, problems_of_listed_kinds
 
 NOBODY_MAY_COME_IN = (
     "VX11_TENTACULO_LINK_TOKEN: no token is set; `run` makes one for each run, "
@@ -52,7 +52,11 @@ def check(as_json: bool) -> None:
 
 
 def _checked() -> Settings:
-    settings = settings_or_exit()
+    try:
+        settings = settings_or_exit()
+    except Failure as failure:
+        problems = [*failure.problems, *problems_of_listed_kinds()]
+        raise Failure(CONFIG, *problems) from None
     try:
         check_files(settings)
     except SettingsError as error:

@@ -146,7 +146,7 @@ def _start_sandbox(
     return {
         "VX11_SWITCH_URL": urls["switch"],
         "VX11_MADRE_URL": urls["madre"],
-        "VX11_SANDBOX_CONTROL": json.dumps(urls["control"]),
+        "VX11_SANDBOX_PAGE": urls["page"],
     }
 
 

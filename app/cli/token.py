@@ -138,6 +138,11 @@ def _usable_name(_ctx: click.Context, _param: click.Parameter, name: str) -> str
     help="It may say for which person and session it speaks, by header or `user`.",
 )
 @click.option(
+    "--volume",
+    type=click.IntRange(1, 4_000_000_000),
+    help="Bytes of bodies a minute, for all tokens of the name.  [default: no limit]",
+)
+@click.option(
     "--not-before", type=Moment(), default=-inf, help="When it begins to be valid."
 )
 @click.option(
@@ -150,8 +155,8 @@ def _usable_name(_ctx: click.Context, _param: click.Parameter, name: str) -> str
     "--rotate",
     is_flag=True,
     help="Make one more of a name that there is, with its scopes, class, rate and "
-    "--names-people where none are given. Revoke the old one by its id when nobody "
-    "uses it.",
+    "volume and --names-people where none are given. Revoke the old one by its id when "
+    "nobody uses it.",
 )
 @_common
 def new(
@@ -192,6 +197,7 @@ def _caller(
     scopes: tuple[str, ...],
     priority: str | None,
     rate: int | None,
+    volume: int | None,
     names_people: bool,
 ) -> Caller:
     return Caller(
@@ -200,6 +206,7 @@ def _caller(
         Priority[priority.upper()] if priority else like.priority,
         rate or like.rate,
         names_people or like.names_people,
+        volume or like.volume,
     )
 
 
@@ -241,6 +248,7 @@ def _facts(token: Token) -> dict[str, object]:
         "class": token.caller.priority.name.lower(),
         "rate": token.caller.rate,
         "names_people": token.caller.names_people,
+        "volume": token.caller.volume,
         "not_before": _date(token.not_before),
         "expires": _date(token.expires),
     }
@@ -251,7 +259,7 @@ def _date(moment: float) -> str | None:
 
 
 def _table(facts: list[dict[str, object]]) -> Iterator[str]:
-    columns = ("name", "id", "state", "scopes", "class", "rate", "expires")
+    columns = ("name", "id", "state", "scopes", "class", "rate", "volume", "expires")
     rows = [[column.upper() for column in columns]]
     rows += [[_cell(fact, column) for column in columns] for fact in facts]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -4,9 +4,9 @@ The current one rides in a context variable, so that each log line can carry it
 without being handed it.
 """
 
+import os
 import re
 from contextvars import ContextVar
-from random import getrandbits
 
 # Explicit ASCII classes and fullmatch: `\w` takes é, and `match` with `$` takes a
 # trailing newline (both measured).
@@ -20,8 +20,16 @@ current: ContextVar[str] = ContextVar("correlation_id", default="-")
 
 
 def new_id() -> str:
-    """Return a fresh UUID4 as text. It keeps no secret."""
-    bits = getrandbits(128) & _RANDOM_BITS | _UUID4
+    """Return a fresh UUID4 as text, which nobody can foretell from others.
+
+    A session begins under such an id, and whoever knows it can go on in it.
+    """
+    return as_uuid(os.urandom(16))
+
+
+def as_uuid(noise: bytes) -> str:
+    """Return 16 random bytes as the text of a UUID4."""
+    bits = int.from_bytes(noise) & _RANDOM_BITS | _UUID4
     text = f"{bits:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

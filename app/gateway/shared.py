@@ -22,6 +22,10 @@ MAX_VALUE = 400  # bytes
 # Entries with an expiry that one process keeps at most: sources of failed logins,
 # say, of which an attacker can make as many as he likes.
 MAX_EXPIRING = 4096
+# Keys that begin so are made of what strangers show: an address, say. They are kept
+# apart, so that a flood of them takes the place of none but others of their kind.
+STRANGERS = "strangers/"
+MAX_STRANGERS = 512
 
 
 class SharedState(Protocol):
@@ -60,8 +64,9 @@ class SharedState(Protocol):
         nothing is changed.
 
         The value is forgotten `ttl` seconds from now. One with a ttl may be forgotten
-        sooner when there are very many; one without is kept. Raises ValueError for
-        more than MAX_VALUE bytes.
+        sooner when there are very many, of STRANGERS if it is one of those, and of the
+        others if not; one without is kept. Raises ValueError for more than MAX_VALUE
+        bytes.
         """
         ...
 
@@ -88,7 +93,8 @@ class InProcessState:
         self._max_expiring = max_expiring
         self._kept: dict[str, _Entry] = {}
         self._expiring: OrderedDict[str, _Entry] = OrderedDict()
-        self._lock = Lock()  # guards both
+        self._of_strangers: OrderedDict[str, _Entry] = OrderedDict()
+        self._lock = Lock()  # guards all of them
 
     def now(self) -> float:
         """Seconds on this process's clock."""
@@ -104,8 +110,8 @@ class InProcessState:
         with self._lock:
             value, result = change(self._value(key))
             check_size(value)
-            self._kept.pop(key, None)
-            self._expiring.pop(key, None)
+            for entries in (self._kept, self._expiring, self._of_strangers):
+                entries.pop(key, None)
             if value is not None:
                 self._keep(key, value, ttl)
         return result
@@ -114,7 +120,8 @@ class InProcessState:
         """Nothing is held."""
 
     def _value(self, key: str) -> bytes | None:
-        entry = self._kept.get(key) or self._expiring.get(key)
+        lasting = self._kept.get(key) or self._expiring.get(key)
+        entry = lasting or self._of_strangers.get(key)
         if entry is None or entry.expires_at <= self._clock():
             return None
         return entry.value
@@ -123,9 +130,11 @@ class InProcessState:
         if ttl is None:
             self._kept[key] = _Entry(value, inf)
             return
-        self._expiring[key] = _Entry(value, self._clock() + ttl)
-        if len(self._expiring) > self._max_expiring:
-            self._expiring.popitem(last=False)  # the one that was longest untouched
+        is_strangers = key.startswith(STRANGERS)
+        entries = self._of_strangers if is_strangers else self._expiring
+        entries[key] = _Entry(value, self._clock() + ttl)
+        if len(entries) > (MAX_STRANGERS if is_strangers else self._max_expiring):
+            entries.popitem(last=False)  # the one that was longest untouched
 
 
 def check_size(value: bytes | None) -> None:

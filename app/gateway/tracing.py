@@ -5,9 +5,9 @@ as the correlation id does: each log line and each call to an upstream can name 
 without being handed it.
 """
 
+import os
 import re
 from contextvars import ContextVar
-from random import getrandbits
 from time import time_ns
 
 _TRACEPARENT = re.compile(
@@ -91,6 +91,13 @@ def continued(traceparent: str, tracestate: str = "", *, sample: bool = False) -
     return Trace(found["trace"], found["span"], flags, _well_formed(tracestate))
 
 
+def go_on_with(tracestate: str) -> None:
+    """Take a tracestate over into the current trace, if that is one of the caller's."""
+    trace = current.get()
+    if trace is not None and trace.parent_id:
+        trace.state = _well_formed(tracestate)
+
+
 def outgoing() -> dict[str, str]:
     """Headers for an attempt of the current request; none outside of any."""
     trace = current.get()
@@ -123,5 +130,5 @@ def _well_formed(state: str) -> str:
 
 
 def _new_id(bits: int) -> str:
-    """Random hex digits that are not all zero; they keep no secret."""
-    return f"{getrandbits(bits) or 1:0{bits // 4}x}"
+    """Random hex digits that are not all zero, and tell nothing of the next ones."""
+    return f"{int.from_bytes(os.urandom(bits // 8)) or 1:0{bits // 4}x}"

@@ -1,6 +1,6 @@
 """Scoreboard: how busy each worker is, and a stop's mark, in shared memory."""
 
-import mmap
+from app.host.files import map_anonymous
 
 STOPPING, BOOTED = 0, 1  # the first cells; the others are the workers' places
 FIRST_PLACE = 2
@@ -15,7 +15,7 @@ class Scoreboard:
     """
 
     def __init__(self, places: int) -> None:
-        self._cells = memoryview(mmap.mmap(-1, 2 * (places + FIRST_PLACE))).cast("H")
+        self._cells = memoryview(map_anonymous(2 * (places + FIRST_PLACE))).cast("H")
 
     @property
     def has_booted(self) -> bool:

@@ -23,8 +23,11 @@ from typing import Any
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from app.gateway import correlation
+from app.gateway.access.tally import Tally
 from app.gateway.chain.drain import Drain
 from app.server.connection import (
+    HEAD_LIMIT,
+    Ahead,
     CallerSocket,
     Connection,
     closing,
@@ -32,6 +35,7 @@ from app.server.connection import (
     status_of,
 )
 from app.server.scoreboard import MOST, Scoreboard
+from app.server.slow_callers import SlowCallers
 from app.server.thread_pool import LifoThreadPool
 
 log = logging.getLogger(__name__)
@@ -53,6 +57,11 @@ YIELD = 0.005
 # How often in a row. One whose slots are taken has nothing to offer but its queue.
 YIELDS, YIELDS_IF_FULL = 1, 20
 
+REFUSED_HEADS = {
+    Ahead.BROKEN: HTTPStatus.BAD_REQUEST,
+    Ahead.TOO_MUCH: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+}
+
 KEPT: "Future[bool]" = Future()  # what the library wants to be told of all the same
 KEPT.set_result(True)
 
@@ -72,10 +81,14 @@ class Worker(ThreadWorker):
         self.drain = Drain()
         self.board = Scoreboard(places=0)
         self.place: int | None = None
-        self._lingering: deque[Connection] = deque()  # those that end first, first
+        self._slow = SlowCallers(max(1, self.cfg.threads // 2))
+        # Of both, those that end first are first.
+        self._in_head: deque[Connection] = deque()
+        self._lingering: deque[Connection] = deque()
         self._accepts_from = 0.0
         self._accepts_until = 0.0
         self.slots = self.cfg.threads
+        self._unparsed = Tally(_log_sum)
         self._yielded = 0  # times in a row
 
     def get_thread_pool(self) -> LifoThreadPool:  # type: ignore[override]
@@ -116,6 +129,7 @@ class Worker(ThreadWorker):
         """Serve until the end."""
         self.board.booted()
         super().run()
+        self._unparsed.close()
 
     # ---- connections that come
 
@@ -129,12 +143,11 @@ class Worker(ThreadWorker):
             self._not_accepted(error)
             return
         self.nr_conns += 1
-        ours = CallerSocket.of(sock)
+        ours = CallerSocket.of(sock, self._slow)
         conn = Connection(self.cfg, ours, address, listener.getsockname())
         conn.end_within(FIRST_BYTE_LIMIT)
         self.pending_conns.append(conn)
-        readable = partial(self.on_pending_socket_readable, conn)
-        self.poller.register(ours, EVENT_READ, readable)
+        self.poller.register(ours, EVENT_READ, partial(self._read_head, conn))
 
     def _not_accepted(self, error: OSError) -> None:
         if error.errno in (errno.EAGAIN, errno.ECONNABORTED):
@@ -176,6 +189,44 @@ class Worker(ThreadWorker):
             self._refuse(conn.sock, HTTPStatus.SERVICE_UNAVAILABLE)
             self._linger(conn)
 
+    # ---- a head, in the loop
+
+    def on_client_socket_readable(self, conn: TConn, client: Any) -> None:
+        """A connection that was kept has its next request."""
+        self.poller.unregister(client)
+        self.keepalived_conns.remove(conn)
+        self._expect_head(conn)
+
+    def _expect_head(self, conn: Any) -> None:
+        """Hand on what is whole already; else wait for it here, not in a thread."""
+        conn.end_within(HEAD_LIMIT)
+        self._in_head.append(conn)
+        self.poller.register(conn.sock, EVENT_READ, partial(self._read_head, conn))
+        self._read_head(conn, conn.sock)
+
+    def _read_head(self, conn: Connection, _fileobj: object) -> None:
+        found = conn.sock.read_ahead()
+        if found is Ahead.SOME and conn in self.pending_conns:
+            self.pending_conns.remove(conn)
+            conn.end_within(HEAD_LIMIT)
+            self._in_head.append(conn)
+        elif found is Ahead.ENOUGH:
+            self._forget_head(conn)
+            conn.data_ready = True
+            self.enqueue_req(conn)
+        elif status := REFUSED_HEADS.get(found):
+            self._end_head(conn, status)
+
+    def _end_head(self, conn: Connection, status: HTTPStatus) -> None:
+        self._forget_head(conn)
+        self._refuse(conn.sock, status)
+        self._linger(conn)
+
+    def _forget_head(self, conn: Connection) -> None:
+        self.poller.unregister(conn.sock)
+        waiting = self._in_head if conn in self._in_head else self.pending_conns
+        waiting.remove(conn)
+
     # ---- a request, in a thread
 
     def _serve(self, conn: TConn) -> None:
@@ -210,15 +261,16 @@ class Worker(ThreadWorker):
         self,
         req: Any,  # noqa: ARG002  # gunicorn's signature
         client: socket,
-        addr: Any,  # noqa: ARG002
+        addr: Any,
         exc: BaseException,
     ) -> None:
         """Answer what cannot be parsed in JSON, without a word of what was sent."""
         status = status_of(exc)
         if status is HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("A request broke the server", exc_info=exc)
-        else:
-            log.warning("Refused a request: %s", type(exc).__name__)
+        elif self._unparsed.add(kind := type(exc).__name__):
+            source = addr[0] if isinstance(addr, tuple) else "unix"
+            log.warning("Refused a request: %s, source=%s", kind, source)
         self._refuse(client, status)
 
     def _refuse(self, sock: socket, status: HTTPStatus) -> None:
@@ -229,8 +281,13 @@ class Worker(ThreadWorker):
 
     def finish_request(self, conn: TConn, is_kept: bool) -> None:  # type: ignore[override]
         """Keep the connection, or end it without making anybody wait."""
-        if is_kept:
-            super().finish_request(conn, KEPT)
+        if is_kept and isinstance(conn, Connection):
+            # What came of the next request is waited for like any other head.
+            conn.put_back()
+            if conn.sock.ahead() is Ahead.NOTHING:
+                super().finish_request(conn, KEPT)
+            else:
+                self._expect_head(conn)
         else:
             self._linger(conn)
 
@@ -273,6 +330,8 @@ class Worker(ThreadWorker):
     def murder_pending(self) -> None:
         """Close what is overdue; the loop calls it after each wait."""
         super().murder_pending()
+        while self._in_head and self._in_head[0].is_overdue:
+            self._end_head(self._in_head[0], HTTPStatus.REQUEST_TIMEOUT)
         while self._lingering and self._lingering[0].is_overdue:
             self._let_go(self._lingering.popleft())
         if not self.alive and monotonic() >= self._accepts_until:
@@ -314,7 +373,8 @@ class Worker(ThreadWorker):
     @property
     def is_cut_short(self) -> bool:
         """Whether requests are left over that did not end within the grace."""
-        return self.nr_conns > len(self.pending_conns) + len(self._lingering)
+        waiting = len(self.pending_conns) + len(self._in_head)
+        return self.nr_conns > waiting + len(self._lingering)
 
     def _look_busy(self) -> None:
         """Let nobody leave a connection to us any more, nor leave one to others."""
@@ -332,5 +392,9 @@ class Worker(ThreadWorker):
         super()._cap_keepalive(deadline)  # type: ignore[misc]
         if self.board.is_stopping:
             super().set_accept_enabled(True)  # it may just have been yielding
-        for conn in self.pending_conns:
+        for conn in (*self.pending_conns, *self._in_head):
             conn.timeout = min(conn.timeout or deadline, deadline)
+
+
+def _log_sum(kind: str, count: int) -> None:
+    log.warning("Refused %d more requests within a minute: %s", count, kind)

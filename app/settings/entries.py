@@ -66,7 +66,7 @@ Bind = Annotated[str, Field(pattern=BIND), AfterValidator(_port_is_one)]
 NO_HEALTH = "none"
 Health = Annotated[str, Field(pattern=rf'^({NO_HEALTH}|/[!"$-~]*)?$', max_length=500)]
 
-LoopbackUrl = Annotated[str, Field(pattern=r"^http://127\.0\.0\.1:\d{1,5}$")]
+LoopbackUrl = Annotated[str, Field(pattern=r"^http://127\.0\.0\.1:\d{1,5}/[a-z/]*$")]
 
 
 class UpstreamSettings(BaseModel):

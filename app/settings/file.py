@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from app.settings.handed import handed
-from app.settings.names import CONFIG
+from app.settings.names import CONFIG, RENAMED
 from app.settings.problems import SettingsError
 
 
 def config_values() -> dict[str, Any]:
-    """What the file says; empty without one. Raises SettingsError."""
+    """What the file says, under today's names; empty without one.
+
+    Raises SettingsError.
+    """
     try:
-        return tomllib.loads(config_text() or "")
+        said = tomllib.loads(config_text() or "")
+        old = {new: said.pop(name) for name, new in RENAMED.items() if name in said}
+        return old | said
     except tomllib.TOMLDecodeError as error:
         raise SettingsError([f"{CONFIG}: {error}"]) from None
     except RecursionError:

@@ -1,5 +1,6 @@
 """Loading the settings, with every problem told at once and no value in any message."""
 
+import json
 import os
 from collections.abc import Collection
 from typing import Any
@@ -63,6 +64,17 @@ def in_force(settings: Settings) -> dict[str, Any]:
         upstream.model_dump(mode="json") for upstream in settings.effective_upstreams()
     ]
     return {variable_in_force(VARIABLES[n]): masked(v) for n, v in values.items()}
+
+
+def listed_upstreams() -> list[dict[str, Any]]:
+    """The entries of [[upstreams]] as they were given, whatever is wrong with them."""
+    try:
+        given = (config_values() | environment(VARIABLES)).get("upstreams")
+        entries = json.loads(given) if isinstance(given, str) else given
+    except (SettingsError, ValueError, RecursionError):
+        return []
+    listed = entries if isinstance(entries, list) else []
+    return [entry if isinstance(entry, dict) else {} for entry in listed]
 
 
 def warnings_about(settings: Settings | None = None) -> list[str]:

@@ -24,13 +24,13 @@ from app.settings.entries import (
     Header,
     Health,
     LoopbackUrl,
-    Name,
     Origin,
     RouteSettings,
     Seconds,
     UpstreamSettings,
     Url,
 )
+from app.settings.names import PREFIX, RENAMED
 from app.telemetry.host.cores import usable_cores
 
 LONGEST_QUEUE = 24  # a place in a longer queue is not reached in time (docs/limits.md)
@@ -51,6 +51,13 @@ def _default_queue(threads: int) -> int:
 def _default_slots(known: dict[str, Any]) -> int:
     left: int = known["threads"] - known["queue"] - SPARE_THREADS
     return max(1, left)
+
+
+def _renamed(name: str) -> AliasChoices:
+    """The names of a setting that had another one, in the order of their weight."""
+    before = next(old for old, new in RENAMED.items() if new == name)
+    variables = (f"{PREFIX}{one.upper()}" for one in (name, before))
+    return AliasChoices(*variables, name)
 
 
 class Settings(BaseModel):
@@ -108,8 +115,9 @@ class Settings(BaseModel):
         default="",
         description="The same for madre; default: VX11_MADRE_URL and `/health`.",
     )
-    patience: Seconds = Field(
+    hang_check_after: Seconds = Field(
         default=3.0,
+        validation_alias=_renamed("hang_check_after"),
         description="After so many seconds of silence an upstream is asked for its "
         "health; if that does not answer within VX11_PROBE_TIMEOUT, the next upstream "
         "is tried. As long as an upstream's timeout or longer, it switches this off "
@@ -134,8 +142,9 @@ class Settings(BaseModel):
         le=1,
         description="So large a share of failures opens it too.",
     )
-    breaker_minimum: int = Field(
+    breaker_min_calls: int = Field(
         default=10,
+        validation_alias=_renamed("breaker_min_calls"),
         ge=1,
         le=10_000,
         description="Calls in the window below which their share means nothing.",
@@ -337,10 +346,10 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe level that is logged."
     )
-    sandbox_control: dict[Name, LoopbackUrl] = Field(
-        default_factory=dict,
-        description="Control URLs of the sandbox's services by name, as JSON. Set by "
-        "`run` when it starts the sandbox; opens the console's Break it panel.",
+    sandbox_page: LoopbackUrl | None = Field(
+        default=None,
+        description="Where the sandbox's Break it page is, to which the console "
+        "links. Set by `run` when it starts the sandbox.",
     )
     upstreams: tuple[UpstreamSettings, ...] = Field(
         default=(),
@@ -376,7 +385,6 @@ class Settings(BaseModel):
         "person_headers",
         "session_headers",
         "trusted_proxies",
-        "sandbox_control",
         "upstreams",
         "routes",
         mode="before",

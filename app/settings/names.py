@@ -23,6 +23,9 @@ OTHERS = frozenset(
     }
 )
 
+# Old names of settings, in the file and as variables; they are still read.
+RENAMED = {"patience": "hang_check_after", "breaker_minimum": "breaker_min_calls"}
+
 # By the name of a setting; the variable that goes first is first.
 Variables = Mapping[str, tuple[str, ...]]
 

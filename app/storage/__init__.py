@@ -1,7 +1,7 @@
 """Storage: the audit trail, the state that workers share, and the file of tokens.
 
 Rule of this room: the only one that imports a database or Redis driver. It looks
-at `gateway`, whose ports it fulfils, and at nobody else.
+at `gateway`, whose ports it fulfils, at `host`, and at nobody else.
 
     open_backend ── SqliteBackend
       trail() ── QueuedTrail ── Writer (one thread) ── SqliteStore ── the file

@@ -9,7 +9,6 @@ from app.gateway import correlation, tracing
 from app.services import PerProcess, Services
 from app.web.operator.metrics import answer_apart
 from app.web.request.caller_error import is_anthropic_path, is_openai_path
-from app.web.request.context import is_usable_id
 from app.web.request.cors import cors_headers
 
 if TYPE_CHECKING:
@@ -23,6 +22,9 @@ ON_ALL = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
 class Envelope:
     """WSGI middleware: correlation id and trace are current until the last byte.
 
+    Both are fresh until the caller is known (see `ids`): what a stranger shows is
+    never compared with a secret, so he can learn nothing of one by what comes back.
+
     What comes in by the address of the metrics is answered here and gets no further.
     The headers of every answer are added here, where they cost next to nothing.
     """
@@ -35,7 +37,8 @@ class Envelope:
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         services = self._services()
-        token = correlation.current.set(_correlation_id(environ, services))
+        tracing.current.set(None)  # an answer that nobody has closed may have left its
+        token = correlation.current.set(correlation.new_id())
         more: list[Header] = []
 
         def reset() -> None:  # gthread's threads keep their context
@@ -51,7 +54,7 @@ class Envelope:
                 headers += cors_headers(path, origin, services.cors_origins)
             if is_openai_path(path):
                 headers.append(("X-Request-Id", here))  # where its clients look for it
-            if is_anthropic_path(environ.get("PATH_INFO", "")):
+            if is_anthropic_path(path):
                 headers.append(("request-id", here))
             return start_response(status, headers, *rest)
 
@@ -68,22 +71,7 @@ class Envelope:
         return ClosingIterator(body, reset)
 
 
-def _correlation_id(environ: "WSGIEnvironment", services: Services) -> str:
-    """The caller's id; one that is missing or unusable is replaced, never reflected.
-
-    A repeated header is one if all its values are equal.
-    """
-    shown = {p.strip() for p in environ.get("HTTP_X_CORRELATION_ID", "").split(",")}
-    first = shown.pop()
-    is_usable = first and not shown and is_usable_id(first, services)
-    return first if is_usable else correlation.new_id()
-
-
 def _trace(environ: "WSGIEnvironment", services: Services) -> tracing.Trace:
-    """The caller's trace, gone on with, or a new one."""
-    state = environ.get("HTTP_TRACESTATE", "")
-    return tracing.continued(
-        environ.get("HTTP_TRACEPARENT", ""),
-        "" if services.holds_secret(state) else state,
-        sample=services.traces,
-    )
+    """The caller's trace, gone on with, or a new one; its state comes with a token."""
+    shown = environ.get("HTTP_TRACEPARENT", "")
+    return tracing.continued(shown, sample=services.traces)

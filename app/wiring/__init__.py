@@ -10,28 +10,37 @@ is counted is what callers get; those who get no slot are counted and on record 
 """
 
 from app.wiring.assembly import build_services, default_services
-from app.wiring.checks import check_addresses, check_all, check_files
+from app.wiring.checks import (
+    check_addresses,
+    check_all,
+    check_files,
+    problems_of_listed_kinds,
+)
 from app.wiring.commands import (
     OnProgress,
     Place,
     anchors_in,
+    begin_counts,
     export_records,
-    log_redactor,
     open_records,
     open_windows,
     parse_head,
     place_of_records,
     run_post_task,
     search_records,
+    server_logging,
+    set_up_logging,
     token_store,
     verify_records,
 )
-from app.wiring.parts import last_good_tokens, metrics_folder
+from app.wiring.keys import last_good_tokens
+from app.wiring.parts import metrics_folder
 
 __all__ = [
     "OnProgress",
     "Place",
     "anchors_in",
+    "begin_counts",
     "build_services",
     "check_addresses",
     "check_all",
@@ -39,14 +48,16 @@ __all__ = [
     "default_services",
     "export_records",
     "last_good_tokens",
-    "log_redactor",
     "metrics_folder",
     "open_records",
     "open_windows",
     "parse_head",
     "place_of_records",
+    "problems_of_listed_kinds",
     "run_post_task",
     "search_records",
+    "server_logging",
+    "set_up_logging",
     "token_store",
     "verify_records",
 ]

@@ -29,7 +29,7 @@ from app.telemetry.metrics.measuring import GaugeSources, Measuring
 from app.telemetry.traces.export import open_exporter
 from app.upstreams import KINDS, Kinds
 from app.version import VERSION
-from app.wiring import parts
+from app.wiring import keys, parts
 
 
 class Assembly:
@@ -46,8 +46,8 @@ class Assembly:
         self.audit = parts.audit(settings, backends)
         self.transport = parts.transport(settings)
         self.upstreams = parts.upstreams(settings, self.transport, kinds)
-        self.keyring = parts.keyring(settings)
-        self._forget_tokens = parts.watch_tokens(settings, self.keyring)
+        self.keyring = keys.keyring(settings)
+        self._forget_tokens = keys.watch_tokens(settings, self.keyring)
         self.shared = parts.shared(settings, backends)
         self.measuring = Measuring(parts.metrics_folder(settings, backends))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
@@ -59,9 +59,14 @@ class Assembly:
         self.guards = {
             one.name: self._guarded(one) for one in settings.effective_upstreams()
         }
+        self.big_work = BigWork()
+        self.audited = self._audited()
         self.gate = parts.gate(settings)
         self.history = CallHistory(self.shared)
         self.board = self._board()
+        self.rate_limits = SlidingRateLimits(self.shared)
+        self.failed_auth = FailedAuth(self.rate_limits)
+        self.failed_auth.on_failure(self.measuring.metrics.auth_failed)
 
     def start(self) -> None:
         """Start the background threads."""
@@ -84,18 +89,18 @@ class Assembly:
     def close(self) -> None:
         """End them, with all that is still to be written."""
         self._forget_tokens()
+        self.failed_auth.close()
         self.measuring.close()
         self.exporter.close()
         self.prober.stop()
+        self.audited.close()
         self.trail.close()
         self.transport.close()
         self.shared.close()
 
     def services(self) -> Services:
         """What the doors are handed."""
-        settings, rate_limits = self.settings, SlidingRateLimits(self.shared)
-        failed_auth = FailedAuth(rate_limits)
-        failed_auth.on_failure(self.measuring.metrics.auth_failed)
+        settings = self.settings
         return Services(
             chat=self._chat(),
             trail=self.trail,
@@ -115,11 +120,12 @@ class Assembly:
             cors_origins=frozenset(settings.cors_origins),
             ports=parts.ports(settings),
             persons=parts.person_rules(settings),
-            rate_limits=rate_limits,
-            failed_auth=failed_auth,
+            rate_limits=self.rate_limits,
+            failed_auth=self.failed_auth,
             trusted_proxies=settings.trusted_proxies,
-            fault_panel=parts.fault_panel(settings, self.transport),
+            sandbox_page=settings.sandbox_page,
             gate=self.gate,
+            readers=parts.readers(settings),
             guards=self.guards,
             host_load=self.measuring.load,
             metrics_page=self.measuring.page,
@@ -130,21 +136,23 @@ class Assembly:
 
     def _chat(self) -> Admission:
         """Put the policies around each other."""
-        settings, big_work = self.settings, BigWork()
-        router = parts.router(settings, list(self.guards.values()), self.upstreams)
-        audited = Audited(
-            Counted(BoundSessions(router, self.trail.key)),
-            self.trail,
-            parts.content_policy(settings, self.trail.key, big_work),
-            required=settings.audit_mode == "required",
-        )
         observers: list[Observer] = [self.measuring.metrics, self.history]
         observers += self.exporter.observers
         return Admission(
-            Metered(audited, observers),
+            Metered(self.audited, observers),
             self.gate,
-            is_short=parts.memory_is_short(settings),
-            big_work=big_work,
+            is_short=parts.memory_is_short(self.settings),
+            big_work=self.big_work,
+        )
+
+    def _audited(self) -> Audited:
+        settings, trail = self.settings, self.trail
+        router = parts.router(settings, list(self.guards.values()), self.upstreams)
+        return Audited(
+            Counted(BoundSessions(router, trail.key)),
+            trail,
+            parts.content_policy(settings, trail.key, self.big_work),
+            required=settings.audit_mode == "required",
         )
 
     def _board(self) -> StatusBoard:
@@ -160,13 +168,20 @@ class Assembly:
         )
 
     def _guarded(self, one: UpstreamSettings) -> Guarded:
+        several = keys.has_several_callers(self.settings)
+
+        def limit(name: str, most: int | None) -> ConcurrencyLimit:
+            return ConcurrencyLimit(
+                name, self.shared, most, has_several_callers=several
+            )
+
         return Guarded(
             self._repeating(one),
             self.health,
             self.breakers[one.name],
             ConcurrencyLimits(
-                ConcurrencyLimit(one.name, self.shared, one.concurrency or None),
-                ConcurrencyLimit(f"extra:{one.name}", self.shared, EXTRA_CALLS),
+                limit(one.name, one.concurrency or None),
+                limit(f"extra:{one.name}", EXTRA_CALLS),
             ),
             hang_check=self._hang_check(one.name),
             queue_wait=self.settings.queue_wait,
@@ -175,7 +190,7 @@ class Assembly:
     def _hang_check(self, name: str) -> HangCheck | None:
         if not self.health.is_probed(name):
             return None
-        return HangCheck(self.prober.inquire, self.settings.patience)
+        return HangCheck(self.prober.inquire, self.settings.hang_check_after)
 
     def _repeating(self, one: UpstreamSettings) -> Upstream:
         """The upstream; one whose kind allows it is asked again where it helps."""

@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable, Iterable
 
 from app.settings import Settings, SettingsError
+from app.settings.loading import listed_upstreams
 from app.storage.audit.errors import StoreFailed
 from app.storage.shared.shared_memory import SharedMemory
-from app.wiring import parts
+from app.wiring import keys, parts
 
 Check = Callable[[Settings], object]
 
@@ -39,6 +40,14 @@ def check_files(settings: Settings) -> None:
     problems = list(_problems(settings, FILES))
     if problems:
         raise SettingsError(problems)
+
+
+def problems_of_listed_kinds() -> list[str]:
+    """What is wrong with the kinds of upstreams where the settings cannot be read."""
+    kinds = [(one.get("kind"), one) for one in listed_upstreams()]
+    return parts.problems_of_kinds(
+        (kind if isinstance(kind, str) else None, keys) for kind, keys in kinds
+    )
 
 
 def check_addresses(settings: Settings, before: Settings) -> None:
@@ -98,7 +107,7 @@ def _transport(settings: Settings) -> None:
 
 FILES: dict[str, Check] = {
     "VX11_UPSTREAMS": parts.require_kinds,
-    "VX11_TOKENS_FILE": parts.last_good_tokens,
+    "VX11_TOKENS_FILE": keys.last_good_tokens,
     "VX11_TLS_CA": _transport,
     "VX11_AUDIT_URL": parts.audit,
 }

@@ -1,7 +1,8 @@
 """What commands and gunicorn's hooks use without a running gateway."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from app.gateway.access.tokens import TokenStore
 from app.gateway.budget import Budget
@@ -15,20 +16,24 @@ from app.storage.chain.anchors import anchors_in, parse_head
 from app.storage.chain.knots import Place
 from app.storage.chain.verification import OnProgress, Verification
 from app.storage.tokens.edit import TokenFile
+from app.telemetry import logs
+from app.telemetry.metrics.directory import MetricDirectory, remove_left_behind
 from app.wiring import parts
 
 __all__ = [
     "OnProgress",
     "Place",
     "anchors_in",
+    "begin_counts",
     "export_records",
-    "log_redactor",
     "open_records",
     "open_windows",
     "parse_head",
     "place_of_records",
     "run_post_task",
     "search_records",
+    "server_logging",
+    "set_up_logging",
     "token_store",
     "verify_records",
 ]
@@ -39,9 +44,24 @@ def token_store(path: Path) -> TokenStore:
     return TokenFile(path)
 
 
-def log_redactor(settings: Settings) -> Callable[[str], str]:
-    """What every log line goes through."""
-    return parts.redactor(settings).text
+def set_up_logging(settings: Settings) -> None:
+    """Send this process's log lines through the redactor to the standard error."""
+    logs.set_up_logging(settings.log_level, parts.redactor(settings).text)
+
+
+def server_logging(settings: Settings) -> dict[str, Any]:
+    """The configuration of logging for gunicorn's own lines."""
+    return logs.server_logging(settings.log_level, parts.redactor(settings).text)
+
+
+def begin_counts(settings: Settings) -> MetricDirectory:
+    """Begin all counts anew, and keep them while there is no worker for a moment.
+
+    Folders that killed instances left are removed. Raises OSError.
+    """
+    path = parts.metrics_folder(settings)
+    remove_left_behind(path.parent)
+    return MetricDirectory(path)
 
 
 def place_of_records(settings: Settings) -> str:

@@ -1,13 +1,12 @@
 """Parts: what is made of the settings alone, each for itself."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from app.gateway.access.persons import PersonRules
-from app.gateway.access.tokens import LINK, Keyring, Token, TokensUnusable
 from app.gateway.chain.admission_queue import AdmissionQueue, Limits
 from app.gateway.chain.big_work import BigWork
 from app.gateway.chain.memory_limit import Watermark
@@ -20,18 +19,17 @@ from app.gateway.routing.router import ChatRouter
 from app.gateway.routing.routes import Route
 from app.gateway.shared import SharedState
 from app.gateway.turns import Candidate
+from app.services import READERS
 from app.settings import Settings, SettingsError, UpstreamSettings
-from app.settings.handed import handed
 from app.storage.backend import AuditBackend
 from app.storage.shared.shared_memory import MEMORY, open_shared
-from app.storage.tokens.watch import LastGood, TokenWatch
 from app.storage.trail import BACKENDS, Backends, open_backend
 from app.telemetry.host import container_memory as memory
 from app.telemetry.metrics.directory import folder_of
 from app.upstreams import KINDS, Kinds
 from app.upstreams.dialect import Dialect, Surroundings
 from app.upstreams.http.transport import Transport
-from app.upstreams.sandbox_control import SandboxControl
+from app.wiring.keys import has_several_callers, plain_tokens
 
 Upstreams = Mapping[str, Dialect]
 
@@ -71,24 +69,33 @@ def require_kinds(settings: Settings, kinds: Kinds = KINDS) -> None:
 
     A key that some dialects declare as their own is foreign to all others.
     """
-    problems = [
-        f"VX11_UPSTREAMS[{number}]{problem}"
-        for number, entry in enumerate(settings.upstreams)
-        for problem in _problems_of_kind(entry, kinds)
-    ]
-    if problems:
+    entries = [(one.kind, one.model_fields_set) for one in settings.upstreams]
+    if problems := problems_of_kinds(entries, kinds):
         raise SettingsError(problems)
 
 
-def _problems_of_kind(entry: UpstreamSettings, kinds: Kinds) -> Iterator[str]:
-    if entry.kind not in kinds:
+def problems_of_kinds(
+    entries: Iterable[tuple[str | None, Collection[str]]], kinds: Kinds = KINDS
+) -> list[str]:
+    """What `require_kinds` says of upstreams, given the kind and the keys of each.
+
+    Of one whose kind is None nothing is said.
+    """
+    return [
+        f"VX11_UPSTREAMS[{number}]{problem}"
+        for number, (kind, keys) in enumerate(entries)
+        if kind is not None
+        for problem in _problems_of_kind(kind, keys, kinds)
+    ]
+
+
+def _problems_of_kind(kind: str, keys: Collection[str], kinds: Kinds) -> Iterator[str]:
+    if kind not in kinds:
         yield f".kind: must be one of {', '.join(kinds)}"
         return
-    for key in sorted(entry.model_fields_set):
-        owners = [
-            kind for kind, dialect in kinds.items() if key in dialect.own_settings
-        ]
-        if owners and entry.kind not in owners:
+    for key in sorted(keys):
+        owners = [one for one, dialect in kinds.items() if key in dialect.own_settings]
+        if owners and kind not in owners:
             yield f": {key}: only for kind {' or '.join(owners)}"
 
 
@@ -120,7 +127,7 @@ def rules(settings: Settings, one: UpstreamSettings) -> Rules:
     return Rules(
         failures=settings.breaker_failures,
         ratio=settings.breaker_ratio,
-        minimum=settings.breaker_minimum,
+        min_calls=settings.breaker_min_calls,
         window=settings.breaker_window,
         open_base=settings.breaker_open,
         open_max=settings.breaker_open_max,
@@ -168,8 +175,14 @@ def gate(settings: Settings) -> AdmissionQueue:
             queue=settings.queue,
             wait=settings.queue_wait,
             streams=settings.stream_slots,
+            is_shared=has_several_callers(settings),
         )
     )
+
+
+def readers(settings: Settings) -> AdmissionQueue:
+    """Make the places of those who read the records."""
+    return AdmissionQueue(replace(READERS, is_shared=has_several_callers(settings)))
 
 
 def memory_is_short(settings: Settings) -> Callable[[], bool]:
@@ -194,7 +207,7 @@ def redactor(settings: Settings) -> Redactor:
     """Make what takes secrets out of records and logs."""
     keys = [one.api_key.get_secret_value() for one in settings.upstreams]
     audit_key = (settings.audit_key_bytes() or b"").decode()
-    return Redactor((*_plain_tokens(settings), audit_key, *keys))
+    return Redactor((*plain_tokens(settings), audit_key, *keys))
 
 
 def audit(settings: Settings, backends: Backends = BACKENDS) -> AuditBackend:
@@ -219,54 +232,6 @@ def metrics_folder(settings: Settings, backends: Backends = BACKENDS) -> Path:
     return folder_of(_identity(settings, state), settings.metrics_dir or default)
 
 
-def keyring(settings: Settings) -> Keyring | None:
-    """Make the keyring; None where authentication is off."""
-    if settings.auth_mode == "off":
-        return None
-    return Keyring([Token.of(LINK, token) for token in _plain_tokens(settings)])
-
-
-def watch_tokens(settings: Settings, keyring: Keyring | None) -> Callable[[], None]:
-    """Keep the keyring as the file says; return what ends it.
-
-    Raises SettingsError for a file that cannot be used, unless we were handed what
-    was in it when it was last good.
-    """
-    if settings.tokens_file is None or keyring is None:
-        return lambda: None
-    given = handed()
-    watch = TokenWatch(settings.tokens_file, keyring)
-    with _told_as("VX11_TOKENS_FILE"):
-        watch.start(last_good=given.tokens if given else None)
-    return watch.stop
-
-
-def last_good_tokens(settings: Settings) -> LastGood | None:
-    """Keep what is in the file of tokens, if there is one.
-
-    Raises SettingsError with every problem of one that cannot be used.
-    """
-    if settings.tokens_file is None or settings.auth_mode == "off":
-        return None
-    with _told_as("VX11_TOKENS_FILE"):
-        return LastGood(settings.tokens_file)
-
-
-@contextmanager
-def _told_as(variable: str) -> Iterator[None]:
-    try:
-        yield
-    except TokensUnusable as error:
-        problems = [f"{variable}: {problem}" for problem in error.problems]
-        raise SettingsError(problems) from None
-
-
-def fault_panel(settings: Settings, transport: Transport) -> SandboxControl | None:
-    """Make the panel that breaks the sandbox, if there is a sandbox."""
-    urls = settings.sandbox_control
-    return SandboxControl(urls, transport) if urls else None
-
-
 def _identity(settings: Settings, state: Path) -> str:
     """Tell this instance from all others of this host."""
     where = state if settings.state_dir else f"{settings.audit_url} {state}"
@@ -282,9 +247,3 @@ def _state_dir(settings: Settings, backends: Backends) -> Path:
 
 def _plain_token(settings: Settings) -> str:
     return settings.token.get_secret_value() if settings.token else ""
-
-
-def _plain_tokens(settings: Settings) -> tuple[str, ...]:
-    """The tokens of the environment, each once; the first is also shown to switch."""
-    found = (settings.token, settings.operator_token)
-    return tuple(dict.fromkeys(one.get_secret_value() for one in found if one))

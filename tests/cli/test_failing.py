@@ -208,6 +208,31 @@ class TestConfigCheck:
         for words in (["config", "check"], ["config", "check", "--json"]):
             assert "canary" not in run(*words).output
 
+    def test_a_wrong_kind_is_told_with_all_other_mistakes(self, monkeypatch, tmp_path):
+        config = tmp_path / "gateway.toml"
+        config.write_text(
+            'threads = "canary"\n'
+            '[[upstreams]]\nname = "a"\nurl = "http://a"\n'
+            '[[upstreams]]\nname = "b"\nkind = "canary"\nurl = "http://b"\n'
+            '[[upstreams]]\nname = "c"\nkind = "madre"\nurl = "canary"\nretries = 1\n'
+            '[[upstreams]]\nname = "d"\nkind = ["canary"]\nurl = "http://d"\n'
+        )
+        monkeypatch.setenv("VX11_CONFIG", str(config))
+
+        done = run("config", "check")
+
+        assert done.exit_code == 78
+        for told in (
+            "VX11_THREADS: ",
+            "VX11_UPSTREAMS[0].kind: Field required",
+            "VX11_UPSTREAMS[1].kind: must be one of",
+            "VX11_UPSTREAMS[2].url: ",
+            "VX11_UPSTREAMS[2]: retries: only for kind openai",
+            "VX11_UPSTREAMS[3].kind: ",
+        ):
+            assert told in done.stderr
+        assert "canary" not in done.output
+
     def test_a_file_that_a_setting_names_is_looked_at_too(self, monkeypatch, tmp_path):
         monkeypatch.setenv("VX11_TOKENS_FILE", str(tmp_path / "none.toml"))
 

@@ -54,13 +54,23 @@ def test_what_it_may_do_is_told_and_kept(path):
     before = time()
     facts = made(
         *["boss", "--scope", "chat", "--scope", "admin", "--class", "high"],
-        *["--rate", "60", "--not-before", "2026-01-01", "--expires", "90d"],
+        *[
+            "--rate",
+            "60",
+            "--volume",
+            "5000",
+            "--not-before",
+            "2026-01-01",
+            "--expires",
+            "90d",
+        ],
     )
 
     (kept,) = read_tokens(path)
     assert facts["scopes"] == sorted(kept.caller.scopes) == ["admin", "chat"]
     assert (facts["class"], kept.caller.priority.name) == ("high", "HIGH")
     assert facts["rate"] == kept.caller.rate == 60
+    assert facts["volume"] == kept.caller.volume == 5000
     assert facts["not_before"] == "2026-01-01T00:00:00+00:00"
     assert abs(kept.expires - before - 90 * 86400) < 60
     assert (facts["id"], facts["state"]) == (kept.id, "active")
@@ -91,16 +101,19 @@ def test_the_list_says_which_are_valid(path):
         "SCOPES",
         "CLASS",
         "RATE",
+        "VOLUME",
         "EXPIRES",
     ]
     assert len(lines) == 4
 
 
 def test_a_rotated_token_may_do_what_the_old_one_may(path):
-    old = made("ci", "--scope", "audit", "--class", "low", "--rate", "7")
+    old = made(
+        "ci", "--scope", "audit", "--class", "low", "--rate", "7", "--volume", "9"
+    )
 
     new = made("ci", "--rotate")
-    same = ("name", "scopes", "class", "rate")
+    same = ("name", "scopes", "class", "rate", "volume")
     assert [new[k] for k in same] == [old[k] for k in same]
     assert new["token"] != old["token"]
 

@@ -153,24 +153,6 @@ class FakeRecords:
         return tuple(closing for _, closing in self.trail.closed)
 
 
-class FakePanel:
-    """A FaultPanel that knows every fault, and on which nothing breaks."""
-
-    names = ("switch", "madre")
-
-    def catalogue(self):
-        return [{"name": "slow", "sentence": "Answers late.", "params": {"seconds": 1}}]
-
-    def fault(self, name):
-        return {"fault": None}
-
-    def break_with(self, name, wish):
-        return {"fault": wish.fault, "times": wish.times, "params": wish.params}
-
-    def heal(self, name):
-        return {"fault": None}
-
-
 def a_board(clock=monotonic):
     """A health board that is shared with nobody."""
     return HealthBoard(InProcessState(clock))

@@ -73,15 +73,7 @@ def take(console, switch):
     console.ask("I am worried about the harvest")
     browser.picture(PICTURES / "chat.png")
     browser.view(TALL)
-    console.open("break")
-    browser.see("#stand-in-madre")
-    browser.click("#ask")
-    browser.wait_for("#tries", "switch answered")
-    console.break_with("switch", "status_error")
-    browser.click("#ask")
-    browser.wait_for("#tries", "madre answered")
-    browser.see("#tries .timeline")
-    browser.picture(PICTURES / "break.png")
+    switch.break_with("status_error")
     console.open()
     console.ask("And now?")
     browser.view(PHONE, dark=True, scale=2)
@@ -121,13 +113,11 @@ def take_past(console):
 def main():
     with tempfile.TemporaryDirectory() as folder, sandbox(latency=0.15) as stand_ins:
         switch, madre = stand_ins
-        control = {"switch": switch.control_url, "madre": madre.control_url}
         gateway = Gateway(
             folder,
             workers=1,
             switch_url=switch.url,
             madre_url=madre.url,
-            sandbox_control=json.dumps(control),
         )
         put_history_on_record(f"sqlite:///{gateway.audit}")
         with gateway:

@@ -243,7 +243,7 @@ def slots_of(gateway):
         file.path
         for worker in gateway.workers()
         for file in worker.open_files()
-        if "vx11-metrics" in file.path
+        if "vx11-counts" in file.path
     }
     folder = next(iter(files)).rpartition("/")[0]
     listing = subprocess.run(["ls", folder], capture_output=True, text=True, check=True)

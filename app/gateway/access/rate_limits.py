@@ -9,11 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from app.gateway.access.tally import Later, Tally, by_timer
+from app.gateway.shared import STRANGERS
+
 log = logging.getLogger(__name__)
 
 WINDOW = 60  # seconds; rates are per minute
 PER_SOURCE = 10  # failed authentications a minute (docs/faults.md, row 54)
 FROM_ALL = 100
+UNHEARD = "unheard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,11 @@ class RateLimits(Protocol):
     Never raises and adds 50 ms at most: without the others it counts on its own.
     """
 
-    def take(self, key: str, quota: int) -> Standing:
-        """Count one, if it is within the quota a minute; say where that leaves us."""
+    def take(self, key: str, quota: int, cost: int = 1) -> Standing:
+        """Count so many, if the quota a minute is not used up; say where we stand.
+
+        The last one may go beyond the quota: what is larger than that would never fit.
+        """
         ...
 
     def look(self, key: str, quota: int) -> Standing:
@@ -48,7 +55,7 @@ class RateLimits(Protocol):
 class Unlimited:
     """Rate limits that are switched off: nothing is counted or refused."""
 
-    def take(self, key: str, quota: int) -> Standing:  # noqa: ARG002  # see RateLimits
+    def take(self, key: str, quota: int, cost: int = 1) -> Standing:  # noqa: ARG002  # see RateLimits
         """See RateLimits."""
         return Standing(is_within=True, quota=quota, remaining=quota, reset=0.0)
 
@@ -58,9 +65,11 @@ class Unlimited:
 class FailedAuth:
     """Failed authentications: logged, counted, and bounded per source and in all.
 
-    Only what failed is counted and only that is refused: a valid token is let in
-    whatever its neighbours do, else one forgotten script would lock out everybody
-    behind the same proxy. Nothing that succeeds resets a count. Threads may share it.
+    Only what failed is counted. A source that showed too many wrong tokens is not
+    heard for a while, whatever it shows: a guess that is right must not get in just
+    because many wrong ones were made before. Neighbours behind another address are.
+    Nothing that succeeds resets a count. What is not logged one by one is logged as a
+    sum each minute. Threads may share it.
     """
 
     def __init__(
@@ -69,31 +78,49 @@ class FailedAuth:
         *,
         per_source: int = PER_SOURCE,
         from_all: int = FROM_ALL,
+        later: Later = by_timer,
     ) -> None:
         self._limits = limits
         self._per_source, self._from_all = per_source, from_all
         self._on_failure: Callable[[str], None] = lambda _: None
+        self._unlogged = Tally(_log_sum, later)
 
     def on_failure(self, listener: Callable[[str], None]) -> None:
         """Call the listener with the reason of each failure."""
         self._on_failure = listener
 
+    def look(self, source: str) -> Standing:
+        """Say whether the token of a source may be looked at; count nothing."""
+        return self._limits.look(_key("wrong", source), self._per_source)
+
     def note(self, source: str, reason: str) -> Standing:
-        """Count a failure (`reason`: wrong, missing) of a source address.
+        """Count a failure (`reason`: wrong, missing, unheard) of a source address.
 
         Its standing says whether it may still be told that it failed, or only to
-        come later. Each reason has counts of its own.
+        come later. Each reason has counts of its own; `unheard` is a token that was
+        not looked at.
         """
         self._tell(reason)
-        standing = self._standing(source, reason)
-        if standing.is_within:
-            log.warning(
-                "Authentication failed: %s token, source=%s, remaining=%d",
-                reason,
-                source,
-                standing.remaining,
-            )
+        standing = (
+            self.look(source) if reason == UNHEARD else self._standing(source, reason)
+        )
+        self._log(source, reason, standing)
         return standing
+
+    def close(self) -> None:
+        """Log the sum of what was not logged yet."""
+        self._unlogged.close()
+
+    def _log(self, source: str, reason: str, standing: Standing) -> None:
+        if standing.is_within:
+            more = f"remaining={standing.remaining}"
+        elif self._unlogged.add(reason):
+            more = "others are counted"
+        else:
+            return
+        log.warning(
+            "Authentication failed: %s token, source=%s, %s", reason, source, more
+        )
 
     def _tell(self, reason: str) -> None:
         try:
@@ -102,13 +129,20 @@ class FailedAuth:
             log.exception("A listener to failed authentications broke")
 
     def _standing(self, source: str, reason: str) -> Standing:
-        everybody = f"auth:{reason}"
-        # The limit for all is checked first, so that a flood from many addresses makes
-        # no entry for each. It is charged last, so that one address cannot use it up.
-        in_all = self._limits.look(everybody, self._from_all)
-        if not in_all.is_within:
-            return in_all
-        own = self._limits.take(f"{everybody}:{source}", self._per_source)
-        if own.is_within:
-            self._limits.take(everybody, self._from_all)
-        return own
+        # A source is counted in any case, or a flood from others would hide its
+        # guesses. Its own limit comes first, so that it cannot use up everybody's.
+        own = self._limits.take(_key(reason, source), self._per_source)
+        if not own.is_within:
+            return own
+        in_all = self._limits.take(f"auth:{reason}", self._from_all)
+        return own if in_all.is_within else in_all
+
+
+def _key(reason: str, source: str) -> str:
+    return f"{STRANGERS}{reason}:{source}"
+
+
+def _log_sum(reason: str, count: int) -> None:
+    log.warning(
+        "Authentication failed: %d more within a minute, %s token", count, reason
+    )

@@ -37,8 +37,9 @@ DEFAULTS = frozenset(
 class Caller:
     """A caller with a valid token. `name` goes on record, never the token.
 
-    `rate` is in requests a minute, None for as many as he likes. `names_people`: what
-    he says of the person and the session that he speaks for is believed.
+    `rate` is in requests a minute, `volume` in bytes of their bodies a minute, None for
+    as many as they like. `names_people`: what they say of the person and the session
+    that they speak for is believed.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Caller:
     priority: Priority = Priority.NORMAL
     rate: int | None = None
     names_people: bool = False
+    volume: int | None = None
 
 
 ANYBODY = Caller("anybody")

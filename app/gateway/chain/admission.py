@@ -72,7 +72,7 @@ class Admission:
                 raise self._gate.refusal(RefusalReason.LATE)
             if self._is_short():
                 raise self._gate.refusal(RefusalReason.MEMORY)
-            ticket = self._gate.enter(known.priority)
+            ticket = self._gate.enter(known.priority, known.caller)
             try:
                 queued = self._wait(ticket, budget)
             except BaseException:

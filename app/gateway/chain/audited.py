@@ -11,13 +11,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from time import monotonic, time
 
+from app.gateway.access.tally import Later, by_timer
 from app.gateway.budget import Budget, Clock
 from app.gateway.chat import Attempt, ChatReply, ChatRequest, ReplyFacts
 from app.gateway.errors import AuditUnavailable, GatewayError, NoAnswer
 from app.gateway.handler import ChatHandler, Outcome, ReplyStream
 from app.gateway.records import closings
-from app.gateway.records.audit import Closing, Intent, Trail, new_audit_id, undelivered
+from app.gateway.records.audit import Closing, Intent, Trail, undelivered
 from app.gateway.records.content import ContentPolicy, Stored, to_json
+from app.gateway.records.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,9 @@ class Audited:
     """A handler around the whole gateway that commits a record of each request.
 
     With `required` False (break-glass) answers do not wait for their record, which
-    is written if and when that is possible. Threads may share it.
+    is written if and when that is possible. What is refused to a caller over and over
+    is on record once a minute, and then once more with how often it was. Threads may
+    share it.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Audited:
         required: bool = True,
         wall_clock: Callable[[], float] = time,
         clock: Clock = monotonic,
+        later: Later = by_timer,
     ) -> None:
         self._inner = inner
         self._trail = trail
@@ -49,6 +54,11 @@ class Audited:
         self._required = required
         self._wall_clock = wall_clock
         self._clock = clock
+        self._refusals = Refusals(trail, policy, wall_clock, later)
+
+    def close(self) -> None:
+        """Record what was refused and is not on record yet."""
+        self._refusals.close()
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Note the intent, ask, and close the record when the reply is over.
@@ -76,7 +86,7 @@ class Audited:
     def turn_away(self, request: ChatRequest, budget: Budget, error: Exception) -> None:
         """Record, without waiting, that a request got no slot."""
         closing = closings.of_error(error, *self._times(budget.since))
-        self._note(request, closing)
+        self._refusals.note(request, closing)
 
     def refuse(self, request: ChatRequest, code: str, status: int) -> None:
         """Record, without waiting, that a door turned a request away."""
@@ -87,15 +97,7 @@ class Audited:
             duration=0.0,
             closed_at=self._wall_clock(),
         )
-        self._note(request, closing)
-
-    def _note(self, request: ChatRequest, closing: Closing) -> None:
-        try:
-            intent = self._intent(request, self._policy.request(request))
-        except Exception:
-            log.exception("The record of a refusal broke")
-        else:
-            self._trail.note(intent, closing)
+        self._refusals.note(request, closing)
 
     def _begun(self, request: ChatRequest, within: float) -> tuple[Intent | None, bool]:
         """Note the intent, and tell whether there was no time for all of it.
@@ -106,24 +108,11 @@ class Audited:
         try:
             asked = self._policy.request(request, within)
             is_cut = asked.is_cut
-            intent = self._intent(request, asked)
+            intent = self._policy.intent(request, asked, self._wall_clock())
             self._trail.begin(intent)
         except Exception as error:
             self._veto(error)
         return intent, is_cut
-
-    def _intent(self, request: ChatRequest, asked: Stored) -> Intent:
-        now = self._wall_clock()
-        return Intent(
-            id=new_audit_id(now),
-            correlation_id=self._policy.name(request.correlation_id),
-            session_id=self._policy.name(request.session_id),
-            caller=request.caller,
-            route=request.route,
-            opened_at=now,
-            request=asked.text,
-            person=request.person and self._policy.name(request.person),
-        )
 
     def _close(
         self, intent: Intent, stream: ReplyStream, started: float, budget: Budget

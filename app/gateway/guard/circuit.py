@@ -39,7 +39,7 @@ class Phase(IntEnum):
 class Rules:
     """The rules by which a circuit opens, and for how long. Times are in seconds.
 
-    It opens on `failures` in a row, or when at least `ratio` of at least `minimum`
+    It opens on `failures` in a row, or when at least `ratio` of at least `min_calls`
     calls in `window` failed. A call that takes longer than `slow_call` (None: never)
     is a failure whatever its result. Open periods double from `open_base` up to
     `open_max`, each with full jitter; once the circuit has stayed closed for a
@@ -49,7 +49,7 @@ class Rules:
 
     failures: int = 5
     ratio: float = 0.5
-    minimum: int = 10
+    min_calls: int = 10
     window: float = 30.0
     open_base: float = 1.0
     open_max: float = 20.0
@@ -231,7 +231,7 @@ def _next(circuit: Circuit) -> int:
 
 def _has_failed_enough(circuit: Circuit, rules: Rules) -> bool:
     good, bad = sum(circuit.counts[::2]), sum(circuit.counts[1::2])
-    enough = good + bad >= rules.minimum
+    enough = good + bad >= rules.min_calls
     return circuit.row >= rules.failures * SURE or (
         enough and bad >= rules.ratio * (good + bad)
     )

@@ -4,8 +4,10 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from math import ceil
 from threading import Event, Lock
+from typing import NamedTuple
 
 from app.gateway.budget import Budget
 from app.gateway.errors import NeverSent
@@ -15,8 +17,67 @@ MOST = MAX_VALUE // 4  # calls that can be counted
 TENTHS = 10  # leases end at whole tenths of a second
 RETRY_AFTER = 1.0  # seconds; when a call will end is not known
 LOOK_EVERY = 0.05  # seconds; another process tells nobody of a slot that became free
+# Where there are several callers, the share of the slots, and of the places in the
+# line, that one of them may hold: 5 of 8, 1 of 2.
+SHARE = 2 / 3
+KEPT = 300.0  # seconds that one caller's count is kept after the last change of it
 
 Leases = tuple[int, ...]
+
+
+class Slot(NamedTuple):
+    """A slot that a caller holds until `end`, in tenths of a second."""
+
+    end: int
+    caller: str
+
+
+def share(places: int) -> int:
+    """How many of so many places one caller may hold beside others; at least one."""
+    return max(1, int(places * SHARE))
+
+
+class _Waiter(NamedTuple):
+    caller: str
+    event: Event
+
+
+class _Line:
+    """Those of a process who wait for a slot, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._waiters: deque[_Waiter] = deque()
+        self._lock = Lock()  # guards the line; never held during a wait
+
+    def join(self, caller: str, longest: int | None, of_one: int | None) -> _Waiter:
+        """Wait at its end; NeverSent if it, or the caller's part of it, is full."""
+        with self._lock:
+            his = sum(waiter.caller == caller for waiter in self._waiters)
+            is_his_full = of_one is not None and his >= of_one
+            if longest is not None and (is_his_full or len(self._waiters) >= longest):
+                raise NeverSent("no_slot", retry_after=RETRY_AFTER)
+            self._waiters.append(mine := _Waiter(caller, Event()))
+            return mine
+
+    def leave(self, waiter: _Waiter) -> None:
+        """Wait no longer."""
+        with self._lock:
+            self._waiters.remove(waiter)
+
+    def callers_before(self, mine: _Waiter | None = None) -> set[str]:
+        """Who waits before that one; all who wait, without one."""
+        with self._lock:
+            before = takewhile(lambda one: one is not mine, self._waiters)
+            return {waiter.caller for waiter in before}
+
+    def wake(self) -> None:
+        """Wake the first waiter of each caller: which of them may go on, each sees."""
+        with self._lock:
+            firsts: dict[str, Event] = {}
+            for waiter in self._waiters:
+                firsts.setdefault(waiter.caller, waiter.event)
+        for event in firsts.values():
+            event.set()
 
 
 class ConcurrencyLimit:
@@ -25,7 +86,9 @@ class ConcurrencyLimit:
     Each call holds a lease that ends by itself, so what a killed or frozen worker
     held comes back without anybody looking for it. `limit` is at most MOST; None is
     no limit, and costs nothing. Those of a process who wait for a slot get one in the
-    order in which they came; `pause` waits for an event, or for so many seconds.
+    order in which they came; `pause` waits for an event, or for so many seconds. With
+    `has_several_callers` no caller holds more than his share, so that the slow calls
+    of one leave a slot to the others; who waits for his own share is passed by.
     Threads and, by `shared`, processes share it.
     """
 
@@ -35,13 +98,15 @@ class ConcurrencyLimit:
         shared: SharedState,
         limit: int | None,
         pause: Callable[[Event, float], object] = Event.wait,
+        *,
+        has_several_callers: bool = False,
     ) -> None:
         self._key = f"calls:{upstream}"
+        self._has_several_callers = has_several_callers
         self._shared = shared
         self._limit = limit
         self._pause = pause
-        self._line: deque[Event] = deque()
-        self._lock = Lock()  # guards the line; never held during a wait
+        self._line = _Line()
 
     @property
     def limit(self) -> int | None:
@@ -54,7 +119,7 @@ class ConcurrencyLimit:
         now = self._shared.now() * TENTHS
         return sum(end > now for end in _decoded(self._shared.read(self._key)))
 
-    def acquire(self, lease: float) -> int | None:
+    def acquire(self, lease: float, caller: str = "") -> Slot | None:
         """Take a slot for a call that is over in `lease` seconds; never wait.
 
         Returns what `release` wants. Raises NeverSent if there is none, or if there
@@ -62,7 +127,8 @@ class ConcurrencyLimit:
         """
         if self._limit is None:
             return None
-        slot = None if self._line else self._take(self._limit, lease)
+        is_next = self._is_next(caller, self._line.callers_before())
+        slot = self._take(self._limit, lease, caller) if is_next else None
         if slot is None:
             raise NeverSent("no_slot", retry_after=RETRY_AFTER)
         return slot
@@ -71,10 +137,11 @@ class ConcurrencyLimit:
         self,
         lease: float,
         budget: Budget,
+        caller: str = "",
         *,
         longest_line: int | None = None,
         is_moot: Callable[[], bool] = lambda: False,
-    ) -> int | None:
+    ) -> Slot | None:
         """Take a slot, and wait for one until the budget is used up.
 
         Raises NeverSent if there is none by then, or at once if more than
@@ -83,46 +150,63 @@ class ConcurrencyLimit:
         """
         if self._limit is None:
             return None
-        mine = Event()
-        with self._lock:
-            if longest_line is not None and len(self._line) >= longest_line:
-                raise NeverSent("no_slot", retry_after=RETRY_AFTER)
-            self._line.append(mine)
+        of_one = share(longest_line or 0) if self._has_several_callers else None
+        mine = self._line.join(caller, longest_line, of_one)
         try:
             return self._waited(self._limit, lease, budget, mine, is_moot)
         finally:
-            with self._lock:
-                self._line.remove(mine)
-            self._call_next()
+            self._line.leave(mine)
+            self._line.wake()
 
     def _waited(
         self,
         limit: int,
         lease: float,
         budget: Budget,
-        mine: Event,
+        mine: _Waiter,
         is_moot: Callable[[], bool],
-    ) -> int | None:
+    ) -> Slot | None:
         while not is_moot():
-            is_first = self._line[0] is mine
-            if is_first and (slot := self._take(limit, lease)) is not None:
+            is_next = self._is_next(mine.caller, self._line.callers_before(mine))
+            if is_next and (slot := self._take(limit, lease, mine.caller)):
                 return slot
             if budget.remaining() <= 0:
                 raise NeverSent("no_slot", retry_after=RETRY_AFTER)
             budget.check()
-            self._pause(mine, min(LOOK_EVERY, budget.remaining()))
-            mine.clear()
+            self._pause(mine.event, min(LOOK_EVERY, budget.remaining()))
+            mine.event.clear()
         return None
 
-    def _call_next(self) -> None:
-        with self._lock:
-            if self._line:
-                self._line[0].set()
+    def _is_next(self, caller: str, before: set[str]) -> bool:
+        """Whether all who wait before a caller are others, whose shares are used."""
+        return caller not in before and not any(map(self._may_have_more, before))
 
-    def _take(self, limit: int, lease: float) -> int | None:
-        """A slot, as the tenth of a second in which its lease ends; None: all taken."""
+    def _may_have_more(self, caller: str) -> bool:
+        if self._limit is None or not self._has_several_callers:
+            return True
         now = self._shared.now() * TENTHS
-        end = ceil(now + lease * TENTHS)
+        held = sum(end > now for end in _decoded(self._shared.read(self._own(caller))))
+        return held < share(self._limit)
+
+    def _own(self, caller: str) -> str:
+        return f"{self._key}/{caller}"
+
+    def _take(self, limit: int, lease: float, caller: str) -> Slot | None:
+        """A slot, within the caller's share and the limit; None: all are taken."""
+        end = ceil((self._shared.now() + lease) * TENTHS)
+        if not self._has_several_callers:
+            return Slot(end, caller) if self._count(self._key, limit, end) else None
+        own = self._own(caller)
+        if not self._count(own, share(limit), end, KEPT):
+            return None
+        if not self._count(self._key, limit, end):
+            self._give_back(own, end, KEPT)
+            return None
+        return Slot(end, caller)
+
+    def _count(self, key: str, limit: int, end: int, ttl: float | None = None) -> bool:
+        """Count one that ends then, if fewer than `limit` are running."""
+        now = self._shared.now() * TENTHS
 
         def take(raw: bytes | None) -> tuple[bytes | None, bool]:
             running = tuple(e for e in _decoded(raw) if e > now)
@@ -130,9 +214,9 @@ class ConcurrencyLimit:
                 return _encoded(running), False
             return _encoded((*running, end)), True
 
-        return end if self._shared.update(self._key, take) else None
+        return self._shared.update(key, take, ttl)
 
-    def renew(self, slot: int | None, lease: float) -> int | None:
+    def renew(self, slot: Slot | None, lease: float) -> Slot | None:
         """Hold a slot for `lease` more seconds from now; returns it anew."""
         if slot is None:
             return None
@@ -140,26 +224,32 @@ class ConcurrencyLimit:
 
         def prolong(raw: bytes | None) -> tuple[bytes | None, None]:
             running = list(_decoded(raw))
-            if slot in running:
-                running.remove(slot)
+            if slot.end in running:
+                running.remove(slot.end)
             return _encoded((*running[: MOST - 1], end)), None
 
         self._shared.update(self._key, prolong)
-        return end
+        if self._has_several_callers:
+            self._shared.update(self._own(slot.caller), prolong, KEPT)
+        return Slot(end, slot.caller)
 
-    def release(self, slot: int | None) -> None:
+    def release(self, slot: Slot | None) -> None:
         """Give the slot back; harmless if its lease is over."""
         if slot is None:
             return
+        self._give_back(self._key, slot.end)
+        if self._has_several_callers:
+            self._give_back(self._own(slot.caller), slot.end, KEPT)
+        self._line.wake()
 
+    def _give_back(self, key: str, end: int, ttl: float | None = None) -> None:
         def give_back(raw: bytes | None) -> tuple[bytes | None, None]:
             running = list(_decoded(raw))
-            if slot in running:
-                running.remove(slot)  # two with the same end are worth the same
+            if end in running:
+                running.remove(end)  # two with the same end are worth the same
             return _encoded(tuple(running)), None
 
-        self._shared.update(self._key, give_back)
-        self._call_next()
+        self._shared.update(key, give_back, ttl)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from app.gateway.guard.blame import OWN_LIMITS, Blame, blame
 from app.gateway.guard.breaker import CircuitBreaker
 from app.gateway.guard.breaker_state import Permit
 from app.gateway.guard.circuit import SURE, UNSURE, Phase
-from app.gateway.guard.concurrency import ConcurrencyLimit, ConcurrencyLimits
+from app.gateway.guard.concurrency import ConcurrencyLimit, ConcurrencyLimits, Slot
 from app.gateway.guard.hang_detection import HangCheck, HangDetector
 from app.gateway.guard.health import HealthBoard
 from app.gateway.handler import Outcome, ReplyStream
@@ -172,7 +172,7 @@ class Guarded:
         if refused := self._breaker.refusal(caller):
             raise NeverSent(refused.reason, retry_after=refused.wait)
         try:
-            extra = self._extra.acquire(lease)
+            extra = self._extra.acquire(lease, caller)
         except NeverSent as full:
             raise NeverSent("circuit_open", retry_after=full.retry_after) from None
         return self._with_extra(
@@ -183,7 +183,7 @@ class Guarded:
             turn,
         )
 
-    def _wait_for_extra(self, caller: str, budget: Budget) -> int | None:
+    def _wait_for_extra(self, caller: str, budget: Budget) -> Slot | None:
         """Wait for a place among the extra calls, or until there is no need for one."""
         was_closed = self._breaker.is_closed_to(caller)
 
@@ -193,13 +193,14 @@ class Guarded:
         return self._extra.wait_for(
             budget.remaining() + LEASE_MARGIN,
             budget.within(EXTRA_WAIT),
+            caller,
             longest_line=EXTRA_WAITERS,
             is_moot=has_recovered,
         )
 
     def _with_extra(
         self,
-        extra: int | None,
+        extra: Slot | None,
         admit: Callable[[str], Permit],
         caller: str,
         budget: Budget,
@@ -216,17 +217,17 @@ class Guarded:
     def _with_slot(self, permit: Permit, budget: Budget, turn: Turn) -> "_Call":
         """Take a slot, or wait for one where the caller would rather wait."""
         try:
-            slot = self._slot(budget, turn)
+            slot = self._slot(permit.caller, budget, turn)
         except BaseException:
             self._breaker.dropped(permit)
             raise
         return _Call(self._cap, permit, slot, budget.remaining(), self._clock)
 
-    def _slot(self, budget: Budget, turn: Turn) -> int | None:
+    def _slot(self, caller: str, budget: Budget, turn: Turn) -> Slot | None:
         lease = budget.remaining() + LEASE_MARGIN
         if turn.is_first or turn.is_last:
-            return self._cap.wait_for(lease, budget.within(self._queue_wait))
-        return self._cap.acquire(lease)
+            return self._cap.wait_for(lease, budget.within(self._queue_wait), caller)
+        return self._cap.acquire(lease, caller)
 
     def _is_out(self) -> bool:
         if self._hang_check is None:
@@ -313,7 +314,7 @@ class _Call:
         self,
         cap: ConcurrencyLimit,
         permit: Permit,
-        slot: int | None,
+        slot: Slot | None,
         limit: float,
         clock: Clock,
     ) -> None:
@@ -321,7 +322,7 @@ class _Call:
         self._clock = clock
         self.permit = permit
         self.slot = slot
-        self.extra: int | None = None
+        self.extra: Slot | None = None
         self.limit = limit
         self.started = clock()
         self._renew_at = self.started + limit

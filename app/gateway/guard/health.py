@@ -1,11 +1,11 @@
 """Health: the verdict on each upstream, shared by all workers of the host.
 
-Readers take the verdict that lies there; they never probe and never wait.
+Readers take this process's copy of the verdict; they never probe and never wait.
 """
 
 import logging
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from threading import Lock
 
@@ -53,6 +53,9 @@ class HealthStatus:
 class HealthBoard:
     """The latest verdicts. Threads and, by `shared`, processes share it.
 
+    What this process notes it knows at once; what others note, at the next `refresh`,
+    which the prober calls four times a second.
+
     Of the upstreams in `unprobed` nothing is ever known: no probe would take back
     what one call says of them.
 
@@ -70,10 +73,8 @@ class HealthBoard:
         self._shared = shared
         self._ttl = ttl
         self._unprobed = frozenset(unprobed)
-        self._read: TTLCache[str, tuple[bytes, HealthStatus]] = TTLCache(
-            4096, ttl, timer=shared.now
-        )
-        self._lock = Lock()  # guards what was read
+        self._copy: TTLCache[str, HealthStatus] = TTLCache(4096, ttl, timer=shared.now)
+        self._lock = Lock()  # guards the copy
         self._on_failure: list[Listener] = []
         self._on_recovery: list[Listener] = []
 
@@ -91,16 +92,18 @@ class HealthBoard:
 
     def verdict(self, upstream: str) -> HealthStatus | None:
         """Return the verdict, or None if nothing is known or it has expired."""
-        if upstream in self._unprobed:
-            return None
-        raw = self._shared.read(_key(upstream))
-        if raw is None:
-            return None
         with self._lock:
-            known = self._read.get(upstream)
-            if known is None or known[0] != raw:
-                known = self._read[upstream] = raw, HealthStatus.decode(raw)
-        return known[1]
+            return self._copy.get(upstream)
+
+    def refresh(self, upstreams: Iterable[str]) -> None:
+        """Take over what other processes have noted of these; for the background."""
+        for upstream in set(upstreams) - self._unprobed:
+            with self._lock:  # or an older verdict might replace one noted meanwhile
+                raw = self._shared.read(_key(upstream))
+                if raw is None:
+                    self._copy.pop(upstream, None)
+                elif (verdict := HealthStatus.decode(raw)) != self._copy.get(upstream):
+                    self._copy[upstream] = verdict
 
     def note(self, upstream: str, reason: str | None) -> None:
         """Record a sign of life (`reason` None) or that the upstream is out."""
@@ -112,17 +115,19 @@ class HealthBoard:
         if not is_old and reason is None and known and known.is_healthy:
             return
 
-        def change(raw: bytes | None) -> tuple[bytes, HealthStatus | None]:
+        def change(
+            raw: bytes | None,
+        ) -> tuple[bytes, tuple[HealthStatus | None, HealthStatus]]:
             before = HealthStatus.decode(raw) if raw else None
             same = before is not None and before.is_healthy == (reason is None)
             since = before.since if before and same else now
-            return HealthStatus(
-                reason is None, reason or "ok", since, now
-            ).encode(), before
+            after = HealthStatus(reason is None, reason or "ok", since, now)
+            return after.encode(), (before, after)
 
-        self._tell(
-            upstream, self._shared.update(_key(upstream), change, self._ttl), reason
-        )
+        before, after = self._shared.update(_key(upstream), change, self._ttl)
+        with self._lock:
+            self._copy[upstream] = after
+        self._tell(upstream, before, reason)
 
     def _tell(
         self, upstream: str, before: HealthStatus | None, reason: str | None

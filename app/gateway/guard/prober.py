@@ -78,7 +78,11 @@ class Prober:
         board.on_failure(self._hasten)
 
     def start(self) -> None:
-        """Begin to probe; an upstream of which nothing is known is asked at once."""
+        """Begin to probe; an upstream of which nothing is known is asked at once.
+
+        What other processes know is known here before this returns.
+        """
+        self._board.refresh(self._probes)
         self._thread.start()
 
     def stop(self) -> None:
@@ -163,6 +167,7 @@ class Prober:
     def _run(self) -> None:
         while not self._stopped:
             try:
+                self._board.refresh(self._probes)
                 for upstream in self.take_due():
                     self._submitted(upstream)
             except Exception:

@@ -204,6 +204,7 @@ class Records(Protocol):
     def get(self, any_id: str) -> Record | None:
         """Return the record of that id, else the newest of that correlation id.
 
+        Of several callers who used that, whoever did first keeps its place.
         Raises AuditUnavailable when the records can't be read.
         """
         ...

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from app.gateway import strict_json
 from app.gateway.chain.big_work import BigWork, TooLate
 from app.gateway.chat import ChatReply, ChatRequest, Message
+from app.gateway.records.audit import Intent, new_audit_id
 from app.gateway.records.merge_choices import ChoiceMerger
 from app.gateway.records.redaction import Redactor
 
@@ -76,6 +77,19 @@ class ContentPolicy:
         if request.anthropic:
             said["anthropic"] = request.anthropic
         return self._store(said, request.size, self._redactor.until(within))
+
+    def intent(self, request: ChatRequest, asked: Stored, now: float) -> Intent:
+        """The intent of a request that begins now, of which so much is stored."""
+        return Intent(
+            id=new_audit_id(now),
+            correlation_id=self.name(request.correlation_id),
+            session_id=self.name(request.session_id),
+            caller=request.caller,
+            route=request.route,
+            opened_at=now,
+            request=asked.text,
+            person=request.person and self.name(request.person),
+        )
 
     def name(self, name: str) -> str:
         """What is stored of an id or a model's name, whatever the policy."""

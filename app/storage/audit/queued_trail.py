@@ -2,14 +2,13 @@
 
 import atexit
 import logging
-import os
-import weakref
 from collections.abc import Callable
 from threading import Lock
 from time import monotonic
 
 from app.gateway.errors import AuditUnavailable
 from app.gateway.records.audit import Closing, Intent
+from app.host.forks import at_fork
 from app.storage.audit.backlog import ROWS, Backlog
 from app.storage.audit.entry import RETRY_AFTER, CommitResult, Entry
 from app.storage.audit.store import Store
@@ -56,10 +55,10 @@ class QueuedTrail:
         self._writer: Writer | None = None
         self._held: Writer | None = None  # stands still while we fork
         self._begin_afresh()
-        os.register_at_fork(
-            before=_weakly(self._hold_still),
-            after_in_parent=_weakly(self._go_on),
-            after_in_child=_weakly(self._leave_to_parent),
+        at_fork(
+            before=self._hold_still,
+            in_parent=self._go_on,
+            in_child=self._leave_to_parent,
         )
 
     # ---- the port
@@ -198,14 +197,3 @@ class QueuedTrail:
             self._inherited.append(self._writer)
             self._is_closed |= self._held is None
         self._begin_afresh()
-
-
-def _weakly(method: Callable[[], None]) -> Callable[[], None]:
-    """Call a method for as long as its object lives."""
-    alive = weakref.WeakMethod(method)
-
-    def call() -> None:
-        if (living := alive()) is not None:
-            living()
-
-    return call

@@ -30,13 +30,22 @@ class AuditReader:
         self._engine = engine
 
     def get(self, any_id: str) -> Record | None:
-        """Return the record of that id, else the newest of that correlation id."""
+        """See Records."""
+        is_no_chat = records.c.route.in_(("correction", BREAKER, KNOT))
+        owner = (
+            sa.select(records.c.caller)
+            .where(records.c.correlation_id == any_id, ~is_no_chat)
+            .order_by(records.c.opened_at)
+            .limit(1)
+            .scalar_subquery()
+        )
         query = (
             _RECORDS.where(
                 sa.or_(records.c.id == any_id, records.c.correlation_id == any_id)
             )
             .order_by(records.c.id != any_id)
-            .order_by(records.c.route.in_(("correction", BREAKER, KNOT)))  # chats first
+            .order_by(is_no_chat)  # chats first
+            .order_by(records.c.caller.is_distinct_from(owner))
             .order_by(records.c.opened_at.desc())
             .limit(1)
         )

@@ -67,13 +67,14 @@ class SlidingRateLimits:
         self._clock = clock
         self._rests_until = 0.0
 
-    def take(self, key: str, quota: int) -> Standing:
+    def take(self, key: str, quota: int, cost: int = 1) -> Standing:
         """See RateLimits."""
-        return self._answer(lambda state: _take(state, f"rate/{key}/minute", quota))
+        name = f"{key}/rate/minute"
+        return self._answer(lambda state: _take(state, name, quota, cost))
 
     def look(self, key: str, quota: int) -> Standing:
         """See RateLimits."""
-        return self._answer(lambda state: _look(state, f"rate/{key}/minute", quota))
+        return self._answer(lambda state: _look(state, f"{key}/rate/minute", quota))
 
     def _answer(self, ask: Callable[[SharedState], Standing]) -> Standing:
         if self._clock() >= self._rests_until:
@@ -85,14 +86,14 @@ class SlidingRateLimits:
         return ask(self._own)
 
 
-def _take(state: SharedState, key: str, quota: int) -> Standing:
+def _take(state: SharedState, key: str, quota: int, cost: int) -> Standing:
     number, elapsed = _now(state)
 
     def count(value: bytes | None) -> tuple[bytes | None, Standing]:
         windows = _Windows.at(value, number)
         if windows.count(elapsed) >= quota:
             return value, _standing(windows, elapsed, quota, is_within=False)
-        more = windows._replace(running=min(windows.running + 1, _MOST))
+        more = windows._replace(running=min(windows.running + cost, _MOST))
         return _FORM.pack(*more), _standing(more, elapsed, quota, is_within=True)
 
     return state.update(key, count, ttl=2 * WINDOW)

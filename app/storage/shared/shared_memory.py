@@ -4,10 +4,7 @@ A value is a slot of a mapped file (see `region` and `slots`). Reading it takes 
 lock and no system call; changing it takes two, and no disk is ever waited for.
 """
 
-import hashlib
 import logging
-import os
-import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
@@ -21,13 +18,16 @@ from app.gateway.shared import (
     T,
     check_size,
 )
+from app.host.files import instance_name
+from app.host.forks import at_fork
 from app.storage.shared.region import STRIPES, Region, open_region
-from app.storage.shared.slots import Place, place_of
+from app.storage.shared.slots import PLACE_OF_KEY, Place
 
 log = logging.getLogger(__name__)
 
 MEMORY = Path("/dev/shm")  # noqa: S108  # a file there is private, see `region`
 
+OPEN_LIMIT = 2.0  # seconds; the key is agreed on in some microseconds
 WAIT = 0.05  # seconds for the others' changes (docs/faults.md, row 81)
 # Seconds for which a stripe that could not be had is hardly waited for: most likely
 # whoever holds it was frozen in these 10 microseconds, and stays so until it is killed.
@@ -40,8 +40,9 @@ LOOK_INTERVAL = 2.0  # seconds between two looks whether the file is still in pl
 class SharedMemory:
     """Fulfils `SharedState`. Threads may share it; a forked child goes on alone.
 
-    `path` is the file; the last of its users removes it. Raises OSError if it can't
-    be had.
+    `path` is the file; the last of its users removes it. A change that cannot be made
+    within `wait` seconds, for the others' changes, is made alone. Raises OSError if
+    the file can't be had.
     """
 
     def __init__(
@@ -49,18 +50,19 @@ class SharedMemory:
         path: Path,
         clock: Clock = monotonic,
         *,
+        wait: float = WAIT,
         look_interval: float = LOOK_INTERVAL,
     ) -> None:
         self.alone = 0
         self._clock = clock
-        self._region: Region | None = open_region(path)
-        self._look_interval = look_interval
+        self._region: Region | None = _opened(path)
+        self._wait, self._look_interval = wait, look_interval
         self._look_at = monotonic() + look_interval
         self._own = InProcessState(clock)
         self._own_until = 0.0  # when the last of what was changed alone is forgotten
         self._shunned: dict[int, float] = {}
         self._lock = Lock()  # guards what this process counts; never held in a wait
-        _after_fork(self)
+        at_fork(in_child=self._leave_to_parent)
 
     def now(self) -> float:
         """Seconds on CLOCK_MONOTONIC, which is the same in all processes."""
@@ -71,12 +73,17 @@ class SharedMemory:
         region, now = self._region, self._clock()
         if self._own_until > now and (own := self._own.read(key)) is not None:
             return own
-        return region.table.load(place_of(key), now) if region else None
+        if region is None:
+            return None
+        return region.table.load(region.table.place_of(key), now)
 
     def update(self, key: str, change: Change[T], ttl: float | None = None) -> T:
         """See SharedState."""
-        region, place = self._current(), place_of(key)
-        if region is None or not self._locked(region, place):
+        region = self._current()
+        if region is None:
+            return self._change_alone(key, change, ttl)
+        place = region.table.place_of(key)
+        if not self._locked(region, place):
             return self._change_alone(key, change, ttl)
         try:
             now = self._clock()
@@ -96,12 +103,12 @@ class SharedMemory:
         """Part with the others; calls that are still made go on alone."""
         region, self._region = self._region, None
         if region is not None:
-            region.leave()
+            region.file.leave()
 
     def _locked(self, region: Region, place: Place) -> bool:
         stripe = place.bucket % STRIPES
         is_shunned = self._shunned.get(stripe, 0.0) > monotonic()
-        if region.lock(place.bucket, SHUNNED_WAIT if is_shunned else WAIT):
+        if region.lock(place.bucket, SHUNNED_WAIT if is_shunned else self._wait):
             if is_shunned:
                 self._shunned.pop(stripe, None)  # it was only slow
             return True
@@ -128,10 +135,10 @@ class SharedMemory:
         if region is None or monotonic() < self._look_at:
             return region
         self._look_at = monotonic() + self._look_interval
-        if not region.is_in_place():
+        if not region.file.is_in_place():
             log.warning("The memory shared by workers was removed; making it anew")
             try:
-                self._region = region = open_region(region.path)
+                self._region = region = _opened(region.file.path)
             except OSError:
                 log.exception("The memory shared by workers can't be made anew")
         return region
@@ -140,6 +147,18 @@ class SharedMemory:
         self._region = None  # its descriptors in this process are closed with it
         self._lock = Lock()  # whoever held the old one did not survive the fork
         self._own = InProcessState(self._clock)
+
+
+def _opened(path: Path) -> Region:
+    """Map the file, and agree with its other users on the key of its hashes."""
+    region = open_region(path)
+    if not region.lock(PLACE_OF_KEY.bucket, OPEN_LIMIT):
+        raise TimeoutError(f"{path} is held by a process that is stuck")
+    try:
+        region.table.agree_on_key()
+    finally:
+        region.unlock(PLACE_OF_KEY.bucket)
+    return region
 
 
 def open_shared(
@@ -151,22 +170,11 @@ def open_shared(
     process goes on by itself, which is logged: that costs the dead upstream a few
     more calls, and no caller his answer.
     """
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    name = instance_name("vx11", identity)
     for folder in folders:
         try:
-            return SharedMemory(folder / f"vx11-{os.geteuid()}-{digest}", clock)
+            return SharedMemory(folder / name, clock)
         except OSError as error:
             log.warning("No shared memory in %s: %s", folder, error)
     log.error("The workers share nothing: breakers, verdicts and limits are for each")
     return InProcessState(clock)
-
-
-def _after_fork(state: SharedMemory) -> None:
-    """In a child process, part with the parent's memory, for as long as it lives."""
-    alive = weakref.WeakMethod(state._leave_to_parent)
-
-    def leave_to_parent() -> None:
-        if (leave := alive()) is not None:
-            leave()
-
-    os.register_at_fork(after_in_child=leave_to_parent)

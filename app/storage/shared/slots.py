@@ -4,26 +4,36 @@ It is made of buckets of one page. A key may lie in any slot of its bucket and n
 else, so looking for it is bounded, and changing it needs the lock of that bucket
 only. Every slot carries a checksum: one that a killed process left half written is
 empty.
+
+Buckets are found by a hash under a random key, which lies in the last one: else whoever
+chooses keys could choose some that share a bucket with another one, and push it out.
 """
 
+import os
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from math import inf
-from mmap import mmap
 from typing import NamedTuple
 from zlib import crc32
+
+from app.gateway.shared import STRANGERS
+from app.host.files import Memory
 
 SLOT = 512  # bytes, of which the head takes 32
 BUCKET = 8 * SLOT
 BUCKETS = 512  # so 4096 slots in 2 MiB
+FOR_STRANGERS = 64  # of the buckets, next to the last one
+OF_KEY = BUCKETS - 1  # the last one
+FOR_OTHERS = OF_KEY - FOR_STRANGERS
 
 _HEAD = struct.Struct("<I16sId")  # checksum, digest of the key, length, expiry
 _SIGNED_AT = 4
 EMPTY = bytes(SLOT)
 # A reader takes no lock, so it may look while a slot is being written: some 50 ns.
 LOOKS = 4
+KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +54,49 @@ class _Slot(NamedTuple):
     value: bytes
 
 
-@lru_cache(maxsize=8192)
-def place_of(key: str) -> Place:
-    """Find the place of a key."""
-    digest = blake2b(key.encode(), digest_size=16).digest()
-    bucket = int.from_bytes(digest[:4], "little") % BUCKETS
+def _place(digest: bytes, bucket: int) -> Place:
     begins = range(bucket * BUCKET, (bucket + 1) * BUCKET, SLOT)
     return Place(digest, bucket, tuple((at, at + 4, at + 20) for at in begins))
+
+
+@lru_cache(maxsize=8192)
+def place_of(key: str, hash_key: bytes) -> Place:
+    """Find the place of a key."""
+    digest = blake2b(key.encode(), digest_size=16, key=hash_key).digest()
+    number = int.from_bytes(digest[:4], "little")
+    if key.startswith(STRANGERS):
+        return _place(digest, FOR_OTHERS + number % FOR_STRANGERS)
+    return _place(digest, number % FOR_OTHERS)
+
+
+# Where the processes leave the hash key for each other.
+PLACE_OF_KEY = _place(b"the key of hashes"[:16], OF_KEY)
 
 
 class SlotTable:
     """The table at the beginning of `memory`.
 
-    `load` may be called at any time; `store` only under the lock of the bucket.
+    `load` may be called at any time; `store` and `agree_on_key`, which comes before
+    the first `place_of`, only under the lock of the bucket.
     """
 
     SIZE = BUCKETS * BUCKET
 
-    def __init__(self, memory: mmap) -> None:
+    def __init__(self, memory: Memory) -> None:
         self._memory = memory
+        self._hash_key = b""
+
+    def agree_on_key(self) -> None:
+        """Hash under the key that all processes use; the first one draws it."""
+        key = self.load(PLACE_OF_KEY, 0.0)
+        if key is None:
+            key = os.urandom(KEY_BYTES)
+            self.store(PLACE_OF_KEY, key, 0.0, None)
+        self._hash_key = key
+
+    def place_of(self, key: str) -> Place:
+        """Find the place of a key."""
+        return place_of(key, self._hash_key)
 
     def load(self, place: Place, now: float) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from app.gateway.records.audit import AuditSpace
+from app.host.file_lock import FileLock
 from app.storage.audit.activity import ActivityReader
 from app.storage.audit.errors import StoreFailed, UnusableDatabase
 from app.storage.audit.queued_trail import QueuedTrail
@@ -16,7 +17,7 @@ from app.storage.audit.reader import AuditReader
 from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import Place
 from app.storage.chain.verification import OnProgress, Verification, ignore, verify
-from app.storage.sqlite.files import AuditFiles, FileLock, read_key, was_begun
+from app.storage.sqlite.files import AuditFiles, read_key, was_begun
 from app.storage.sqlite.preparation import prepare, refuse_if_gone
 from app.storage.sqlite.statements import connect_reader, translated
 from app.storage.sqlite.store import RESERVE, SqliteStore

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.storage.sqlite.files import FileLock
+from app.host.file_lock import FileLock
 
 
 class LiveWorkers:

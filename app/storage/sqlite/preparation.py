@@ -10,15 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from time import time
 
+from app.host.file_lock import FileLock
+from app.host.files import make_private, sync_folder
 from app.storage.audit.errors import StoreFailed, UnusableDatabase
 from app.storage.chain.links import GENESIS, head_mac, is_signed
-from app.storage.sqlite.files import (
-    AuditFiles,
-    FileLock,
-    make_private,
-    read_key,
-    sync_folder,
-)
+from app.storage.sqlite.files import AuditFiles, read_key, say_begun, says_begun
 from app.storage.sqlite.migrate import is_known_revision, is_newest_revision, migrate
 from app.storage.sqlite.statements import (
     connect_reader,
@@ -49,14 +45,14 @@ def prepare(
     made anew. Raises UnusableDatabase, leaving the file alone, or StoreFailed.
     """
     with translated():
-        may_begin = may_begin and not lock.says_begun()
+        may_begin = may_begin and not says_begun(lock)
         if files.is_missing:
             _begin(files, may_begin=may_begin)
         _bring_up_to_date(files.database, thoroughly=True, may_begin=may_begin)
         key = key or read_key(files.key, may_make=may_begin)
         _check_head(files.database, key, may_make=may_begin)
-        if not lock.says_begun():
-            lock.say_begun()
+        if not says_begun(lock):
+            say_begun(lock)
         return key
 
 
@@ -68,8 +64,8 @@ def prepare_again(files: AuditFiles, lock: FileLock, *, thoroughly: bool) -> Non
     with translated():
         refuse_if_gone(files)
         _bring_up_to_date(files.database, thoroughly=thoroughly, may_begin=False)
-        if not lock.says_begun():
-            lock.say_begun()
+        if not says_begun(lock):
+            say_begun(lock)
 
 
 def refuse_if_gone(files: AuditFiles) -> None:

@@ -105,6 +105,8 @@ def translated() -> Iterator[None]:
         raise RowRefused(type(error).__name__) from error
     except sqlite3.Error as error:
         raise StoreFailed(reason_of(error), str(error)) from error
+    except TimeoutError as error:
+        raise StoreFailed("locked", str(error)) from error
     except OSError as error:
         reason = _OS_REASONS.get(error.errno or 0, "io_error")
         raise StoreFailed(reason, str(error)) from error

@@ -15,13 +15,14 @@ from dataclasses import replace
 from time import time
 
 from app.gateway.records.audit import Intent, new_audit_id
+from app.host.file_lock import FileLock
 from app.storage.audit.errors import RowRefused, StoreFailed
 from app.storage.audit.orphans import Orphans
 from app.storage.audit.rows import Draft, closed_draft, interrupted, opened
 from app.storage.audit.store import Compose
 from app.storage.chain.knots import is_due, knot
 from app.storage.chain.links import ClockWatch, Head, head_mac, is_signed, seal
-from app.storage.sqlite.files import AuditFiles, FileLock, read_key
+from app.storage.sqlite.files import AuditFiles, read_key
 from app.storage.sqlite.live_workers import LiveWorkers
 from app.storage.sqlite.preparation import prepare_again, refuse_if_gone
 from app.storage.sqlite.rollback_detector import RollbackDetector

@@ -9,6 +9,7 @@ TOML, because operators write it by hand too:
     class = "normal"                 # high, normal, low
     rate = 60                        # requests a minute; leave out for no limit
     names_people = true              # may say for whom it speaks; default: false
+    volume = 10_000_000              # bytes of bodies a minute; as rate
     not_before = 2026-01-01          # dates and times without a zone are UTC
     expires = 2027-01-01T12:00:00Z   # leave out for never
 
@@ -48,6 +49,7 @@ from app.gateway.chat import Priority
 
 MAX_BYTES = 1_000_000  # about 3,000 tokens, each compared at every request
 MAX_RATE = 1_000_000
+MAX_VOLUME = 4_000_000_000
 _KNOWN = frozenset(digest(word.encode()) for word in DEFAULTS)
 
 
@@ -74,6 +76,7 @@ class TokenEntry(BaseModel):
     priority: Literal["high", "normal", "low"] = Field(default="normal", alias="class")
     rate: int | None = Field(default=None, ge=1, le=MAX_RATE)
     names_people: bool = False
+    volume: int | None = Field(default=None, ge=1, le=MAX_VOLUME)
     not_before: Moment | None = None
     expires: Moment | None = None
 
@@ -107,6 +110,7 @@ class TokenEntry(BaseModel):
             priority=Priority[self.priority.upper()],
             rate=self.rate,
             names_people=self.names_people,
+            volume=self.volume,
         )
         return Token(
             caller,

@@ -49,7 +49,7 @@ class Metrics:
             self._tally.place(its.CLIENT_DURATION, CHAT, name, "upstream_auth")
         for error_type in sorted(error_types.ERROR_TYPES):
             self._tally.place(its.ERRORS, error_type)
-        for reason in ("missing", "wrong"):
+        for reason in ("missing", "unheard", "wrong"):
             self._tally.place(its.AUTH_FAILURES, reason)
 
     def ended(self, ending: Ending) -> None:

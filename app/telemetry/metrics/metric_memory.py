@@ -11,7 +11,8 @@ or takes the file over from a killed process, finds whole lines only.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from mmap import mmap
+
+from app.host.files import Memory
 
 CELLS = 16_384
 _NUMBERS_AT = 8
@@ -38,7 +39,7 @@ class MetricMemory:
 
     SCRAP = CELLS - 64
 
-    def __init__(self, memory: bytearray | mmap) -> None:
+    def __init__(self, memory: bytearray | Memory) -> None:
         self._memory = memory
         view = memoryview(memory)
         self._used = view[:_NUMBERS_AT].cast("Q")

@@ -53,7 +53,9 @@ class MetricRecorder:
         place = self._places.get(key)
         if place is None:
             with self._lock:
-                place = self._places[key] = self._new_place(instrument, labels)
+                place = self._places.get(key)  # somebody else may have come first
+                if place is None:
+                    place = self._places[key] = self._new_place(instrument, labels)
         return place
 
     def add(

@@ -8,9 +8,6 @@ import errno
 import ssl
 from http.client import HTTPException, IncompleteRead
 
-import urllib3.exceptions
-from requests import RequestException
-
 from app.gateway.errors import (
     BadReply,
     ConnectFailed,
@@ -37,24 +34,13 @@ def translate(error: BaseException, watch: ExchangeDeadline) -> BaseException:
     """
     if watch.ended_by is not None:
         return watch.ended_by
-    cause = _cause(error)
-    if isinstance(cause, GatewayError):
-        return cause
+    if isinstance(error, GatewayError):
+        return error
     if watch.phase in (Phase.RESOLVE, Phase.CONNECT):
-        return _while_connecting(cause)
+        return _while_connecting(error)
     if watch.phase is Phase.HANDSHAKE:
-        return _while_shaking_hands(cause)
-    return _while_talking(cause, watch)
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The exception that the libraries' wrappers were put around."""
-    while isinstance(error, RequestException | urllib3.exceptions.HTTPError):
-        inner = error.__cause__ or error.__context__
-        if inner is None:
-            break
-        error = inner
-    return error
+        return _while_shaking_hands(error)
+    return _while_talking(error, watch)
 
 
 def _while_connecting(error: BaseException) -> BaseException:
@@ -80,7 +66,7 @@ def _while_talking(error: BaseException, watch: ExchangeDeadline) -> BaseExcepti
         return BadReply("truncated")
     if isinstance(error, CLOSED):
         return _closed(watch)
-    if isinstance(error, HTTPException | ssl.SSLError | urllib3.exceptions.HTTPError):
+    if isinstance(error, HTTPException | ssl.SSLError):
         return BadReply("protocol")
     return _closed(watch) if isinstance(error, OSError) else error
 

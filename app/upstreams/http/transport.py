@@ -17,9 +17,8 @@ from app.gateway.budget import Budget
 from app.gateway.errors import BadReply, ConnectFailed, NeverSent, UpstreamError
 from app.upstreams.http.connections import (
     IDLE_LIMIT,
-    DeadlineAsTimeout,
+    DeadlineAdapter,
     PooledResponse,
-    WatchedAdapter,
 )
 from app.upstreams.http.deadline import ExchangeDeadline
 from app.upstreams.http.resolver import Lookup, Resolver, system_lookup
@@ -175,7 +174,7 @@ class Transport:
     ) -> None:
         self._max_body = max_body
         self._resolver = Resolver(lookup)
-        self._adapter = WatchedAdapter(
+        self._adapter = DeadlineAdapter(
             self._dial, tls_context(verify), pool_size, idle_limit
         )
 
@@ -207,11 +206,7 @@ class Transport:
         watch = ExchangeDeadline(budget)
         request = _prepared(method, url, body, headers)
         try:
-            response = self._adapter.send(
-                request,
-                stream=True,
-                timeout=DeadlineAsTimeout(watch),  # type: ignore[arg-type]  # not in the stub
-            )
+            response = self._adapter.send(request, watch)
         except Exception as error:
             failure = translate(error, watch)
             if isinstance(failure, ConnectFailed) and watch.dialled:

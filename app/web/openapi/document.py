@@ -5,7 +5,6 @@ beside them, from the finished app, so no request is handled any differently for
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from http import HTTPStatus
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -14,6 +13,7 @@ from flask import Flask
 from openapi_pydantic import OpenAPI
 from openapi_pydantic.util import construct_open_api_with_schema_class
 from pydantic import BaseModel
+from werkzeug.http import HTTP_STATUS_CODES
 
 from app.version import VERSION
 from app.web.openapi import headers as api_headers
@@ -47,7 +47,6 @@ TAGS = {
     "audit": ("Records", "What was asked and answered, and how it went of late."),
     "ops": ("Operations", "Is it alive, is it ready, what does it know."),
     "metrics": ("Metrics", "What Prometheus comes for."),
-    "sandbox": ("Sandbox", "Break the stand-ins on purpose, where there are any."),
     "api_docs": ("This document", "The API, for programs."),
 }
 SHAPES: dict[Wire, type[BaseModel]] = {
@@ -194,7 +193,7 @@ def _failure(one: Operation, status: int, refusals: tuple[Refusal, ...]) -> Json
     lines = [f"`{code}`: {meaning}." for code, meaning in told.items()]
     shape = SHAPES.get(one.wire, Error)
     return {
-        "description": "\n".join((f"{HTTPStatus(status).phrase}.", *lines)),
+        "description": "\n".join((f"{HTTP_STATUS_CODES[status]}.", *lines)),
         "headers": _shown(one, *_also_in(one, status)),
         "content": {JSON: {"schema": _reference(shape)}},
     }

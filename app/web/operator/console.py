@@ -69,13 +69,6 @@ def get_records_page() -> ResponseReturnValue:
     return _page("records")
 
 
-@bp.get("/operator/break")
-@public
-def get_break_page() -> ResponseReturnValue:
-    """Break the sandbox and watch."""
-    return _page("break")
-
-
 @bp.get("/operator/static/<name>")
 @public
 def get_static(name: str) -> ResponseReturnValue:
@@ -97,8 +90,13 @@ def add_policy(response: Response) -> Response:
 
 
 def _page(name: str) -> str:
-    is_open = services().keyring is None  # then there is nothing to sign in with
-    return render_template(f"{name}.html", page=name, version=VERSION, is_open=is_open)
+    return render_template(
+        f"{name}.html",
+        page=name,
+        version=VERSION,
+        is_open=services().keyring is None,  # then there is nothing to sign in with
+        sandbox_page=services().sandbox_page,
+    )
 
 
 @cache

@@ -40,6 +40,11 @@ from app.web.schemas.ops import (
 )
 
 bp = Blueprint("ops", __name__)
+OK = "ok"
+REFUSALS = {
+    ShuttingDown.code: "the gateway is shutting down",
+    AuditUnavailable.code: "the audit record cannot be written",
+}
 
 MODULE_STATUS: dict[str, Literal["running", "down", "unknown"]] = {
     "up": "running",
@@ -79,10 +84,13 @@ def get_operator_health() -> ResponseReturnValue:
 @public
 @documented(Note(Readiness, failures=(ShuttingDown, AuditUnavailable)))
 def get_readiness() -> ResponseReturnValue:
-    """200 if a chat sent now would be accepted, else 503 and why not."""
+    """200 if this gateway would take on a chat now, else 503; strangers get no reason.
+
+    Upstreams that are out do not count: a balancer would take all gateways away.
+    """
     board = services().board
     if refusal := board.refusal():
-        return error_response(503, refusal.code, refusal.detail)
+        return error_response(503, refusal.code, REFUSALS[refusal.code])
     return json_response(Readiness(status="ready", state=board.now().state.value))
 
 
@@ -128,8 +136,9 @@ def get_status() -> ResponseReturnValue:
             data=_operator_data(known),
             tokens=_tokens(),
             caller=caller,
-            sandbox=services().fault_panel is not None,
+            sandbox=services().sandbox_page is not None,
             admission=_admission(),
+            audit=_audit_state(),
         )
     )
 
@@ -199,6 +208,15 @@ def _operator_data(known: StatusData) -> OperatorData:
         modules=modules,
         dormant_services=[],
     )
+
+
+def _audit_state() -> str:
+    """Whether records can be written, or the class of the reason why not."""
+    try:
+        services().trail.check()
+    except AuditUnavailable as error:
+        return str(error)
+    return OK
 
 
 def _tokens() -> TokenState:

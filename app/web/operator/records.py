@@ -6,13 +6,14 @@ from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from app.gateway.errors import AuditUnavailable, SearchTookTooLong
+from app.gateway.errors import AuditUnavailable, Overloaded, SearchTookTooLong
 from app.gateway.records.activity import Window
 from app.gateway.records.audit import Query, Record
 from app.web.openapi.documented import Note, documented
 from app.web.request.auth import token_required
 from app.web.request.context import services
 from app.web.request.json_response import json_response
+from app.web.request.readers import takes_a_place
 from app.web.schemas.activity import (
     ActivityPicture,
     ActivityPoint,
@@ -42,9 +43,10 @@ HISTORY_WINDOWS = 50
     Note(
         RecordPage,
         query=RecordQuery,
-        failures=(AuditUnavailable, SearchTookTooLong),
+        failures=(AuditUnavailable, Overloaded, SearchTookTooLong),
     )
 )
+@takes_a_place
 def get_records() -> ResponseReturnValue:
     """Search the records, newest first."""
     asked = RecordQuery.parse(request.args.to_dict(flat=False))
@@ -65,9 +67,10 @@ def get_records() -> ResponseReturnValue:
     Note(
         RecordDetail,
         path={"any_id": "The record's own id, or a correlation id."},
-        failures=(AuditUnavailable,),
+        failures=(AuditUnavailable, Overloaded),
     )
 )
+@takes_a_place
 def get_record(any_id: str) -> ResponseReturnValue:
     """One record whole, by its own id, or the newest of a correlation id."""
     record = services().records.get(any_id)
@@ -78,7 +81,8 @@ def get_record(any_id: str) -> ResponseReturnValue:
 
 @bp.get("/activity")
 @token_required("audit", rated=False)
-@documented(Note(ActivityPicture, failures=(AuditUnavailable,)))
+@documented(Note(ActivityPicture, failures=(AuditUnavailable, Overloaded)))
+@takes_a_place
 def get_activity() -> ResponseReturnValue:
     """The newest chats as points: when, how long, who, how it ended. Newest first."""
     now = time()
@@ -95,7 +99,8 @@ def get_activity() -> ResponseReturnValue:
 
 @bp.get("/windows")
 @token_required("audit", rated=False)
-@documented(Note(OutageList, failures=(AuditUnavailable,)))
+@documented(Note(OutageList, failures=(AuditUnavailable, Overloaded)))
+@takes_a_place
 def get_windows() -> ResponseReturnValue:
     """When the first choice did not answer, why, and for how long. Newest first."""
     now = time()

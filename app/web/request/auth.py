@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 from flask import Request, Response, after_this_request, g
 from flask.typing import ResponseReturnValue
 
-from app.gateway.access.rate_limits import WINDOW, Standing
+from app.gateway.access.rate_limits import UNHEARD, WINDOW, Standing
 from app.gateway.access.tokens import ANYBODY, Caller, Keyring
 from app.web.request.context import services, this_request
 from app.web.request.errors import error_response, is_openai
+from app.web.request.ids import take_over_ids
 from app.web.request.person import take_in_person
 from app.web.request.source import source_of
 
@@ -87,12 +88,13 @@ def _refusal(scope: str, *, rated: bool) -> ResponseReturnValue | None:
     if not isinstance(caller, Caller):
         return caller
     g.caller = caller
+    take_over_ids(this_request())
     if scope not in (ANY, *caller.scopes):
         return _forbidden()
     if not rated:
         return None
     take_in_person()  # first, so that one person's rate costs the others nothing
-    return None if caller.rate is None else _over_rate(caller.name, caller.rate)
+    return _over_limits(caller)
 
 
 def _authenticate(keyring: Keyring) -> Caller | ResponseReturnValue:
@@ -100,11 +102,15 @@ def _authenticate(keyring: Keyring) -> Caller | ResponseReturnValue:
     if not tokens:
         _note_failure("missing")
         return _unknown("auth_required", "auth_required")
+    if not services().failed_auth.look(_source()).is_within:
+        return _too_many(_note_failure(UNHEARD))
     if (caller := _caller_of(tokens, keyring)) is not None:
         return caller
     standing = _note_failure("wrong")
-    if standing.is_within:
-        return _wrong_token()
+    return _wrong_token() if standing.is_within else _too_many(standing)
+
+
+def _too_many(standing: Standing) -> Response:
     return error_response(
         429,
         "too_many_failed_auth",
@@ -122,8 +128,11 @@ def _caller_of(tokens: list[bytes], keyring: Keyring) -> Caller | None:
 
 
 def _note_failure(reason: str) -> Standing:
-    source = source_of(this_request(), services().trusted_proxies)
-    return services().failed_auth.note(source, reason)
+    return services().failed_auth.note(_source(), reason)
+
+
+def _source() -> str:
+    return source_of(this_request(), services().trusted_proxies)
 
 
 def _wrong_token() -> Response:
@@ -141,6 +150,34 @@ def _unknown(code: str, detail: str) -> Response:
 
 def _forbidden() -> Response:
     return error_response(403, "forbidden", "forbidden")
+
+
+def _over_limits(caller: Caller) -> ResponseReturnValue | None:
+    if caller.rate is not None:
+        refusal = _over_rate(caller.name, caller.rate)
+        if refusal is not None:
+            return refusal
+    if caller.volume is not None:
+        return _over_volume(caller.name, caller.volume)
+    return None
+
+
+def _over_volume(name: str, volume: int) -> ResponseReturnValue | None:
+    """Use up some of the volume: what the body is announced to be, before it is read.
+
+    One that announces no length may be as long as any.
+    """
+    request, size = this_request(), this_request().content_length
+    if size is None:
+        is_chunked = "Transfer-Encoding" in request.headers
+        size = services().max_body if is_chunked else 0
+    size = min(size, services().max_body)
+    standing = services().rate_limits.take(f"bytes:{name}", volume, size)
+    if standing.is_within:
+        return None
+    return error_response(
+        429, "rate_limited", "too many bytes", retry_after=standing.reset
+    )
 
 
 def _over_rate(name: str, rate: int) -> ResponseReturnValue | None:

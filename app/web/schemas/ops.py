@@ -213,5 +213,9 @@ class Status(StatusData):
     data: OperatorData
     tokens: TokenState
     caller: CallerState
-    sandbox: bool = Field(description="Whether stand-ins can be broken on purpose.")
+    sandbox: bool = Field(description="Whether stand-ins answer, which can be broken.")
     admission: AdmissionState
+    audit: str = Field(
+        description="`ok`, or why no record can be written: `disk_full`, `locked`, "
+        "`read_only`, `deleted`, `replaced`, `corrupt`, `stuck`."
+    )

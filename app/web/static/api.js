@@ -25,13 +25,18 @@ export function newId() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
-/** Take a token from behind the `#` of the address, and remove it from there. */
+/**
+ * Remove a token from behind the `#` of the address, and sign in with it where nobody
+ * is: a link must not make whoever is signed in speak in another one's name.
+ * Returns whether it was not taken, because another one is held.
+ */
 export function takeTokenFromAddress() {
   const shown = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (shown) {
-    token.set(shown);
-    history.replaceState(null, "", location.pathname + location.search);
-  }
+  if (!shown) return false;
+  history.replaceState(null, "", location.pathname + location.search);
+  const held = token.get();
+  if (!held) token.set(shown);
+  return held !== "" && held !== shown;
 }
 
 /** Fetch; raise ApiError for whatever is not a success. */

@@ -9,9 +9,8 @@ const NEEDS = {
   chat: [["chat"]],
   health: [["chat"], ["audit"]],
   records: [["audit"]],
-  break: [["admin", "chat"]],
 };
-const UNKNOWN = { core_services: {}, routing: { order: [] }, sandbox: false };
+const UNKNOWN = { core_services: {}, routing: { order: [] } };
 let begin = () => {};
 let isBegun = false;
 let isIn = false;
@@ -52,13 +51,14 @@ export function poll(every, task) {
 }
 
 async function enterFromAddress() {
-  takeTokenFromAddress();
+  const isOther = takeTokenFromAddress();
   if (!token.get() && !("open" in document.body.dataset)) {
     askForToken("");
     return;
   }
   try {
     enter(await whoAmI());
+    if (isOther) byId("signed-in-as").textContent += " (the link's token was not taken; sign out to use it)";
   } catch (error) {
     turnAway(error);
   }
@@ -107,7 +107,7 @@ function enter(status) {
   byId("sign-in").hidden = true;
   byId("sign-out").hidden = !token.get();
   byId("signed-in-as").textContent = `Signed in as ${status.caller.name}`;
-  const isOpen = showPages(status.sandbox);
+  const isOpen = showPages();
   showPulse(status);
   if (!isOpen || isBegun) return;
   isBegun = true;
@@ -116,13 +116,13 @@ function enter(status) {
 }
 
 /** Show the page, and the way to the others, as far as the token opens them. */
-function showPages(sandbox) {
+function showPages() {
   const { page: here } = document.body.dataset;
   const isOpen = (page) => NEEDS[page].some((needed) => needed.every(may));
   const links = Object.keys(NEEDS).map((page) => byId(`to-${page}`));
   for (const link of links) {
     const page = link.id.slice("to-".length);
-    link.hidden = page !== here && !(isOpen(page) && (page !== "break" || sandbox));
+    link.hidden = page !== here && !isOpen(page);
   }
   byId("page").hidden = !isOpen(here);
   byId("closed").hidden = isOpen(here);

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from app.gateway.access.rate_limits import FailedAuth, Unlimited
-from app.gateway.shared import InProcessState
+from app.gateway.shared import MAX_STRANGERS, InProcessState
 from app.storage.shared.rate_limits import SlidingRateLimits
 
 
@@ -89,18 +89,58 @@ def test_each_is_logged_with_its_source_until_it_is_refused(failed, caplog):
     with caplog.at_level(logging.WARNING):
         refused(failed, "10.0.0.1", 1000)
 
-    assert len(caplog.messages) == 10
+    assert len(caplog.messages) == 11
     assert all("source=10.0.0.1" in message for message in caplog.messages)
 
 
-def test_a_flood_from_many_sources_leaves_few_entries(clock):
-    state = InProcessState(clock)
-    failed = FailedAuth(SlidingRateLimits(state, clock=clock))
+def test_what_is_not_logged_one_by_one_is_logged_as_a_sum(limits, caplog):
+    """A hundred failures must not blind the log for those of other sources."""
+    minutes = []
+    failed = FailedAuth(limits, later=lambda after, work: minutes.append((after, work)))
+    for n in range(30):
+        refused(failed, f"10.0.0.{n}", 10)
+    caplog.clear()
+
+    ((after, tell),) = minutes
+    tell()
+
+    assert after == 60
+    assert caplog.messages == [
+        "Authentication failed: 199 more within a minute, wrong token"
+    ]
+
+
+def test_a_flood_from_many_sources_leaves_few_entries_and_pushes_out_nobody(clock):
+    state = InProcessState(clock, max_expiring=10)
+    limits = SlidingRateLimits(state, clock=clock)
+    limits.take("token:ci", 5)
+    failed = FailedAuth(limits)
 
     for n in range(3000):
         failed.note(f"10.{n >> 8}.{n & 255}.1", "wrong")
 
-    assert len(state._expiring) <= 101
+    assert len(state._of_strangers) == MAX_STRANGERS
+    assert limits.look("token:ci", 5).remaining == 4
+
+
+def test_a_source_over_its_bound_is_not_heard_until_the_minute_is_over(failed, clock):
+    assert failed.look("10.0.0.1").is_within
+    refused(failed, "10.0.0.1", 10)
+
+    assert not failed.look("10.0.0.1").is_within
+    assert failed.look("10.0.0.2").is_within
+    clock.advance(120)
+    assert failed.look("10.0.0.1").is_within
+
+
+def test_a_source_is_counted_while_others_use_up_what_is_everybodys(failed):
+    """Else the flood of others would be the hour in which to guess."""
+    for n in range(20):
+        refused(failed, f"10.0.1.{n}", 10)
+
+    refused(failed, "10.0.0.1", 10)
+
+    assert not failed.look("10.0.0.1").is_within
 
 
 def test_without_limits_nobody_is_refused():

@@ -235,6 +235,61 @@ def test_who_gets_no_slot_does_not_wait_for_the_disk(chat, trail):
     assert (closing.outcome, closing.code) == ("refused", "overloaded")
 
 
+class TestRefusalsOverAndOver:
+    """Being over a rate must be no licence to write."""
+
+    @pytest.fixture
+    def minutes(self):
+        return []
+
+    @pytest.fixture
+    def chat(self, trail, switch, minutes):
+        policy = ContentPolicy(Content.FULL, Redactor([]), KEY)
+        later = lambda _, tell: minutes.append(tell)  # noqa: E731
+        return Audited(ChatRouter([switch]), trail, policy, later=later)
+
+    def told(self, trail):
+        return [
+            (intent.caller, closing.code, json.loads(intent.request).get("repeats"))
+            for intent, closing in trail.closed
+        ]
+
+    def test_each_kind_is_on_record_once_a_minute_and_then_as_a_sum(
+        self, chat, trail, minutes
+    ):
+        for _ in range(1000):
+            chat.refuse(a_request(caller="loud"), "rate_limited", 429)
+            chat.turn_away(a_request(caller="loud"), Budget(36), Overloaded("full"))
+        chat.refuse(a_request(caller="other"), "rate_limited", 429)
+        first = [("loud", "rate_limited", None), ("loud", "overloaded", None)]
+        assert self.told(trail) == [*first, ("other", "rate_limited", None)]
+
+        (tell,) = minutes
+        trail.closed.clear()
+        tell()
+
+        assert self.told(trail) == [
+            ("loud", "rate_limited", 999),
+            ("loud", "overloaded", 999),
+        ]
+        assert {closing.outcome for _, closing in trail.closed} == {"refused"}
+        assert [closing.status for _, closing in trail.closed] == [429, 503]
+
+    def test_each_who_leaves_the_queue_is_on_record(self, chat, trail):
+        for _ in range(3):
+            chat.turn_away(a_request(), Budget(36), CallerGone())
+
+        assert [closing.code for _, closing in trail.closed] == ["client_gone"] * 3
+
+    def test_what_is_not_on_record_yet_is_so_at_the_end(self, chat, trail):
+        chat.refuse(a_request(), "forbidden", 403)
+        chat.refuse(a_request(), "forbidden", 403)
+
+        chat.close()
+
+        assert self.told(trail)[-1] == ("operator", "forbidden", 1)
+
+
 def test_row_71_if_redaction_breaks_the_answer_is_right_and_nothing_is_stored(
     trail, switch
 ):

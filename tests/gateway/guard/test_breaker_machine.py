@@ -110,7 +110,7 @@ class CircuitMachine(RuleBasedStateMachine):
         if has_opened:
             assert failed
             assert self.row >= RULES.failures or (
-                len(window) >= RULES.minimum
+                len(window) >= RULES.min_calls
                 and sum(window) >= RULES.ratio * (len(window) - self.not_handed_in())
             )
 

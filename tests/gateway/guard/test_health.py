@@ -63,18 +63,45 @@ def test_an_outage_is_a_warning_and_its_end_is_not(board, caplog):
     ]
 
 
-def test_what_one_process_notes_all_of_them_know_at_once(shared):
+def test_what_one_process_notes_the_others_know_when_they_refresh(shared):
     here, there = HealthBoard(shared), HealthBoard(shared)
     heard = []
     there.on_failure(heard.append)
     here.note("switch", None)
+    there.refresh(["switch"])
     assert there.verdict("switch").is_healthy
 
     here.note("switch", "reset")
+    assert there.verdict("switch").is_healthy
+    there.refresh(["switch"])
 
     assert not there.verdict("switch").is_healthy
     there.note("switch", "reset")
     assert heard == []  # a turn is announced once in all
+
+
+def test_a_refresh_keeps_no_verdict_for_longer_than_it_is_believed(shared, clock):
+    here, there = HealthBoard(shared), HealthBoard(shared)
+    here.note("switch", None)
+    clock.advance(TTL - 1)
+    there.refresh(["switch"])
+    assert there.verdict("switch").is_healthy
+
+    clock.advance(2)
+    there.refresh(["switch"])
+
+    assert there.verdict("switch") is None
+
+
+def test_a_reader_asks_nobody_but_its_own_process(shared):
+    board = HealthBoard(shared)
+    board.note("switch", None)
+
+    shared.update("health:switch", lambda _: (None, None))
+
+    assert board.verdict("switch").is_healthy
+    board.refresh(["switch"])
+    assert board.verdict("switch") is None
 
 
 def test_signs_of_life_that_are_no_news_are_not_written(board, shared, clock):
@@ -116,6 +143,7 @@ def test_of_one_that_is_never_probed_nothing_is_known(shared):
     HealthBoard(shared).note("single", "read_timeout")
     board, told = HealthBoard(shared, unprobed=("single",)), []
     board.on_failure(told.append)
+    board.refresh(["single"])
     assert board.verdict("single") is None
 
     board.note("single", "connect_refused")

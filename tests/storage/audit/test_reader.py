@@ -70,6 +70,20 @@ def test_a_record_is_found_by_either_id(ten_records, reader):
     assert reader.get("c99") is None
 
 
+def test_nobody_takes_the_place_of_anothers_correlation_id(trail, reader):
+    """Else what somebody asked could be hidden behind a later chat of another one."""
+    for number, caller in enumerate(("alice", "alice", "mallory")):
+        intent = an_intent(
+            opened_at=1000.0 + number, correlation_id="shared", caller=caller
+        )
+        trail.finish(intent, a_closing(), 10.0)
+
+    shown = reader.get("shared")
+
+    assert (shown.caller, shown.opened_at) == ("alice", 1001.0)
+    assert len(found(reader, correlation_id="shared")) == 3
+
+
 def test_chats_that_are_under_way_can_be_searched_for(trail, reader):
     intent = an_intent()
     trail.begin(intent)

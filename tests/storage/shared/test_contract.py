@@ -13,7 +13,8 @@ def state(request, clock, tmp_path):
     if request.param == "in process":
         yield InProcessState(clock)
         return
-    memory = SharedMemory(tmp_path / "memory", clock)
+    # A busy machine may stand still for longer than a chat would wait.
+    memory = SharedMemory(tmp_path / "memory", clock, wait=60.0)
     yield memory
     memory.close()
 

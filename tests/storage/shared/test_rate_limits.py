@@ -102,7 +102,7 @@ def test_what_is_long_ago_is_forgotten(limits, clock):
 
 
 def test_garbage_in_the_state_is_no_count(limits, state):
-    key = "rate/token:ci/minute"
+    key = "token:ci/rate/minute"
     state.update(key, lambda _: (b"garbage", None), 120)
 
     assert taken(limits, 20) == 5

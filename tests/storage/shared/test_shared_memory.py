@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from app.gateway.shared import InProcessState
+from app.gateway.shared import STRANGERS, InProcessState
 from app.storage.shared.region import open_region
 from app.storage.shared.shared_memory import SharedMemory, open_shared
-from app.storage.shared.slots import SLOT, place_of
+from app.storage.shared.slots import SLOT
 
 HOUSE = Path(__file__).parents[3]
 
@@ -192,6 +192,7 @@ class TestDamage:
                 assert newcomer.read("n") == b"1"
 
     def test_a_full_bucket_of_lasting_values_takes_no_more_but_serves(self, memory):
+        place_of = memory._region.table.place_of
         bucket = place_of("0").bucket
         keys = [k for k in map(str, range(9000)) if place_of(k).bucket == bucket][:9]
         for key in keys:
@@ -199,6 +200,39 @@ class TestDamage:
 
         assert [memory.read(key) for key in keys] == [k.encode() for k in keys]
         assert memory.alone == 1
+
+
+class TestWhereKeysLie:
+    """Whoever chooses keys must not choose whom they push out."""
+
+    def bucket(self, memory, key):
+        return memory._region.table.place_of(key).bucket
+
+    def test_all_processes_find_the_same_place(self, path):
+        closing = contextlib.closing
+        with closing(SharedMemory(path)) as one, closing(SharedMemory(path)) as other:
+            put(one, "n", b"1")
+
+            assert other.read("n") == b"1"
+
+    def test_it_cannot_be_computed_from_outside(self, path, tmp_path):
+        keys = [f"token:{n}" for n in range(50)]
+        closing, elsewhere = contextlib.closing, tmp_path / "other"
+        with closing(SharedMemory(path)) as a, closing(SharedMemory(elsewhere)) as b:
+            here = [self.bucket(a, key) for key in keys]
+            there = [self.bucket(b, key) for key in keys]
+
+        assert sum(a == b for a, b in zip(here, there, strict=True)) < 10
+
+    def test_a_flood_of_strangers_pushes_out_no_count_of_a_caller(self, memory):
+        callers = [f"token:{n}" for n in range(40)]
+        for key in callers:
+            memory.update(key, lambda _: (b"5", None), ttl=60)
+        for n in range(20_000):
+            memory.update(f"{STRANGERS}{n}", lambda _: (b"1", None), ttl=60)
+
+        assert all(memory.read(key) == b"5" for key in callers)
+        assert memory.read(f"{STRANGERS}19999") == b"1"
 
 
 class TestTheFile:

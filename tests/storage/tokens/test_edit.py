@@ -96,7 +96,8 @@ def test_a_token_goes_with_its_comment_and_nothing_else(by_hand, path, name, gon
     (removed,) = by_hand.remove(name)
 
     assert removed.caller.name == name
-    assert path.read_text() == re.sub(gone, "", BY_HAND, flags=re.DOTALL)
+    left = re.sub(gone, "", BY_HAND, flags=re.DOTALL)
+    assert path.read_text() == left.replace("[[ tokens ]]", "[[tokens]]")
 
 
 def test_when_the_last_one_is_gone_the_file_says_that_none_is_meant(by_hand, path):
@@ -171,17 +172,33 @@ def test_a_broken_file_is_left_as_it_is(path, file):
     assert sorted(os.listdir(path.parent)) == ["tokens.toml", "tokens.toml.lock"]
 
 
-def test_what_cannot_be_cut_out_is_left_for_an_editor(path, file):
-    one = f'{{ name = "ci", sha256 = "{"1" * 64}", scopes = ["chat"] }}'
-    path.write_text(f"tokens = [{one}]\n")
+def inline(path, *names):
+    """Records in one array, as some write them by hand."""
+    records = [
+        f'{{ name = "{name}", sha256 = "{str(n) * 64}", scopes = ["chat"] }},  # {name}'
+        for n, name in enumerate(names, 1)
+    ]
+    path.write_text("tokens = [\n" + "\n".join(records) + "\n]\n# the end\n")
     path.chmod(0o600)
 
-    for change in (
-        lambda: file.add(a_token(), beside_others=True),
-        lambda: file.remove("ci"),
-    ):
-        with pytest.raises(TokensUnusable):
-            change()
+
+def test_a_record_of_an_array_is_cut_out_as_well(path, file):
+    inline(path, "ci", "boss", "grafana")
+
+    file.remove("boss")
+
+    assert names(file) == ["ci", "grafana"]
+    assert path.read_text().endswith("# grafana\n]\n# the end\n")
+    file.remove("ci")
+    file.remove("grafana")
+    assert path.read_text() == "# the end\n\ntokens = []\n"
+
+
+def test_what_cannot_be_added_to_is_left_for_an_editor(path, file):
+    inline(path, "ci")
+
+    with pytest.raises(TokensUnusable):
+        file.add(a_token(), beside_others=True)
 
     assert names(file) == ["ci"]
 

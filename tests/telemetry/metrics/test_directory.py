@@ -3,6 +3,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -12,7 +13,7 @@ from app.telemetry.metrics.directory import (
     folder_of,
     remove_left_behind,
 )
-from app.telemetry.metrics.metric_memory import CELLS, MetricMemory
+from app.telemetry.metrics.metric_memory import CELLS, MetricMemory, snapshot
 from app.telemetry.metrics.recorder import MetricRecorder
 
 
@@ -100,7 +101,7 @@ def test_what_a_killed_instance_left_is_begun_anew(path):
 def test_folders_that_killed_instances_left_are_removed_and_no_others(tmp_path):
     left, used = folder_of("left", tmp_path), folder_of("used", tmp_path)
     left.mkdir(mode=0o700)
-    (left / "instance").touch()
+    (left / "instance").touch(mode=0o600)
     folder = MetricDirectory(used)
 
     remove_left_behind(tmp_path)
@@ -117,7 +118,8 @@ def test_a_forked_child_holds_the_lock_of_its_parent_for_it(path):
     done = context.Event()
     child = context.Process(target=done.wait)
     child.start()
-    os.close(folder._fd)  # the parent is killed
+    folder._users._end.detach()
+    os.close(folder._users._fd)  # the parent is killed
 
     with_child = MetricDirectory(path)
     (path / "slot-0").touch()
@@ -193,3 +195,34 @@ def test_a_line_that_a_killed_writer_did_not_finish_is_written_over():
     again.add("third", ("a",), 1)
 
     assert [(s.name, s.first) for s in again.series()] == [("first", 0), ("third", 2)]
+
+
+class Label(str):
+    """A label that says when a series is looked up by it."""
+
+    __slots__ = ("looked_up",)
+
+    def __hash__(self):
+        self.looked_up.release()
+        return super().__hash__()
+
+
+def test_a_series_that_two_threads_begin_at_once_is_one_series():
+    recorder, looked_up = MetricRecorder(), threading.Semaphore(0)
+
+    def count():
+        label = Label("a")
+        label.looked_up = looked_up
+        recorder.count(its.ERRORS, label)
+
+    threads = [threading.Thread(target=count) for _ in range(2)]
+    with recorder._lock:  # both look for the series before either can begin it
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            looked_up.acquire()
+    for thread in threads:
+        thread.join()
+
+    [(series, numbers)] = snapshot(recorder.copy())
+    assert (series.labels, numbers) == (("a",), [2.0])

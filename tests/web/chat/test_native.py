@@ -117,8 +117,9 @@ class TestCorrelationId:
             assert is_uuid4(answer.json["correlation_id"])
             assert secret not in f"{answer.headers}{trail.closed[-1]}"
 
-    def test_it_is_on_errors_too(self, client):
-        answer = client.get("/nowhere", headers={"X-Correlation-ID": "lost"})
+    def test_it_is_on_errors_too(self, client, token):
+        lost = {"X-Correlation-ID": "lost"}
+        answer = client.get("/operator/api/records/none", headers=token | lost)
 
         assert answer.status_code == 404
         assert (

@@ -34,7 +34,6 @@ from app.web.openapi.document import make_document
 from app.web.request.auth import ANY, SCOPE
 from app.web.request.caller import MILLISECONDS
 from tests.storage.making import a_closing, an_intent
-from tests.support.fakes import FakePanel
 from tests.web.conftest import TOKEN
 
 CHAT, COMPLETIONS = "/operator/api/chat", "/v1/chat/completions"
@@ -45,7 +44,6 @@ PAGES = {
     "/",
     "/operator/",
     "/operator/api-docs",
-    "/operator/break",
     "/operator/health",
     "/operator/records",
     "/operator/static/<name>",
@@ -130,7 +128,6 @@ def whole(services, past):
         records=open_backend(past).records(),
         activity=open_backend(past).activity(),
         failed_auth=FailedAuth(Unlimited()),
-        fault_panel=FakePanel(),
         metrics_page=lambda: b"a 1.0\n",
     )
 

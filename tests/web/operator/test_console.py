@@ -17,7 +17,6 @@ PAGES = [
     "/operator/",
     "/operator/health",
     "/operator/records",
-    "/operator/break",
 ]
 SCRIPTS = sorted(STATIC.glob("*.js"))
 # What turns a text into markup or into a program.
@@ -148,3 +147,13 @@ def test_the_status_tells_who_is_signed_in_and_whether_there_is_a_sandbox(
     assert status["caller"]["name"] == "operator"
     assert "audit" in status["caller"]["scopes"]
     assert status["sandbox"] is False
+
+
+def test_the_console_links_to_the_page_of_the_sandbox_where_there_is_one(
+    client, services
+):
+    page = "http://127.0.0.1:1234/sandbox/"
+    beside = make_app(PerProcess(lambda: replace(services, sandbox_page=page)))
+
+    assert f'href="{page}"' in beside.test_client().get("/operator/").text
+    assert "Break it" not in client.get("/operator/").text

@@ -37,6 +37,14 @@ def test_readiness_follows_the_audit(client, trail):
     assert (answer.status_code, answer.json["code"]) == (503, "audit_unavailable")
 
 
+def test_only_who_has_a_token_is_told_why_the_audit_is_down(client, trail, token):
+    trail.is_down = True
+
+    assert "down" not in client.get("/readyz").text
+    status = client.get("/operator/api/status", headers=token).json
+    assert status["audit"] == "down"
+
+
 def test_status_needs_a_token(client):
     assert client.get("/operator/api/status").status_code == 401
 

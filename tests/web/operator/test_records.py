@@ -7,6 +7,8 @@ from time import time
 import pytest
 
 from app.gateway.access.tokens import Caller, Keyring, Token
+from app.gateway.chain.admission_queue import AdmissionQueue, Limits, Load
+from app.gateway.chat import Priority
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
 from app.gateway.records.activity import Moment, Window
 from app.services import PerProcess
@@ -293,3 +295,42 @@ def test_a_search_that_takes_too_long_says_what_to_do(services, token):
 
     assert (answer.status_code, answer.json["code"]) == (503, "search_took_too_long")
     assert "smaller time range" in answer.json["detail"]
+
+
+class TestPlaces:
+    """Reading takes seconds at worst, and a thread that chats would miss."""
+
+    @pytest.fixture
+    def readers(self, clock):
+        return AdmissionQueue(Limits(3, 0, wait=0.1, streams=1, is_shared=True), clock)
+
+    @pytest.fixture
+    def get(self, stored, readers):
+        callers = [Caller(name, frozenset({"audit"})) for name in ("loud", "modest")]
+        keyring = Keyring([Token.of(caller, caller.name) for caller in callers])
+        ours = replace(stored, readers=readers, keyring=keyring)
+        client = make_app(PerProcess(lambda: ours)).test_client()
+        return lambda caller, path: client.get(path, headers={"X-VX11-Token": caller})
+
+    @pytest.mark.parametrize("path", ["", "/some-id"])
+    def test_one_callers_searches_leave_a_place_to_the_others(self, get, readers, path):
+        readers.enter(Priority.NORMAL, "loud")
+
+        refused = get("loud", RECORDS + path)
+
+        assert (refused.status_code, refused.json["code"]) == (503, "overloaded")
+        assert get("modest", RECORDS + path).status_code in (200, 404)
+
+    @pytest.mark.parametrize("what", ["activity", "windows"])
+    def test_the_pictures_take_one_too(self, get, readers, what):
+        held = readers.enter(Priority.NORMAL, "loud")
+        assert get("loud", f"/operator/api/{what}").status_code == 503
+        readers.leave(held)
+
+        assert get("loud", f"/operator/api/{what}").status_code == 200
+
+    def test_a_place_is_given_back_also_by_what_fails(self, get, readers):
+        for _ in range(5):
+            assert get("loud", f"{RECORDS}?limit=x").status_code == 422
+
+        assert readers.load() == Load(busy=0, waiting=0, streams=0)

@@ -143,6 +143,7 @@ class TestTokensWithLimits:
             [
                 Token.of(Caller("ci", frozenset({"chat"}), rate=3), "token-of-ci"),
                 Token.of(Caller("ci", frozenset({"chat"}), rate=3), "newer-of-ci"),
+                Token.of(Caller("loader", volume=1000), "of-loader"),
                 Token.of(Caller("grafana", frozenset({"metrics"})), "of-grafana"),
             ]
         )
@@ -208,6 +209,35 @@ class TestTokensWithLimits:
 
         assert self.statuses(client, "token-of-ci", 4) == [200] * 3 + [429]
 
+    def test_over_its_volume_a_token_is_429_before_the_body_is_read(
+        self, client, clock, services
+    ):
+        def ask(size, **headers):
+            return client.post(
+                CHAT,
+                json={"message": "x" * size},
+                headers={"X-VX11-Token": "of-loader"} | headers,
+            )
+
+        assert [ask(600).status_code for _ in range(3)] == [200, 200, 429]
+        refused = post_unreadable(client, {"X-VX11-Token": "of-loader"})
+        assert (refused.status_code, refused.json["code"]) == (429, "rate_limited")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 60
+        assert self.statuses(client, "token-of-ci", 1) == [200]
+        clock.advance(120)
+        assert ask(600).status_code == 200
+
+    def test_a_body_of_no_announced_length_counts_as_the_longest(self, client):
+        headers = {"X-VX11-Token": "of-loader", "Transfer-Encoding": "chunked"}
+        first = client.post(
+            CHAT,
+            input_stream=io.BytesIO(b'{"message": "Hi"}'),
+            headers=headers | {"Content-Type": "application/json"},
+        )
+
+        assert first.status_code != 429
+        assert self.statuses(client, "of-loader", 1) == [429]
+
     def test_row_54_the_eleventh_wrong_token_of_a_minute_is_429(self, client):
         assert self.statuses(client, "wrong-token", 12) == [403] * 10 + [429] * 2
 
@@ -215,12 +245,15 @@ class TestTokensWithLimits:
         assert answer.json["code"] == "too_many_failed_auth"
         assert 1 <= int(answer.headers["Retry-After"]) <= 60
 
-    def test_who_has_a_valid_token_is_let_in_even_then(self, client):
-        """One forgotten script must not lock out all who share its address."""
+    def test_even_the_right_token_is_not_looked_at_then(self, client, clock):
+        """Else the limit would bound the answers to guesses, and not the guesses."""
         self.statuses(client, "wrong-token", 20)
 
+        assert self.statuses(client, TOKEN, 1) == [429]
+        elsewhere = {"X-VX11-Token": TOKEN, "X-Forwarded-For": "10.1.2.3"}
+        assert chat(client, elsewhere).status_code == 200
+        clock.advance(120)
         assert self.statuses(client, TOKEN, 1) == [200]
-        assert self.statuses(client, "wrong-token", 1) == [429]
 
     def test_who_shows_no_token_is_told_401_however_often(self, client):
         assert {chat(client, {}).status_code for _ in range(30)} == {401}

@@ -1,0 +1,156 @@
+"""Hooks: what gunicorn calls around the life of its master and its workers."""
+
+import faulthandler
+import gc
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from app.server.scoreboard import Scoreboard
+from app.settings import SettingsError, load, warnings_about
+from app.settings.file import config_text
+from app.settings.handed import Handover
+from app.wiring import (
+    begin_counts,
+    check_addresses,
+    check_all,
+    last_good_tokens,
+)
+
+
+class Hooks:
+    """The hooks of one reading of gunicorn.conf.py, with the settings of that moment.
+
+    The master reads that file again at SIGHUP, while this module stays what it was
+    when the master started. Raises SystemExit for settings that are bad.
+    """
+
+    def __init__(self) -> None:
+        with _exit_if_bad():
+            self.config, self.settings = config_text(), load()
+
+    def on_starting(self, server: Any) -> None:
+        """Look at all that workers need before any is made."""
+        with _exit_if_bad():
+            check_all(self.settings)
+            server.tokens = last_good_tokens(self.settings)
+        for warning in warnings_about(self.settings):
+            server.log.warning("%s", warning)
+        try:
+            server.counts = begin_counts(self.settings)
+        except OSError as error:
+            server.log.error("VX11_METRICS_DIR: %s", error)
+
+    def on_exit(self, server: Any) -> None:
+        """Remove what only this run needed."""
+        if counts := getattr(server, "counts", None):
+            counts.leave()
+
+    def when_ready(self, server: Any) -> None:
+        """Let workers know when all of us stops, and survive files that go bad."""
+        # A reload doubles the workers for a moment.
+        server.board = Scoreboard(places=3 * self.settings.workers)
+        server.settings = self.settings
+        stop, reload, manage_workers = server.stop, server.reload, server.manage_workers
+
+        def stop_all(graceful: bool = True) -> None:
+            server.board.stop()
+            stop(graceful)
+
+        def look_and_manage_workers() -> None:
+            if server.tokens:
+                server.tokens.look()
+            manage_workers()
+
+        server.stop, server.manage_workers = stop_all, look_and_manage_workers
+        server.reload = lambda: _reload_if_sound(server, reload)
+
+    def pre_fork(self, server: Any, worker: Any) -> None:
+        """Give the worker its place among the others."""
+        worker.board = server.board
+        worker.place = server.board.take_place()
+
+    def child_exit(self, server: Any, worker: Any) -> None:
+        """Free the place of a worker that ended, however it did."""
+        server.board.leave_place(worker.place)
+
+    def post_fork(self, server: Any, worker: Any) -> None:
+        """Forget our modules, so that SIGHUP brings new code as well as new settings.
+
+        Only these hooks, the worker class and the libraries stay those of the master
+        until it is started anew. What the files say is handed on: one that is bad at
+        this moment is no reason not to start.
+        """
+        for name in [name for name in sys.modules if name.partition(".")[0] == "app"]:
+            del sys.modules[name]
+        Handover(self.config, server.tokens.text if server.tokens else None).hand_over()
+
+    def post_worker_init(self, worker: Any) -> None:
+        """Connect this worker before it takes requests; a bad start shows at once."""
+        from app.settings import load  # the code of now, not the master's
+        from app.wiring import set_up_logging
+
+        faulthandler.enable()  # the master aborts a worker whose main loop is stuck
+        # A thread that wakes up waits for the one that runs. Else it stops it only to
+        # find the interpreter's lock taken, 3,000 times a second with 300 streams.
+        with suppress(AttributeError, OSError):  # only Linux has it, and may forbid it
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        settings = load()
+        set_up_logging(settings)
+        worker.slots = settings.slots
+        worker.drain = worker.app.callable.extensions["gateway"]().drain
+        # What is there now stays, and looking through it again held up chats for 30 ms.
+        gc.collect()
+        gc.freeze()
+
+    def worker_exit(self, server: Any, worker: Any) -> None:
+        """Flush records, stop background threads, and be gone.
+
+        The interpreter would wait for threads that are stuck, and take a second more
+        to clear up what the kernel clears up at once.
+        """
+        if worker.booted:
+            if worker.is_cut_short:
+                server.log.error("Requests were cut off by the end of the grace")
+            worker.app.callable.extensions["gateway"]().close()
+            logging.shutdown()
+            os._exit(int(worker.is_cut_short))
+
+
+@contextmanager
+def _exit_if_bad() -> Iterator[None]:
+    try:
+        yield
+    except SettingsError as error:
+        raise SystemExit(
+            "The gateway does not start:\n  " + "\n  ".join(error.problems)
+        ) from None
+
+
+def _reload_if_sound(server: Any, reload: Callable[[], None]) -> None:
+    before = server.settings, server.tokens
+    try:
+        server.settings, server.tokens = _checked(server.settings)
+        reload()
+    except SettingsError as error:
+        for problem in error.problems:
+            server.log.error("Not reloaded: %s", problem)
+    except (Exception, SystemExit):  # a file may have changed again meanwhile
+        if os.getpid() != server.pid:
+            raise  # it is a worker that ends, which was made by this reload
+        server.log.exception("Not reloaded")
+    else:
+        return
+    server.settings, server.tokens = before
+    server.app.cfg = server.cfg  # gunicorn has emptied it before it read anything
+
+
+def _checked(before: Any) -> tuple[Any, Any]:
+    """The settings of now and their tokens. Raises SettingsError if they are bad."""
+    settings = load()
+    check_all(settings, before)
+    check_addresses(settings, before)
+    return settings, last_good_tokens(settings)

@@ -1,0 +1,26 @@
+"""The ids that a request brings along: taken over once its caller is known."""
+
+from flask import Request
+
+from app.gateway import correlation, tracing
+from app.web.request.context import is_usable_id, services
+
+
+def take_over_ids(request: Request) -> None:
+    """Go on under the caller's correlation id and with his tracestate.
+
+    An id that is missing or unusable is replaced, never reflected. It must not be
+    called for whoever shows no valid token: a secret decides here what is usable.
+    """
+    shown = _only(request.headers.get("X-Correlation-ID", ""))
+    if shown and is_usable_id(shown, services()):
+        correlation.current.set(shown)
+    state = request.headers.get("tracestate", "")
+    if state and not services().holds_secret(state):
+        tracing.go_on_with(state)
+
+
+def _only(header: str) -> str:
+    """The value of a header; a repeated one is one if all its values are equal."""
+    values = {value.strip() for value in header.split(",")}
+    return values.pop() if len(values) == 1 else ""
