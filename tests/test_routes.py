@@ -22,6 +22,8 @@ ROUTES = {
     ("POST", "/v1/embeddings"): "chat",
     ("GET", "/v1/models"): "chat",
     ("GET", "/v1/models/<path:model>"): "chat",
+    ("POST", "/v1/messages"): "chat",
+    ("POST", "/v1/messages/count_tokens"): "chat",
     ("GET", "/operator/api/records"): "audit",
     ("GET", "/operator/api/records/<any_id>"): "audit",
     ("GET", "/operator/api/windows"): "audit",

@@ -2,7 +2,7 @@
 
 The order of the policies, which `assembly` puts around each other:
 
-    Admission(Metered(Audited(BoundSessions(ChatRouter(...)))))
+    Admission(Metered(Audited(Counted(BoundSessions(ChatRouter(...))))))
     ChatRouter(Guarded(switch), Guarded(madre), Guarded(Retried(openai)), ...)
 
 Nothing of a request is parsed before it has a slot, which covers all attempts; what

@@ -5,6 +5,7 @@ from app.gateway.chain.admission import Admission
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.big_work import BigWork
 from app.gateway.chain.bound_sessions import BoundSessions
+from app.gateway.chain.counted import Counted
 from app.gateway.chain.drain import Drain
 from app.gateway.chain.metered import Metered, Observer
 from app.gateway.chat import StreamMode
@@ -148,7 +149,7 @@ class Assembly:
         settings, trail = self.settings, self.trail
         router = parts.router(settings, list(self.guards.values()), self.upstreams)
         return Audited(
-            BoundSessions(router, trail.key),
+            Counted(BoundSessions(router, trail.key)),
             trail,
             parts.content_policy(settings, trail.key, self.big_work),
             required=settings.audit_mode == "required",
