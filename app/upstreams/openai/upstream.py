@@ -260,6 +260,7 @@ class OpenAIUpstream(Dialect):
             is_text=request.task == COMPLETIONS,
             choices=n if isinstance(n, int) and n > 1 else 1,
             may_be_empty=may_be_empty(request),
+            is_begun=request.is_begun,
             echo=Echo(request, self._model),
         )
 
