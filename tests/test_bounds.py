@@ -234,7 +234,12 @@ NAMES = (
     "password is ", "password_", "password-a_b", 'secret=\\\\\\"', "secret=null ",
     "api_key", "access_key=`a\\", 'token"', "token = ", "xtoken='", "xtoken=",
     "xtoken=a1", "token: a1b2c3d4", "token is ", "1 ", "1-2", "1234.", "12", "1234 ",
-    "vx11_", "a-token-for-test", "a-token-for-tests",
+    "vx11_", "a-token-for-test", "a-token-for-tests", "pwd: ", "pass: a ", "Pwd=",
+    "secret is a ", "<password a", "<password>x</", '"name":"password",',
+    '"a_pin":', '"a-', '"key":"',
+    '"name":"password","value":"', "://:", "://a:b@", "a@1.", "sk-a-", "SG.a1.", "4 ",
+    "4111 1111 1111 1112\n", "4444 ", "1 1 1 1 1 1 1 1 1 1 1 1 x", "4111,", "\u0664 ",
+    "4\u200b",
 )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ ROUTES = {
     ("GET", "/operator/api/activity"): "audit",
     # The console's pages hold no data; what they show they ask for with a token.
     ("GET", "/"): PUBLIC,
+    ("GET", "/operator"): PUBLIC,
     ("GET", "/operator/"): PUBLIC,
     ("GET", "/operator/health"): PUBLIC,
     ("GET", "/operator/records"): PUBLIC,

@@ -33,7 +33,8 @@ from app.wiring.commands import (
     token_store,
     verify_records,
 )
-from app.wiring.parts import last_good_tokens, metrics_folder
+from app.wiring.keys import last_good_tokens
+from app.wiring.parts import metrics_folder
 
 __all__ = [
     "OnProgress",

@@ -28,7 +28,7 @@ from app.telemetry.metrics.measuring import GaugeSources, Measuring
 from app.telemetry.traces.export import open_exporter
 from app.upstreams import KINDS, Kinds
 from app.version import VERSION
-from app.wiring import parts
+from app.wiring import keys, parts
 
 
 class Assembly:
@@ -45,8 +45,8 @@ class Assembly:
         self.audit = parts.audit(settings, backends)
         self.transport = parts.transport(settings)
         self.upstreams = parts.upstreams(settings, self.transport, kinds)
-        self.keyring = parts.keyring(settings)
-        self._forget_tokens = parts.watch_tokens(settings, self.keyring)
+        self.keyring = keys.keyring(settings)
+        self._forget_tokens = keys.watch_tokens(settings, self.keyring)
         self.shared = parts.shared(settings, backends)
         self.measuring = Measuring(parts.metrics_folder(settings, backends))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
@@ -167,7 +167,7 @@ class Assembly:
         )
 
     def _guarded(self, one: UpstreamSettings) -> Guarded:
-        several = parts.has_several_callers(self.settings)
+        several = keys.has_several_callers(self.settings)
 
         def limit(name: str, most: int | None) -> ConcurrencyLimit:
             return ConcurrencyLimit(

@@ -18,6 +18,7 @@ from app.gateway.access.tokens import ANYBODY, Caller, Keyring
 from app.web.request.context import services, this_request
 from app.web.request.errors import error_response, is_openai
 from app.web.request.ids import take_over_ids
+from app.web.request.local_host import is_local
 from app.web.request.person import take_in_person
 from app.web.request.source import source_of
 
@@ -81,7 +82,7 @@ def _bearers(header: str) -> list[str]:
 
 def _refusal(scope: str, *, rated: bool) -> ResponseReturnValue | None:
     keyring = services().keyring
-    caller = ANYBODY if keyring is None else _authenticate(keyring)
+    caller = _anybody() if keyring is None else _authenticate(keyring)
     if not isinstance(caller, Caller):
         return caller
     g.caller = caller
@@ -92,6 +93,14 @@ def _refusal(scope: str, *, rated: bool) -> ResponseReturnValue | None:
         return None
     take_in_person()  # first, so that one person's rate costs the others nothing
     return _over_limits(caller)
+
+
+def _anybody() -> Caller | ResponseReturnValue:
+    if is_local(this_request().headers.get("Host", "")):
+        return ANYBODY
+    return error_response(
+        403, "forbidden", "without authentication, Host must be an address or local"
+    )
 
 
 def _authenticate(keyring: Keyring) -> Caller | ResponseReturnValue:
