@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Generic, TypeVar
 
+from app.gateway.abilities import CHAT_ONLY
 from app.gateway.access.persons import PersonRules
 from app.gateway.access.rate_limits import FailedAuth, RateLimits, Unlimited
 from app.gateway.access.tokens import Keyring
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.admission_queue import AdmissionQueue, HostLoad, Limits
 from app.gateway.chain.drain import Drain
-from app.gateway.chat import CHAT_ONLY, StreamMode
+from app.gateway.chat import StreamMode
 from app.gateway.gateway_status import StatusBoard
 from app.gateway.guard.guarded import Guarded
 from app.gateway.guard.health import HealthBoard

@@ -8,36 +8,21 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
 from typing import Any, NamedTuple
 
+from app.gateway.abilities import CHAT, COUNT, TOOL_FIELDS, TOOLS
+
 NOTHING: Mapping[str, Any] = {}
 
 # What takes no room or leaves no ink, beside white space: zero-width and directional
 # marks, fillers, a blank of Braille.
+_UNSEEN_RANGES = (
+    "0-20 7F-A0 AD-AD 34F-34F 61C-61C 115F-1160 1680-1680 17B4-17B5 180B-180F"
+    " 2000-200F 2028-202F 205F-206F 2800-2800 3000-3000 3164-3164"
+    " FE00-FE0F FEFF-FEFF FFA0-FFA0 FFF9-FFFB E0000-E007F E0100-E01EF"
+)
 _UNSEEN = frozenset(
     chr(code)
-    for first, last in (
-        (0x00, 0x20),
-        (0x7F, 0xA0),
-        (0xAD, 0xAD),
-        (0x034F, 0x034F),
-        (0x061C, 0x061C),
-        (0x115F, 0x1160),
-        (0x1680, 0x1680),
-        (0x17B4, 0x17B5),
-        (0x180B, 0x180F),
-        (0x2000, 0x200F),
-        (0x2028, 0x202F),
-        (0x205F, 0x206F),
-        (0x2800, 0x2800),
-        (0x3000, 0x3000),
-        (0x3164, 0x3164),
-        (0xFE00, 0xFE0F),
-        (0xFEFF, 0xFEFF),
-        (0xFFA0, 0xFFA0),
-        (0xFFF9, 0xFFFB),
-        (0xE0000, 0xE007F),
-        (0xE0100, 0xE01EF),
-    )
-    for code in range(first, last + 1)
+    for first, last in (span.split("-") for span in _UNSEEN_RANGES.split())
+    for code in range(int(first, 16), int(last, 16) + 1)
 )
 
 
@@ -60,24 +45,6 @@ THOUGHTS = (
     "thoughts",
 )
 
-# What a request may need that not every upstream can (`ChatRequest.needs`).
-TOOLS = "tools"
-IMAGES = "images"
-MULTIPLE = "multiple"  # more than one choice: `n` above 1
-JSON = "json"  # an answer in a format that the request lays down
-COUNT = "count"  # the tokens of the request counted, and no answer
-
-# The fields of a request that speak of tools, and are left out with them.
-TOOL_FIELDS = frozenset(
-    {"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"}
-)
-
-# What a request has an upstream do (`ChatRequest.task`). All but CHAT must be declared.
-CHAT = "chat"
-COMPLETIONS = "completions"  # go on with a text that is no conversation
-EMBEDDINGS = "embeddings"  # turn each text into a list of numbers
-CHAT_ONLY = frozenset({CHAT})
-
 
 class Priority(IntEnum):
     """The priority of a caller under load; a smaller number is better."""
@@ -92,10 +59,13 @@ class StreamMode(Enum):
 
     LIVE hands on each delta as it comes, and goes on with another upstream only
     where that one says the same. VERIFIED holds all text back until it is whole.
+    CONTINUE is LIVE, but gives another upstream that can PREFILL what was said, to go
+    on from there in its own words.
     """
 
     LIVE = "live"
     VERIFIED = "verified"
+    CONTINUE = "continue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +105,8 @@ class ChatRequest:
     (tool calls, reasoning); without it a reply is text alone. `route` names the door
     it came through, for the record. `size` is that of the body it came in, in bytes.
     `task` is CHAT, COMPLETIONS or EMBEDDINGS; each message of the last two is one text.
+    `is_begun` says that the last message is the beginning of the answer, for whoever is
+    asked to go on from there, and to say only what follows.
     """
 
     messages: tuple[Message, ...]
@@ -156,6 +128,7 @@ class ChatRequest:
     route: str = "chat"
     size: int = 0
     task: str = CHAT
+    is_begun: bool = False
 
     @property
     def last_user_message(self) -> str:
@@ -173,6 +146,11 @@ class ChatRequest:
         needs = frozenset({COUNT})
         return replace(self, needs=needs, wants=frozenset(), stream=False)
 
+    def begun_with(self, text: str) -> "ChatRequest":
+        """The same request with the beginning of its answer."""
+        beginning = Message("assistant", text)
+        return replace(self, messages=(*self.messages, beginning), is_begun=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -187,6 +165,16 @@ class Usage:
     details: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
 
+class Seam(NamedTuple):
+    """Where another upstream goes on with a reply: who, and from which character.
+
+    `character` is how many Unicode characters of its text others have said.
+    """
+
+    upstream: str
+    character: int
+
+
 @dataclass(frozen=True, slots=True)
 class Delta:
     """A piece of a reply, in order. A whole reply is one delta.
@@ -194,12 +182,14 @@ class Delta:
     `text` may be empty. `choices` is empty for plain text; else it is the `choices`
     of a chunk in OpenAI's shape (tool calls, several choices, reasoning), except that
     `finish_reason` is null: that is told by the reply. `extra` is what came around
-    the choices; see `ChatReply`.
+    the choices; see `ChatReply`. `seam` is set on the first delta of an upstream that
+    goes on with what another one began.
     """
 
     text: str
     choices: tuple[Mapping[str, Any], ...] = ()
     extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    seam: Seam | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +199,8 @@ class Attempt:
     `fault` is None for the attempt that answered, else its fault class (see
     `errors`); `duration` is in seconds; `received` counts body bytes; `status` is
     the HTTP status, if there was one; `span` is its id in the trace, "" if the
-    upstream was never asked.
+    upstream was never asked. `from_character` is set where several upstreams have said
+    parts of one reply: the place in its text from which on this one spoke.
     """
 
     upstream: str
@@ -218,6 +209,7 @@ class Attempt:
     received: int = 0
     status: int | None = None
     span: str = ""
+    from_character: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ Concurrency = Annotated[int, Field(ge=0, le=100)]
 Header = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,100}$")]
 # Tokens; 0 is not known.
 ContextLength = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Ability = Literal["tools", "images", "multiple", "json", "prefill"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 BIND = r"^(unix:.+|[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})$"
 HIGHEST_PORT = 65535
@@ -144,12 +145,13 @@ class UpstreamSettings(BaseModel):
         description="openai, anthropic: most times that one chat is asked again of it, "
         "after a 429, a passing 5xx or a reset.",
     )
-    abilities: tuple[Literal["tools", "images", "multiple", "json"], ...] = Field(
+    abilities: tuple[Ability, ...] = Field(
         default=("tools", "images", "multiple", "json"),
         description="openai, anthropic: what it can; chats that need more pass it "
         "over. `json`: answers in the `response_format` of a request. Without `tools` "
         "it is asked without them, unless one must be called. An anthropic one never "
-        "gives several answers (`multiple`).",
+        "gives several answers (`multiple`). `prefill`, not by default: goes on with "
+        "an answer whose beginning it is given (docs/decisions/0036).",
     )
     serves: Annotated[
         tuple[Literal["chat", "completions", "embeddings"], ...], Field(min_length=1)

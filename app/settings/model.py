@@ -236,11 +236,13 @@ class Settings(BaseModel):
         description="Origins whose pages may ask chats from a browser "
         "(`https://app.example`), `*` for any; by default none. A JSON list.",
     )
-    stream_mode: Literal["live", "verified"] = Field(
+    stream_mode: Literal["live", "verified", "continue"] = Field(
         default="live",
         description="`live`: words are handed on as they come, and a stream that "
         "cannot be made whole ends with an error. `verified`: they are held until "
-        "the answer is complete. A caller may choose by X-Gateway-Stream-Mode.",
+        "the answer is complete. `continue`: a stream that breaks is gone on with by "
+        "the next upstream with the ability `prefill`, from the last word on, in its "
+        "own words. A caller may choose by X-Gateway-Stream-Mode.",
     )
     audit_url: str = Field(
         default="sqlite:///var/audit.db",

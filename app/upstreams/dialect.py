@@ -7,8 +7,9 @@ file of its own, and one entry of `KINDS` in `app/upstreams/__init__.py`.
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
+from app.gateway.abilities import CHAT_ONLY
 from app.gateway.budget import Budget
-from app.gateway.chat import CHAT_ONLY, ChatRequest
+from app.gateway.chat import ChatRequest
 from app.gateway.handler import ReplyStream
 from app.upstreams.http.transport import Transport
 

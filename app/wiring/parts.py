@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app.gateway.abilities import IMAGES
 from app.gateway.access.persons import PersonRules
 from app.gateway.chain.admission_queue import AdmissionQueue, Limits
 from app.gateway.chain.big_work import BigWork
 from app.gateway.chain.memory_limit import Watermark
-from app.gateway.chat import IMAGES
 from app.gateway.guard.circuit import Rules
 from app.gateway.records.content import Content, ContentPolicy
 from app.gateway.records.redaction import Redactor

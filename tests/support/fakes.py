@@ -47,6 +47,7 @@ class FakeUpstream:
         self.name, self.timeout = name, timeout
         self.deltas, self.clock = deltas, clock
         self.failures, self.limits, self.turns, self.calls = [], [], [], 0
+        self.asked = []  # the requests
         self.breaks_with = None  # raised after the last delta
 
     def fail(self, error, times=1, taking=0.0):
@@ -55,6 +56,7 @@ class FakeUpstream:
     def open(self, request, budget, turn=None):
         self.calls += 1
         self.turns.append(turn)
+        self.asked.append(request)
         self.limits.append(budget.remaining())
         if self.failures:
             error, taking = self.failures.pop(0)

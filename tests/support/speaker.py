@@ -45,8 +45,8 @@ class Speaker(ThreadingHTTPServer):
 
     A script is a list of words to say (str), bytes to send as they are, events to wait
     for, seconds to pause (float), and CUT. After its last step the stream ends
-    properly. `heard` are the bodies that came in; `was_left` is set when a caller went
-    away during a wait.
+    properly. With `refusal`, a body, each chat is answered 400 instead. `heard` are
+    the bodies that came in; `was_left` is set when a caller went away during a wait.
     """
 
     daemon_threads = True
@@ -55,6 +55,7 @@ class Speaker(ThreadingHTTPServer):
     def __init__(self, *script):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.script = script or ("Hello ", "world")
+        self.refusal = None
         self.heard = []
         self.was_left = threading.Event()
         self.is_closing = threading.Event()
@@ -87,7 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.heard.append(json.loads(body))
         self.close_connection = True
-        if self.server.heard[-1].get("stream"):
+        if self.server.refusal:
+            self._send_json(self.server.refusal, 400)
+        elif self.server.heard[-1].get("stream"):
             self._stream()
         else:
             self._answer()
@@ -136,8 +139,8 @@ class _Handler(BaseHTTPRequestHandler):
         except ConnectionError:
             return True
 
-    def _send_json(self, body):
-        self.send_response(200)
+    def _send_json(self, body, status=200):
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

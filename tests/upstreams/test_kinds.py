@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.gateway.chat import TOOLS, ChatReply, Delta
+from app.gateway.abilities import TOOLS
+from app.gateway.chat import ChatReply, Delta
 from app.gateway.errors import Refused
 from app.gateway.handler import ReplyStream
 from app.services import PerProcess

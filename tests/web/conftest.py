@@ -1,12 +1,12 @@
 import pytest
 
+from app.gateway.abilities import IMAGES, JSON, MULTIPLE, TOOLS
 from app.gateway.access.tokens import Caller, Keyring, Token
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.admission_queue import AdmissionQueue, Limits
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.counted import Counted
 from app.gateway.chain.metered import Metered
-from app.gateway.chat import IMAGES, JSON, MULTIPLE, TOOLS
 from app.gateway.records.content import Content, ContentPolicy
 from app.gateway.records.redaction import Redactor
 from app.gateway.routing.models import Model, Models

@@ -200,7 +200,7 @@ class Audited:
 
 
 def _drawn(attempt: Attempt) -> dict[str, object]:
-    return {
+    drawn: dict[str, object] = {
         "upstream": attempt.upstream,
         "fault": attempt.fault,
         "duration": round(attempt.duration, 6),
@@ -208,3 +208,6 @@ def _drawn(attempt: Attempt) -> dict[str, object]:
         "status": attempt.status,
         "span": attempt.span,
     }
+    if attempt.from_character is not None:
+        drawn["from_character"] = attempt.from_character
+    return drawn

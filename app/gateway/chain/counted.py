@@ -9,8 +9,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from app.gateway.abilities import COUNT
 from app.gateway.budget import Budget
-from app.gateway.chat import COUNT, Attempt, ChatReply, ChatRequest, Usage
+from app.gateway.chat import Attempt, ChatReply, ChatRequest, Usage
 from app.gateway.errors import (
     GatewayError,
     NobodyAnswered,

@@ -6,9 +6,10 @@ kinds of upstream.
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from app.gateway.chat import THOUGHTS, ChatReply, Delta
+from app.gateway.chat import THOUGHTS, ChatReply, Delta, Seam
 from app.gateway.errors import (
     CallerFault,
     CallerGone,
@@ -18,6 +19,7 @@ from app.gateway.errors import (
 )
 from app.gateway.handler import ReplyStream
 from app.gateway.routing.failover import Failover
+from app.gateway.routing.overlap import Overlap
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,8 @@ def live(pursuit: Failover) -> ReplyStream:
     Where it breaks, the next upstream is asked; if its text begins with exactly what
     was already sent, the rest of it follows. Else the reader gets Interrupted. What
     was thought aloud before the text is nobody's answer and need not be the same.
+    Where the pursuit has somebody who can go on with an answer (`Failover.go_on`), only
+    those are asked, and are given what was sent: what they say follows, in any words.
     Raises as `Failover.next` does.
     """
     relay = _Continuation(pursuit)
@@ -90,6 +94,9 @@ class _Continuation(Iterator[Delta]):
         self._sent: list[str] = []
         self._is_plain = True  # nothing but text and thoughts was sent
         self._awaited = ""  # was sent, and the present upstream has yet to say it
+        self._overlap: Overlap | None = None  # the present one may repeat what was sent
+        self._is_seam = False  # the next delta is the first of one that goes on
+        self._kept: Delta | None = None  # comes after what was held back
         self._broke_with: UpstreamError | None = None
 
     def __next__(self) -> Delta:
@@ -97,7 +104,11 @@ class _Continuation(Iterator[Delta]):
             delta = self._next_delta()
             if self._awaited:
                 delta = self._beyond(delta)
+            elif self._overlap:
+                delta = self._without_overlap(delta, self._overlap)
             if delta.text or delta.choices:
+                if self._is_seam:
+                    delta = self._marked(delta)
                 self._sent.append(delta.text)
                 self._is_plain = self._is_plain and not _is_more(delta)
                 return delta
@@ -108,12 +119,17 @@ class _Continuation(Iterator[Delta]):
         return self.stream.is_ready
 
     def _next_delta(self) -> Delta:
+        if self._kept:
+            kept, self._kept = self._kept, None
+            return kept
         while True:
             try:
                 return next(self.stream)
             except StopIteration:
                 if self._awaited:
                     raise self._diverged() from None
+                if held := self._let_go():
+                    return Delta(held)
                 raise
             except UpstreamError as error:
                 self._resume(error)
@@ -126,6 +142,25 @@ class _Continuation(Iterator[Delta]):
             raise self._diverged()
         self._awaited = awaited[common:]
         return Delta(said[common:])
+
+    def _without_overlap(self, delta: Delta, overlap: Overlap) -> Delta:
+        """What a delta of one that goes on adds; its text may be empty."""
+        if not _is_more(delta):
+            return Delta(overlap.beyond(delta.text))
+        if held := self._let_go():
+            self._kept = delta
+            return Delta(held)
+        return delta
+
+    def _let_go(self) -> str:
+        """What was held back as a repetition, and is none since no more of it comes."""
+        overlap, self._overlap = self._overlap, None
+        return overlap.rest() if overlap else ""
+
+    def _marked(self, delta: Delta) -> Delta:
+        self._is_seam = False
+        character = sum(map(len, self._sent))
+        return replace(delta, seam=Seam(self.stream.reply.upstream, character))
 
     def _diverged(self) -> Interrupted:
         """Give up on an upstream that does not say what was already sent."""
@@ -141,6 +176,9 @@ class _Continuation(Iterator[Delta]):
         if not self._is_plain:
             raise self._interrupted() from None
         self._pursuit.renew()
+        said, self._overlap = "".join(self._sent), None
+        overlap = Overlap(said)
+        goes_on = bool(said) and self._pursuit.go_on(said, overlap.prefill)
         try:
             self.stream = self._pursuit.next()
         except CallerGone:
@@ -148,7 +186,8 @@ class _Continuation(Iterator[Delta]):
         except GatewayError:
             raise self._interrupted() from None
         self._is_noted = False
-        self._awaited = "".join(self._sent)
+        self._is_seam = goes_on
+        self._awaited, self._overlap = ("", overlap) if goes_on else (said, None)
         log.warning("Reply broke (%s), asking %s", error, self.stream.reply.upstream)
 
     def _interrupted(self) -> Interrupted:

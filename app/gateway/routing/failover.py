@@ -2,12 +2,15 @@
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import monotonic
 
+from app.gateway.abilities import TOOLS
 from app.gateway.budget import Budget, Clock
-from app.gateway.chat import TOOLS, Attempt, ChatReply, ChatRequest, ReplyFacts
+from app.gateway.chat import Attempt, ChatReply, ChatRequest, ReplyFacts
 from app.gateway.errors import (
+    CallerFault,
     CallerGone,
     ConnectFailed,
     ContextTooLong,
@@ -44,6 +47,11 @@ MOST_USEFUL = {
 KEPT_FOR = 2
 
 
+def nobody(_: Candidate) -> bool:
+    """Whether an upstream can go on with an answer, where none may."""
+    return False
+
+
 def share(timeout: float, behind: Sequence[float], remaining: float) -> float:
     """Seconds for an upstream, less what is kept for the timeouts of those behind."""
     fair = remaining * len(behind) / (len(behind) + 1)
@@ -69,7 +77,8 @@ class Failover:
 
     Nobody is refused while an upstream is left untried: circuits and verdicts choose
     among upstreams, so those that they have passed over are asked after all, in their
-    order, once nobody else has answered. It belongs to one thread.
+    order, once nobody else has answered. `can_go_on` tells who can be given the
+    beginning of an answer. It belongs to one thread.
     """
 
     def __init__(
@@ -79,13 +88,16 @@ class Failover:
         budget: Budget,
         *,
         may_use_reserve: bool = False,
+        can_go_on: Callable[[Candidate], bool] = nobody,
         clock: Clock = monotonic,
     ) -> None:
         self._first = upstreams[0]
         self._left = deque(upstreams)
         self._passed_over: deque[Candidate] = deque()
         self._is_extra = False  # whether those left were passed over before
-        self._request = request
+        self._request = self._asks = request
+        self._can_go_on = can_go_on
+        self._speaks_from: int | None = None  # a character, once there are several
         self._budget = budget
         self._lets_go = may_use_reserve
         self._clock = clock
@@ -112,6 +124,22 @@ class Failover:
         """Give those who come next the whole time again: a stream has broken."""
         self._budget = self._budget.renewed()
 
+    def go_on(self, said: str, prefill: str) -> bool:
+        """Have those who come next go on with what was said; False if nobody can.
+
+        They are given the prefill, if there is any; who cannot go on is not asked.
+        """
+        left = [one for one in self._left if self._can_go_on(one)]
+        passed_over = [one for one in self._passed_over if self._can_go_on(one)]
+        if not (left or passed_over):
+            return False
+        self._left, self._passed_over = deque(left), deque(passed_over)
+        self._request = self._asks.begun_with(prefill) if prefill else self._asks
+        if self._speaks_from is None:
+            self.attempts[-1] = replace(self.attempts[-1], from_character=0)
+        self._speaks_from = len(said)
+        return True
+
     def over(self, stream: ReplyStream, fault: str | None = None) -> None:
         """Note how the reply that began last has ended.
 
@@ -125,6 +153,9 @@ class Failover:
         span = ended_attempt()
         last = Attempt(name, fault, took, stream.received, stream.status, span)
         self.attempts.extend(stream.reply.attempts or (last,))
+        if self._speaks_from is not None:
+            spoke = replace(self.attempts[-1], from_character=self._speaks_from)
+            self.attempts[-1] = spoke
         self.degraded_by = self.degraded_by or fault
 
     def facts(self, reply: ChatReply) -> ReplyFacts:
@@ -180,7 +211,8 @@ class Failover:
         is_passed_over = isinstance(error, NeverSent) and error.fault in PASSED_OVER
         if is_passed_over and not self._is_extra:
             self._passed_over.append(upstream)
-        if not may_fail_over(error):
+        is_rejected = self._request.is_begun and isinstance(error, CallerFault)
+        if not (may_fail_over(error) or is_rejected):
             raise self._telling(error)
         self.degraded_by = self.degraded_by or fault_of(error)
         if not (self._is_extra and isinstance(error, NeverSent)):

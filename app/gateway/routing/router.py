@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic
 
+from app.gateway.abilities import CHAT, JSON, MULTIPLE, PREFILL
 from app.gateway.budget import Budget, Clock
 from app.gateway.chat import ChatRequest, StreamMode
 from app.gateway.errors import NobodyAble, NobodyAnswered
 from app.gateway.handler import ReplyStream
 from app.gateway.routing.continuation import live, verified
-from app.gateway.routing.failover import Failover
+from app.gateway.routing.failover import Failover, nobody
 from app.gateway.routing.routes import UNDECLARED, Route, RouteTable
 from app.gateway.routing.without_tools import WithoutTools
 from app.gateway.turns import Candidate
@@ -67,15 +68,34 @@ class ChatRouter:
     def _pursued(
         self, upstreams: Sequence[Candidate], request: ChatRequest, budget: Budget
     ) -> ReplyStream:
-        is_live = request.stream and request.stream_mode is StreamMode.LIVE
+        is_live = request.stream and request.stream_mode is not StreamMode.VERIFIED
         pursuit = Failover(
             upstreams,
             request,
             budget,
             may_use_reserve=is_live,
+            can_go_on=self._can_go_on if _may_be_begun(request) else nobody,
             clock=self._clock,
         )
         return live(pursuit) if is_live else verified(pursuit)
+
+    def _can_go_on(self, upstream: Candidate) -> bool:
+        return self._table.can(upstream, frozenset({PREFILL}))
+
+
+def _may_be_begun(request: ChatRequest) -> bool:
+    """Whether its answer may be gone on with: it is one text that obeys no grammar.
+
+    A server would apply a grammar from its beginning again. Servers go on with one
+    message at most, so where the caller has begun the answer, there is no place for
+    ours.
+    """
+    return (
+        request.stream_mode is StreamMode.CONTINUE
+        and request.task == CHAT
+        and not request.needs & {JSON, MULTIPLE}
+        and request.messages[-1].role != "assistant"
+    )
 
 
 def _nobody_able(error: NobodyAnswered) -> NobodyAble:

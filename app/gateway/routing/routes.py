@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from fnmatch import translate
 from typing import Generic, Protocol, TypeVar
 
-from app.gateway.chat import CHAT_ONLY, ChatRequest
+from app.gateway.abilities import CHAT_ONLY
+from app.gateway.chat import ChatRequest
 from app.gateway.errors import UnknownModel, Unsupported
 
 NONE: frozenset[str] = frozenset()

@@ -4,8 +4,9 @@ Agents send their tools with every chat. Unless one of them must be called, an a
 in words is one that the caller has to expect, so nobody is refused for sending them.
 """
 
+from app.gateway.abilities import TOOLS
 from app.gateway.budget import Budget
-from app.gateway.chat import TOOLS, ChatRequest, ReplyFacts
+from app.gateway.chat import ChatRequest, ReplyFacts
 from app.gateway.handler import ReplyStream
 from app.gateway.turns import ONLY, Candidate, Turn
 

@@ -25,6 +25,8 @@ REASONS = {
     "tool_use": "tool_calls",
 }
 # The reasons for which an answer may have no words, as the request wanted it.
+# How an answer ends that needs no more words than it was begun with.
+ALL_SAID = frozenset({"end_turn", "max_tokens"})
 MAY_BE_EMPTY = frozenset({"max_tokens", "stop_sequence", "refusal"})
 
 SILENT = Delta("")
@@ -34,11 +36,13 @@ class Blocks:
     """The blocks of one answer as they come. It belongs to one thread.
 
     `has_said` and `has_thought` tell what came so far that a caller can see. With
-    `as_text` he is told text alone. Methods raise BadReply for what is no answer.
+    `as_text` he is told text alone. One that `is_begun` may have been all that there
+    was to say. Methods raise BadReply for what is no answer.
     """
 
-    def __init__(self, *, as_text: bool = False) -> None:
+    def __init__(self, *, as_text: bool = False, is_begun: bool = False) -> None:
         self._as_text = as_text
+        self._is_begun = is_begun
         self._open: dict[int, _Block] = {}
         self._begun = 0
         self._calls = 0
@@ -107,7 +111,7 @@ class Blocks:
         Raises BadReply, and ContentFiltered where text alone is wanted and a filter
         took it.
         """
-        if self.has_said:
+        if self.has_said or (self._is_begun and reason in ALL_SAID):
             return
         if self._as_text and reason == "refusal":
             raise ContentFiltered("content_filter")

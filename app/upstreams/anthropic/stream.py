@@ -44,6 +44,7 @@ class StreamedMessage(Iterator[Delta]):
         pieces: WordsInTime,
         *,
         as_text: bool = False,
+        is_begun: bool = False,
         echo: Echo = NO_ECHO,
         size: int = MAX_EVENT,
     ) -> None:
@@ -52,7 +53,7 @@ class StreamedMessage(Iterator[Delta]):
         self._parser = EventParser(size)
         self._as_text = as_text
         self._echo = echo
-        self._blocks = Blocks(as_text=as_text)
+        self._blocks = Blocks(as_text=as_text, is_begun=is_begun)
         self._halves = Halves()
         self._kept = KeptSize(size)
         self._ready: deque[Delta] = deque()

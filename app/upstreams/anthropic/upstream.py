@@ -6,8 +6,9 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter
 
+from app.gateway.abilities import COUNT, MULTIPLE
 from app.gateway.budget import Budget
-from app.gateway.chat import COUNT, MULTIPLE, ChatReply, ChatRequest, Delta, Usage
+from app.gateway.chat import ChatReply, ChatRequest, Delta, Usage
 from app.gateway.errors import BadReply, UpstreamError
 from app.gateway.handler import ReplyStream
 from app.gateway.replies import as_whole
@@ -207,6 +208,7 @@ class AnthropicUpstream(Dialect):
         reply = StreamedMessage(
             pieces,
             as_text=not request.wants_choices,
+            is_begun=request.is_begun,
             echo=self._echo(request),
             size=self._limits.size,
         )

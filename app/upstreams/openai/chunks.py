@@ -47,18 +47,21 @@ class Wanted:
 
     With `as_text` he is told text alone. `is_text` is for the answer to a text that is
     no conversation. `choices` is how many he wants. `may_be_empty`
-    are the finish reasons with which an answer is as he wished without a word. `echo`
-    is what an error may repeat of his request.
+    are the finish reasons with which an answer is as he wished without a word. One that
+    `is_begun` may have been all that there was to say. `echo` is what an error may
+    repeat of his request.
     """
 
     as_text: bool = False
     is_text: bool = False
     choices: int = 1
     may_be_empty: frozenset[str] = frozenset()
+    is_begun: bool = False
     echo: Echo = NO_ECHO
 
 
 ANYTHING = Wanted()
+ALL_SAID = frozenset({"stop", "length"})  # how an answer ends that needs no more words
 
 
 def parsed(data: bytes, otherwise: Callable[[bytes], object]) -> object:
@@ -254,14 +257,14 @@ def require_answer(
 ) -> None:
     """Return if what came is an answer, given how its choices finished.
 
-    One without any words is none, unless a filter took them or the request made it
-    so. Thoughts alone are an answer if they ended properly. Where text alone is
-    wanted there is nothing else to give: raises ContentFiltered for a filter and
-    BadReply for all else.
+    One without any words is none, unless a filter took them, the request made it so, or
+    words were there before. Thoughts alone are an answer if they ended properly. Where
+    text alone is wanted there is nothing else to give: raises ContentFiltered for a
+    filter and BadReply for all else.
     """
-    if answered:
-        return
     ends = set(filter(is_end, reasons))
+    if answered or (wanted.is_begun and ends & ALL_SAID):
+        return
     if wanted.as_text and "content_filter" in ends:
         raise ContentFiltered("content_filter")
     fine = ends if thought else ends & {"content_filter", *wanted.may_be_empty}

@@ -6,8 +6,9 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter
 
+from app.gateway.abilities import COMPLETIONS, EMBEDDINGS
 from app.gateway.budget import Budget
-from app.gateway.chat import COMPLETIONS, EMBEDDINGS, ChatReply, ChatRequest
+from app.gateway.chat import ChatReply, ChatRequest
 from app.gateway.errors import UpstreamError
 from app.gateway.handler import ReplyStream
 from app.upstreams.dialect import Dialect, Surroundings
@@ -255,6 +256,7 @@ class OpenAIUpstream(Dialect):
             is_text=request.task == COMPLETIONS,
             choices=n if isinstance(n, int) and n > 1 else 1,
             may_be_empty=may_be_empty(request),
+            is_begun=request.is_begun,
             echo=Echo(request, self._model),
         )
 

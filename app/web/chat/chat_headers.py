@@ -27,7 +27,7 @@ def stream_mode() -> StreamMode:
     try:
         return StreamMode(shown.strip().lower())
     except ValueError:
-        raise InvalidBody({STREAM_MODE: "must be live or verified"}) from None
+        raise InvalidBody({STREAM_MODE: "must be live, verified or continue"}) from None
 
 
 def log_answer(reply: chat.ChatReply, seconds: float) -> None:

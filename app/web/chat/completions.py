@@ -7,7 +7,8 @@ from typing import Any
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from app.gateway.chat import COMPLETIONS, ChatReply, ChatRequest, Delta
+from app.gateway.abilities import COMPLETIONS
+from app.gateway.chat import ChatReply, ChatRequest, Delta
 from app.web.chat.chat_headers import log_answer, record_refusal
 from app.web.chat.door import Door, answer_if_served
 from app.web.chat.openai import envelope, to_json

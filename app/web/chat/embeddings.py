@@ -4,7 +4,8 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from pydantic_core import from_json
 
-from app.gateway.chat import EMBEDDINGS, ChatReply, ChatRequest, Usage
+from app.gateway.abilities import EMBEDDINGS
+from app.gateway.chat import ChatReply, ChatRequest, Usage
 from app.web.chat.chat_headers import record_refusal
 from app.web.chat.door import Door, answer_if_served
 from app.web.chat.openai import to_json

@@ -7,7 +7,7 @@ from flask import Blueprint, Request, g
 from flask.typing import ResponseReturnValue
 
 from app.gateway import correlation
-from app.gateway.chat import Attempt, ChatReply, ChatRequest, Delta
+from app.gateway.chat import Attempt, ChatReply, ChatRequest, Delta, Seam
 from app.web.chat.chat_headers import log_answer, record_refusal, stream_mode
 from app.web.chat.door import Door, answer
 from app.web.chat.sse import TextEvents, event
@@ -20,7 +20,13 @@ from app.web.request.context import is_usable_id, services, this_request
 from app.web.request.person import is_name, session_in_headers
 from app.web.request.values import parsed
 from app.web.schemas import chat as schemas
-from app.web.schemas.events import StreamDelta, StreamDone, StreamError, StreamMeta
+from app.web.schemas.events import (
+    StreamDelta,
+    StreamDone,
+    StreamError,
+    StreamMeta,
+    StreamSeam,
+)
 
 bp = Blueprint("chat", __name__, url_prefix="/operator/api")
 bp.after_request(record_refusal)
@@ -38,6 +44,7 @@ bp.after_request(record_refusal)
         events=(
             ("meta", StreamMeta),
             ("delta", StreamDelta),
+            ("seam", StreamSeam),
             ("done", StreamDone),
             ("error", StreamError),
         ),
@@ -104,7 +111,7 @@ _delta = TextEvents({"text": TextEvents.HERE}, "delta")
 
 
 class NativeEvents:
-    """The events of the native stream: meta, delta, then done or error.
+    """The events of the native stream: meta, delta, seam, then done or error.
 
     `started` is when the front door took the request, on the monotonic clock.
     """
@@ -129,8 +136,9 @@ class NativeEvents:
         return event(meta, "meta")
 
     def delta(self, delta: Delta, reply: ChatReply) -> bytes:  # noqa: ARG002  # a port
-        """Some more text."""
-        return _delta(delta.text) if delta.text else b""
+        """Some more text; before it, who goes on with what another one began."""
+        seam = event(_seam(delta.seam), "seam") if delta.seam else b""
+        return seam + _delta(delta.text) if delta.text else seam
 
     def done(self, reply: ChatReply) -> bytes:
         """All that a whole answer says besides its text, and how it went."""
@@ -169,11 +177,16 @@ class NativeEvents:
         }
 
 
+def _seam(seam: Seam) -> dict[str, Any]:
+    return {"provider": seam.upstream, "from_character": seam.character}
+
+
 def _drawn(attempt: Attempt) -> dict[str, Any]:
     return {
         "upstream": attempt.upstream,
         "fault": attempt.fault,
         "duration_ms": _milliseconds(attempt.duration),
+        "from_character": attempt.from_character,
     }
 
 

@@ -21,7 +21,7 @@ from flask import Flask, Response, g, request
 from app.gateway import strict_json
 from app.gateway.budget import Budget, Clock
 from app.gateway.chain.admission import Place
-from app.gateway.chat import ChatReply, ChatRequest, Delta, StreamMode
+from app.gateway.chat import ChatReply, ChatRequest, Delta, Seam, StreamMode
 from app.gateway.errors import CallerGone
 from app.gateway.handler import ReplyStream
 from app.web.chat.chat_headers import who_answers
@@ -189,6 +189,8 @@ class EventStream(Response):
             try:
                 self._channel.send(self._dialect.opening(stream.reply))
                 for delta in stream:
+                    if delta.seam:
+                        self._held += _told(delta.seam)
                     self._held += self._dialect.delta(delta, stream.reply)
                     if not (stream.is_ready and len(self._held) < HELD):
                         self._let_go()
@@ -206,6 +208,11 @@ class EventStream(Response):
         self._channel.send(held)
 
 
+def _told(seam: Seam) -> bytes:
+    """The comment that tells, at every door, who goes on from which character."""
+    return f": x-gateway-seam {seam.upstream} {seam.character}\n\n".encode()
+
+
 def stream_answer(
     place: Place, asked: ChatRequest, budget: Budget, dialect: Dialect
 ) -> Response:
@@ -213,7 +220,7 @@ def stream_answer(
 
     Raises what `open` raises, before anything was sent.
     """
-    if asked.stream_mode is StreamMode.LIVE:
+    if asked.stream_mode is not StreamMode.VERIFIED:
         limit = stream_seconds(request, services().stream_deadline)
         budget = budget.streaming(limit)
     channel = Channel(

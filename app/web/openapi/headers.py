@@ -35,8 +35,9 @@ REQUEST: dict[str, tuple[str, dict[str, Any]]] = {
     STREAM_MODE: (
         "What a stream does when its upstream breaks: `live` goes on with the next"
         " one where that says the same; `verified` holds the text back until it is"
-        " whole.",
-        {"type": "string", "enum": ["live", "verified"]},
+        " whole; `continue` gives the next one that can what was said, to go on from"
+        " there, and tells the seam.",
+        {"type": "string", "enum": ["live", "verified", "continue"]},
     ),
     "X-Claude-Code-Session-Id": ("The session, as Claude Code names it.", TEXT),
     "anthropic-beta": (

@@ -23,6 +23,13 @@ class StreamDelta(BaseModel):
     text: str
 
 
+class StreamSeam(BaseModel):
+    """The upstream of the answer so far has broken, and another one goes on with it."""
+
+    provider: str = Field(description="Who goes on.")
+    from_character: int = Field(description="Unicode characters of text before.")
+
+
 class StreamUsage(BaseModel):
     """Tokens, as counted by the upstream; null if it did not."""
 
@@ -45,6 +52,9 @@ class StreamAttempt(BaseModel):
     upstream: str
     fault: str | None = Field(description="Why it did not answer; null: it did.")
     duration_ms: float
+    from_character: int | None = Field(
+        description="Where its part of an answer of several begins; else null."
+    )
 
 
 class StreamDone(BaseModel):

@@ -7,7 +7,7 @@ whoever can do nothing with it.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.gateway.chat import JSON, MULTIPLE, TOOLS
+from app.gateway.abilities import JSON, MULTIPLE, TOOLS
 
 # Choices of a tool that an answer in words fulfils.
 _MAY_BE_WORDS = (None, "auto", "none")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.gateway import chat
+from app.gateway import abilities, chat
 from app.web.request.errors import InvalidBody
 from app.web.request.values import Forbidden
 from app.web.schemas import needs
@@ -85,9 +85,9 @@ class Message(NulFree, BaseModel):
         """The abilities without which it cannot be understood."""
         has_called = self.tool_calls or (self.model_extra or {}).get("function_call")
         if has_called or self.role in {"tool", "function"}:
-            yield chat.TOOLS
+            yield abilities.TOOLS
         if isinstance(self.content, list) and not all(map(_is_text, self.content)):
-            yield chat.IMAGES
+            yield abilities.IMAGES
 
 
 def _is_text(part: Mapping[str, Any]) -> bool:

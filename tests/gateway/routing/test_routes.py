@@ -1,7 +1,7 @@
 import pytest
 
+from app.gateway.abilities import CHAT, COMPLETIONS, EMBEDDINGS, IMAGES, TOOLS
 from app.gateway.budget import Budget
-from app.gateway.chat import CHAT, COMPLETIONS, EMBEDDINGS, IMAGES, TOOLS
 from app.gateway.errors import (
     ContextTooLong,
     NoAnswer,

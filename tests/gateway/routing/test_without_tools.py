@@ -1,7 +1,7 @@
 import pytest
 
+from app.gateway.abilities import JSON, TOOLS
 from app.gateway.budget import Budget
-from app.gateway.chat import JSON, TOOLS
 from app.gateway.errors import NoAnswer, NobodyAble, NobodyAnswered, Unfit, Unsupported
 from app.gateway.routing.router import ChatRouter
 from tests.support.fakes import FakeUpstream, a_request

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from app.gateway.abilities import COUNT
 from app.gateway.budget import Budget
-from app.gateway.chat import COUNT, ChatRequest, Message, Usage
+from app.gateway.chat import ChatRequest, Message, Usage
 from app.gateway.errors import (
     BadReply,
     ContentFiltered,

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from app.gateway.abilities import COUNT, IMAGES, JSON, TOOLS
 from app.gateway.access.tokens import Caller, Keyring, Token
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.counted import Counted
 from app.gateway.chain.metered import Metered
-from app.gateway.chat import COUNT, IMAGES, JSON, TOOLS, Delta, ReplyFacts, Usage
+from app.gateway.chat import Delta, ReplyFacts, Usage
 from app.gateway.errors import (
     AuditUnavailable,
     CallerFault,

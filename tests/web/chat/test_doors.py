@@ -8,20 +8,13 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from app.gateway.abilities import COMPLETIONS, COUNT, EMBEDDINGS
 from app.gateway.access.rate_limits import FailedAuth
 from app.gateway.access.tokens import Caller, Keyring, Token
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.metered import Metered
-from app.gateway.chat import (
-    COMPLETIONS,
-    COUNT,
-    EMBEDDINGS,
-    Delta,
-    Priority,
-    ReplyFacts,
-    Usage,
-)
+from app.gateway.chat import Delta, Priority, ReplyFacts, Usage
 from app.gateway.errors import Interrupted, NoAnswer
 from app.gateway.records.content import Content, ContentPolicy
 from app.gateway.records.redaction import Redactor

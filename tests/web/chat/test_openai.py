@@ -6,16 +6,9 @@ from math import inf, nan
 
 import pytest
 
+from app.gateway.abilities import IMAGES, JSON, MULTIPLE, TOOLS
 from app.gateway.access.tokens import Caller, Keyring, Token
-from app.gateway.chat import (
-    IMAGES,
-    JSON,
-    MULTIPLE,
-    TOOLS,
-    Delta,
-    ReplyFacts,
-    Usage,
-)
+from app.gateway.chat import Delta, ReplyFacts, Usage
 from app.gateway.errors import (
     CallerFault,
     ContentFiltered,

@@ -12,15 +12,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from app.gateway.chat import (
-    CHAT,
-    COMPLETIONS,
-    EMBEDDINGS,
-    ChatReply,
-    ChatRequest,
-    Message,
-    Usage,
-)
+from app.gateway.abilities import CHAT, COMPLETIONS, EMBEDDINGS
+from app.gateway.chat import ChatReply, ChatRequest, Message, Usage
 from app.gateway.errors import BadReply
 from app.upstreams.openai.envelope import model_of, usage_of
 
@@ -35,6 +28,11 @@ NO_JSON = (b"NaN", b"Infinity")  # unless in a text
 
 NUMBER = 4  # bytes of a number in base64
 
+# How servers are told to go on with the last message (docs/decisions/0036): some by a
+# mark on it, some by fields of the request, some take it so without being told.
+BEGUN = {"prefix": True}
+GO_ON = {"continue_final_message": True, "add_generation_prompt": False}
+
 
 def said(request: ChatRequest) -> dict[str, Any]:
     """What a payload says beside the caller's own fields. Tokens are among those."""
@@ -43,7 +41,10 @@ def said(request: ChatRequest) -> dict[str, Any]:
     if request.task == EMBEDDINGS:
         texts = [message.content for message in request.messages]
         return {"input": texts} if texts else {}
-    return {"messages": list(map(_message, request.messages))}
+    messages = list(map(_message, request.messages))
+    if not request.is_begun:
+        return {"messages": messages}
+    return {"messages": [*messages[:-1], {**messages[-1], **BEGUN}], **GO_ON}
 
 
 def _message(message: Message) -> Mapping[str, Any]:

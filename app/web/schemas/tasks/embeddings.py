@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from app.gateway import chat
+from app.gateway import abilities, chat
 from app.web.schemas.chat import validated
 from app.web.schemas.facts import Facts
 from app.web.schemas.openai import Name, Object, Text
@@ -91,7 +91,7 @@ class EmbeddingsRequest(NulFree, BaseModel):
             wants_choices=True,
             route="embeddings",
             size=facts["size"],
-            task=chat.EMBEDDINGS,
+            task=abilities.EMBEDDINGS,
         )
 
 

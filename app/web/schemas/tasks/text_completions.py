@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from app.gateway import chat
+from app.gateway import abilities, chat
 from app.web.schemas.chat import WHOLE, validated
 from app.web.schemas.completions import CompletionUsage
 from app.web.schemas.facts import Facts
@@ -62,11 +62,11 @@ class TextCompletionRequest(NulFree, BaseModel):
             stream_mode=facts["mode"],
             model=self.model or None,
             extra={k: v for k, v in body.items() if k not in _OURS} | counted,
-            needs=frozenset({chat.MULTIPLE} if (self.n or 1) > 1 else ()),
+            needs=frozenset({abilities.MULTIPLE} if (self.n or 1) > 1 else ()),
             wants_choices=True,
             route="completions",
             size=facts["size"],
-            task=chat.COMPLETIONS,
+            task=abilities.COMPLETIONS,
         )
 
 

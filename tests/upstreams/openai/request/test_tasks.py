@@ -6,8 +6,9 @@ from hashlib import sha256
 
 import pytest
 
+from app.gateway.abilities import COMPLETIONS, EMBEDDINGS
 from app.gateway.budget import Budget
-from app.gateway.chat import COMPLETIONS, EMBEDDINGS, ChatRequest, Message, Usage
+from app.gateway.chat import ChatRequest, Message, Usage
 from app.gateway.errors import BadReply, UpstreamError
 from app.upstreams.openai.upstream import Limits, OpenAIUpstream
 from tests.upstreams.raw_server import JSON_HEAD

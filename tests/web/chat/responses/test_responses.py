@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from app.gateway.chat import IMAGES, TOOLS, Delta, ReplyFacts, Usage
+from app.gateway.abilities import IMAGES, TOOLS
+from app.gateway.chat import Delta, ReplyFacts, Usage
 from app.gateway.errors import Interrupted
 from tests.support.events import events_of
 
