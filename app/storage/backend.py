@@ -51,6 +51,10 @@ class AuditBackend(Protocol):
         """
         ...
 
+    def require_readable(self) -> None:
+        """Raise StoreFailed, with whose they are, if this user may not read them."""
+        ...
+
     def records(self) -> AuditReader:
         """Open the read side."""
         ...

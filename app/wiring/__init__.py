@@ -19,6 +19,7 @@ from app.wiring.checks import (
 from app.wiring.commands import (
     OnProgress,
     Place,
+    Verification,
     anchors_in,
     begin_counts,
     export_records,
@@ -38,6 +39,7 @@ from app.wiring.parts import last_good_tokens, metrics_folder
 __all__ = [
     "OnProgress",
     "Place",
+    "Verification",
     "anchors_in",
     "begin_counts",
     "build_services",

@@ -152,6 +152,8 @@ class FakeRecords:
     def search(self, query):
         return tuple(closing for _, closing in self.trail.closed)
 
+    listed = search
+
 
 def a_board(clock=monotonic):
     """A health board that is shared with nobody."""

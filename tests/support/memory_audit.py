@@ -67,6 +67,9 @@ class MemoryBackend:
     def verify(self, *, noted=(), on_progress=ignore):
         return verify(self._engine(), self.key, noted, on_progress)
 
+    def require_readable(self):
+        pass
+
     def space(self):
         return AuditSpace()
 

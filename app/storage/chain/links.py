@@ -19,6 +19,7 @@ import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from operator import index
 from time import monotonic, time
 from typing import Any
 
@@ -71,9 +72,9 @@ def head_mac(key: bytes, head: Head) -> bytes:
     """Sign a head, so that it can't be moved by who lacks the key."""
     text = b"%b%d %d %d %a %a\n%b%b" % (
         _HEAD,
-        head.lane,
-        head.seq,
-        head.floor_seq,
+        index(head.lane),  # %d would take 3.5 for 3
+        index(head.seq),
+        index(head.floor_seq),
         head.sealed_at,
         head.knotted_at,
         head.digest,
@@ -86,7 +87,7 @@ def is_signed(key: bytes, head: Head, mac: bytes) -> bool:
     """Whether whoever signed the head had the key."""
     try:
         return hmac.compare_digest(mac, head_mac(key, head))
-    except TypeError:  # a database holds values of any type in any column
+    except (TypeError, ValueError, OverflowError):  # columns hold values of any type
         return False
 
 

@@ -11,6 +11,7 @@ database which vanished is missed instead of being made anew.
 """
 
 import os
+import pwd
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from app.host.file_lock import FileLock
 from app.host.files import make_private, sync_folder
-from app.storage.audit.errors import UnusableDatabase
+from app.storage.audit.errors import StoreFailed, UnusableDatabase
 
 BEGUN = b"An audit trail was begun here. See its database beside this file.\n"
 KEY_BYTES = 32
@@ -44,6 +45,11 @@ class AuditFiles:
         return self.beside("-wal")
 
     @property
+    def shm(self) -> Path:
+        """The index of that log."""
+        return self.beside("-shm")
+
+    @property
     def lock(self) -> Path:
         """The writers' lock."""
         return self.beside(".lock")
@@ -62,6 +68,34 @@ class AuditFiles:
     def workers(self) -> Path:
         """The folder of the living workers' locks."""
         return self.beside(".workers")
+
+
+def require_readable(*paths: Path) -> None:
+    """Raise StoreFailed, with whose it is, for a file that this user may not read.
+
+    The first one must be there; of the others those that are.
+    """
+    for path in paths:
+        try:
+            path.open("rb").close()
+        except FileNotFoundError:
+            if path is paths[0]:
+                raise StoreFailed("unreadable", f"{path} is not there") from None
+        except PermissionError:
+            owner = _owner(path)
+            why = f"{path} may not be read by this user; run this as {owner}"
+            raise StoreFailed("unreadable", why) from None
+
+
+def _owner(path: Path) -> str:
+    """The user whose the file is, or the folder that hides it."""
+    for place in (path, *path.parents):
+        with suppress(OSError):
+            owner = place.stat().st_uid
+            with suppress(KeyError):
+                return pwd.getpwuid(owner).pw_name
+            return f"the user {owner}"
+    return "its owner"
 
 
 def says_begun(lock: FileLock) -> bool:
