@@ -1,6 +1,7 @@
 """What commands and gunicorn's hooks use without a running gateway."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ __all__ = [
     "anchors_in",
     "begin_counts",
     "export_records",
+    "newest_head",
     "open_records",
     "open_windows",
     "parse_head",
@@ -87,6 +89,15 @@ def open_records(settings: Settings) -> AuditReader:
 def open_windows(settings: Settings) -> Activity:
     """Return the view of the recent past."""
     return parts.audit(settings).activity()
+
+
+def newest_head(
+    settings: Settings, pids: Iterable[int], known: str | None
+) -> str | None:
+    """Return the newest head that these workers have seen, or `known`."""
+    with suppress(OSError):
+        return parts.audit(settings).newest_head(pids, known)
+    return known
 
 
 def search_records(

@@ -110,6 +110,9 @@ class FakeTrail:
         if self.is_down:
             raise AuditUnavailable("down")
 
+    def key_id(self):
+        return "a-key"
+
     def begin(self, intent):
         self.check()
         self.begun.append(intent)

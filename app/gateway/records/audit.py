@@ -114,6 +114,10 @@ class Trail(Protocol):
         """How many open records of the past were found that we did not write."""
         ...
 
+    def key_id(self) -> str:
+        """Fingerprint of the key that signs, "" while there is none."""
+        ...
+
 
 class AuditSpace(NamedTuple):
     """The room of the records in bytes; None where nobody here can tell.

@@ -30,6 +30,7 @@ from app.storage.audit.rows import Draft, Values, open_content
 # changed with the columns.
 _INTENT = b"intent 1\n"
 _HEAD = b"head 2 "
+_FINGERPRINT = b"fingerprint 1\n"
 
 LANE = 1  # of a backend that has only one
 
@@ -102,6 +103,13 @@ def is_signed_intent(key: bytes, opening: Values, mac: Any) -> bool:
         return hmac.compare_digest(mac, intent_mac(key, open_content(opening)))
     except (TypeError, ValueError):  # of any type, as above
         return False
+
+
+def key_fingerprint(key: bytes) -> str:
+    """Return what tells one key from another, and nothing of either; "" for none."""
+    if not key:
+        return ""
+    return hmac.digest(key, _FINGERPRINT, "sha256")[:8].hex()
 
 
 def seal(

@@ -23,9 +23,12 @@ from app.storage.sqlite.files import (
     AuditFiles,
     read_key,
     require_readable,
+    warn_of_open_folder,
     was_begun,
 )
+from app.storage.sqlite.live_workers import LiveWorkers
 from app.storage.sqlite.preparation import prepare, refuse_if_gone
+from app.storage.sqlite.rollback_detector import newest_of
 from app.storage.sqlite.soundness import flaw_of_file
 from app.storage.sqlite.statements import connect_reader, translated
 from app.storage.sqlite.store import RESERVE, SqliteStore
@@ -65,6 +68,7 @@ class SqliteBackend:
         anchor_file: Path | None = None,
         is_known: bool = False,
         may_begin: bool = True,
+        newest: str | None = None,
     ) -> QueuedTrail:
         """Open the write side, making and migrating the file if need be."""
         files, key, fault = self._files, self._key, None
@@ -77,7 +81,7 @@ class SqliteBackend:
                 key = _key_of_before(files, key, failure)
 
         def make_store() -> SqliteStore:
-            return SqliteStore(files, key, reserve=self._reserve)
+            return SqliteStore(files, key, reserve=self._reserve, newest=newest)
 
         return QueuedTrail(
             make_store,
@@ -85,6 +89,10 @@ class SqliteBackend:
             fault=fault,
             on_anchor=Anchors(anchor_file),
         )
+
+    def newest_head(self, pids: Iterable[int], known: str | None) -> str | None:
+        """Return the newest of the heads that these workers have noted and `known`."""
+        return newest_of(LiveWorkers.notes_of(self._files.workers, pids), known)
 
     def records(self) -> AuditReader:
         """Open the read side."""
@@ -152,6 +160,7 @@ def _prepare(files: AuditFiles, key: bytes | None, *, may_begin: bool) -> bytes:
         with translated():
             if may_begin:
                 files.make_folder()
+                warn_of_open_folder(files)
             else:
                 refuse_if_gone(files)
             lock.open()
