@@ -5,7 +5,8 @@
 FILE is a SQLite file of records, with its -wal beside it if there is one. A head is
 what an earlier run printed, and anchors are what the gateway told its log or
 VX11_ANCHOR_FILE: only with one of them does a trail show that was made anew as a whole.
-Exit code 0: sound; 1: not sound; 2: it cannot be read.
+Exit code 0: sound; 1: not sound; 2: it cannot be read. The pages and indexes of the
+file are looked at too, and that it has these tables and no views.
 
 It needs Python 3.11 and nothing else, so that it can be read, and rewritten, by who
 trusts neither it nor the gateway. What cannot be seen without the key: whether the
@@ -98,7 +99,7 @@ def walk(database, head, noted, told):
         try:
             digest = link(digest, row)
             listen(row, told, at)
-        except (TypeError, ValueError, KeyError, AttributeError):
+        except (TypeError, ValueError, KeyError, AttributeError, RecursionError):
             digest = None
         if digest != row["digest"]:
             raise Unsound(f"{at}: the record was changed or moved")
@@ -162,6 +163,29 @@ SELECT lane, seq FROM records WHERE seq IS NULL AND outcome IS NOT NULL LIMIT 1
 """
 
 
+def check_file(database):
+    """Raise Unsound for what hides records though their chain is whole."""
+    for name in ("records", "chain"):
+        query = "SELECT type FROM sqlite_master WHERE name = ?"
+        if [tuple(row) for row in database.execute(query, (name,))] != [("table",)]:
+            raise Unsound(f"there is no table {name}")
+    odd = "SELECT count(*) FROM sqlite_master WHERE type = 'view'"
+    if database.execute(odd).fetchone()[0]:
+        raise Unsound("it has a view, and the gateway makes none")
+    for (verdict,) in database.execute("PRAGMA integrity_check(1)"):
+        if verdict != "ok":
+            raise Unsound(f"the file is damaged: {verdict!a}")
+
+
+def check(database, noted):
+    """As `verify`; a value of a type that the gateway never writes is Unsound."""
+    try:
+        check_file(database)
+        return verify(database, noted)
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError):
+        raise Unsound("it holds a value that the gateway never writes") from None
+
+
 def verify(database, noted):
     """Return the heads and how many rows were checked. Raises Unsound."""
     heads = {head["id"]: head for head in database.execute("SELECT * FROM chain")}
@@ -179,13 +203,15 @@ def verify(database, noted):
     check_what_is_gone(heads, told)
     for lane, seq in database.execute(STRAY):
         raise Unsound(f"lane {lane}, record {seq} is of no chain")
-    return heads.values(), rows
+    shown = [f"{h['id']}:{h['seq']}:{h['digest'].hex()}" for h in heads.values()]
+    return shown, rows
 
 
 def connect(path):
     database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     database.row_factory = sqlite3.Row
     database.text_factory = lambda raw: raw.decode(errors="backslashreplace")
+    database.execute("PRAGMA trusted_schema=OFF")
     database.execute("BEGIN")  # all of it as it is at one moment
     return database
 
@@ -214,7 +240,7 @@ def main():
     try:
         noted = noted_in(given.heads, given.anchors)
         with closing(connect(given.file)) as database:
-            heads, rows = verify(database, noted)
+            heads, rows = check(database, noted)
     except Unsound as unsound:
         print(f"NOT SOUND: {unsound}")
         return 1
@@ -223,7 +249,7 @@ def main():
         return 2
     print(f"Sound: {rows} records, compared with {len(noted)} heads of earlier.")
     for head in heads:
-        print(f"Head {head['id']}:{head['seq']}:{head['digest'].hex()}")
+        print(f"Head {head}")
     return 0
 
 

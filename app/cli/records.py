@@ -24,6 +24,7 @@ from app.gateway.errors import AuditUnavailable, SearchTookTooLong
 from app.gateway.records.audit import Query, Record, Records
 from app.wiring import (
     Place,
+    Verification,
     anchors_in,
     export_records,
     open_records,
@@ -180,6 +181,8 @@ def verify(heads: tuple[str, ...], anchors: Path | None, as_json: bool) -> None:
         "ok": result.ok,
         "rows": result.rows,
         "first_bad_seq": result.first_bad_seq,
+        "first_bad_id": result.bad_id,
+        "first_bad_opened_at": result.bad_opened_at,
         "lane": result.lane,
         "reason": result.reason,
         "heads": [str(head) for head in result.heads],
@@ -191,9 +194,22 @@ def verify(heads: tuple[str, ...], anchors: Path | None, as_json: bool) -> None:
     if as_json:
         say_json(facts)
     else:
-        for line in (sentence, *(f"Head {head}" for head in result.heads)):
+        heads_told = (f"Head {head}" for head in result.heads)
+        for line in (sentence + _first_bad(result), *heads_told):
             say_line(line)
     raise SystemExit(0 if result.ok else NO)
+
+
+def _first_bad(result: Verification) -> str:
+    """Where the first bad record is, as far as can be said."""
+    facts = []
+    if result.first_bad_seq is not None:
+        facts.append(f"record {result.first_bad_seq} of lane {result.lane}")
+    if result.bad_id is not None:
+        facts.append(f"id {result.bad_id}")
+    if result.bad_opened_at is not None:
+        facts.append(f"begun {datetime.fromtimestamp(result.bad_opened_at, UTC)}")
+    return f": {', '.join(facts)}" if facts else ""
 
 
 def _noted(heads: tuple[str, ...], anchors: Path | None) -> list[Place]:

@@ -32,6 +32,7 @@ AUDIT = {
     "stuck": "its disk does not answer",
     "io_error": "its disk reports errors",
     "no_key": "its key is missing",
+    "open_key": "its key is open to others, or belongs to somebody else",
     "wrong_key": "its key is that of another database",
     "unreadable": "its database cannot be read",
 }

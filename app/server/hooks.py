@@ -18,6 +18,7 @@ from app.wiring import (
     check_addresses,
     check_all,
     last_good_tokens,
+    newest_head,
 )
 
 
@@ -53,7 +54,7 @@ class Hooks:
         """Let workers know when all of us stops, and survive files that go bad."""
         # A reload doubles the workers for a moment.
         server.board = Scoreboard(places=3 * self.settings.workers)
-        server.settings = self.settings
+        server.settings, server.head = self.settings, None
         stop, reload, manage_workers = server.stop, server.reload, server.manage_workers
 
         def stop_all(graceful: bool = True) -> None:
@@ -63,13 +64,15 @@ class Hooks:
         def look_and_manage_workers() -> None:
             if server.tokens:
                 server.tokens.look()
+            _look_at_heads(server)
             manage_workers()
 
         server.stop, server.manage_workers = stop_all, look_and_manage_workers
         server.reload = lambda: _reload_if_sound(server, reload)
 
     def pre_fork(self, server: Any, worker: Any) -> None:
-        """Give the worker its place among the others."""
+        """Give the worker its place among the others, and what they have seen."""
+        _look_at_heads(server)
         worker.board = server.board
         worker.place = server.board.take_place()
 
@@ -86,7 +89,8 @@ class Hooks:
         """
         for name in [name for name in sys.modules if name.partition(".")[0] == "app"]:
             del sys.modules[name]
-        Handover(self.config, server.tokens.text if server.tokens else None).hand_over()
+        tokens = server.tokens.text if server.tokens else None
+        Handover(self.config, tokens, server.head).hand_over()
 
     def post_worker_init(self, worker: Any) -> None:
         """Connect this worker before it takes requests; a bad start shows at once."""
@@ -130,10 +134,18 @@ def _exit_if_bad() -> Iterator[None]:
         ) from None
 
 
+def _look_at_heads(server: Any) -> None:
+    """Keep the newest head of the audit; its workers may end with what they know."""
+    server.head = newest_head(server.settings, tuple(server.WORKERS), server.head)
+
+
 def _reload_if_sound(server: Any, reload: Callable[[], None]) -> None:
-    before = server.settings, server.tokens
+    _look_at_heads(server)
+    before = server.settings, server.tokens, server.head
     try:
         server.settings, server.tokens = _checked(server.settings)
+        if server.settings.audit_url != before[0].audit_url:
+            server.head = None  # that of other records
         reload()
     except SettingsError as error:
         for problem in error.problems:
@@ -144,7 +156,7 @@ def _reload_if_sound(server: Any, reload: Callable[[], None]) -> None:
         server.log.exception("Not reloaded")
     else:
         return
-    server.settings, server.tokens = before
+    server.settings, server.tokens, server.head = before
     server.app.cfg = server.cfg  # gunicorn has emptied it before it read anything
 
 

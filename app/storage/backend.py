@@ -35,6 +35,7 @@ class AuditBackend(Protocol):
         anchor_file: Path | None = None,
         is_known: bool = False,
         may_begin: bool = True,
+        newest: str | None = None,
     ) -> QueuedTrail:
         """Open the write side, making and migrating the records if need be.
 
@@ -44,11 +45,23 @@ class AuditBackend(Protocol):
         it has never been there and can't be made.
 
         Without `may_begin` one that is not there is an UnusableDatabase, too.
-        Anchors go to the log, and to `anchor_file`.
+        Anchors go to the log, and to `anchor_file`. `newest` is what `newest_head`
+        said to somebody who lives longer than a worker: older records are refused.
         With `is_known` somebody has opened it before, so it is never made, and
         whatever is wrong with it, it opens, refuses chats, and comes back once that is
         mended.
         """
+        ...
+
+    def newest_head(self, pids: Iterable[int], known: str | None) -> str | None:
+        """Return the newest head of those that these workers saw and of `known`.
+
+        Cheap enough for each second. Raises OSError.
+        """
+        ...
+
+    def require_readable(self) -> None:
+        """Raise StoreFailed, with whose they are, if this user may not read them."""
         ...
 
     def records(self) -> AuditReader:

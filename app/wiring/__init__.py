@@ -19,9 +19,11 @@ from app.wiring.checks import (
 from app.wiring.commands import (
     OnProgress,
     Place,
+    Verification,
     anchors_in,
     begin_counts,
     export_records,
+    newest_head,
     open_records,
     open_windows,
     parse_head,
@@ -39,6 +41,7 @@ from app.wiring.parts import metrics_folder
 __all__ = [
     "OnProgress",
     "Place",
+    "Verification",
     "anchors_in",
     "begin_counts",
     "build_services",
@@ -49,6 +52,7 @@ __all__ = [
     "export_records",
     "last_good_tokens",
     "metrics_folder",
+    "newest_head",
     "open_records",
     "open_windows",
     "parse_head",

@@ -51,8 +51,11 @@ class Assembly:
         self.shared = parts.shared(settings, backends)
         self.measuring = Measuring(parts.metrics_folder(settings, backends))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
+        given = handed()
         self.trail = self.audit.trail(
-            anchor_file=settings.anchor_file, is_known=handed() is not None
+            anchor_file=settings.anchor_file,
+            is_known=given is not None,
+            newest=given.head if given else None,
         )
         self.health, self.prober = self._health_and_prober()
         self.breakers = self._breakers()

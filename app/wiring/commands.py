@@ -1,6 +1,7 @@
 """What commands and gunicorn's hooks use without a running gateway."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ from app.gateway.access.tokens import TokenStore
 from app.gateway.budget import Budget
 from app.gateway.errors import AuditUnavailable
 from app.gateway.records.activity import Activity
-from app.gateway.records.audit import Query, Record, Records
+from app.gateway.records.audit import Query, Record
 from app.settings import Settings
 from app.storage.audit.errors import StoreFailed
+from app.storage.audit.reader import AuditReader
 from app.storage.audit.scan import scan, whole_chain
 from app.storage.chain.anchors import anchors_in, parse_head
 from app.storage.chain.knots import Place
@@ -23,9 +25,11 @@ from app.wiring import parts
 __all__ = [
     "OnProgress",
     "Place",
+    "Verification",
     "anchors_in",
     "begin_counts",
     "export_records",
+    "newest_head",
     "open_records",
     "open_windows",
     "parse_head",
@@ -69,9 +73,17 @@ def place_of_records(settings: Settings) -> str:
     return parts.audit(settings).place
 
 
-def open_records(settings: Settings) -> Records:
-    """Return the read side of the audit. Raises SettingsError as all here do."""
-    return parts.audit(settings).records()
+def open_records(settings: Settings) -> AuditReader:
+    """Return the read side of the audit. Raises SettingsError as all here do.
+
+    Raises AuditUnavailable, with whose they are, if this user may not read them.
+    """
+    audit = parts.audit(settings)
+    try:
+        audit.require_readable()
+    except StoreFailed as error:
+        raise AuditUnavailable(str(error)) from error
+    return audit.records()
 
 
 def open_windows(settings: Settings) -> Activity:
@@ -79,11 +91,20 @@ def open_windows(settings: Settings) -> Activity:
     return parts.audit(settings).activity()
 
 
+def newest_head(
+    settings: Settings, pids: Iterable[int], known: str | None
+) -> str | None:
+    """Return the newest head that these workers have seen, or `known`."""
+    with suppress(OSError):
+        return parts.audit(settings).newest_head(pids, known)
+    return known
+
+
 def search_records(
     settings: Settings, query: Query, on_progress: OnProgress
 ) -> Iterator[Record]:
     """Yield what is found in all records, newest first. Raises AuditUnavailable."""
-    return scan(parts.audit(settings).records(), query, on_progress)
+    return scan(open_records(settings), query, on_progress)
 
 
 def export_records(
@@ -93,7 +114,7 @@ def export_records(
 
     Raises AuditUnavailable, also while they are taken.
     """
-    reader = parts.audit(settings).records()
+    reader = open_records(settings)
     heads = reader.heads()
     return whole_chain(reader, heads, on_progress), tuple(map(str, heads))
 

@@ -16,6 +16,7 @@ from app.cli import main
 from app.cli.failing import Failure
 from app.cli.records import _readable, sealed_from_now_on
 from app.gateway.errors import SearchTookTooLong
+from app.storage.chain.verification import FORGED
 from app.storage.trail import open_backend
 from tests.storage.making import a_closing, an_intent, record_one
 from tests.support.stack import HOUSE
@@ -206,7 +207,7 @@ def test_a_broken_chain_is_an_error_in_json_too(trail, monkeypatch):
     done = CliRunner().invoke(main, ["records", "verify", "--json"])
 
     assert done.exit_code == 1
-    assert json.loads(done.stdout)["error"] == "the head is missing or forged"
+    assert json.loads(done.stdout)["error"] == FORGED
 
 
 @pytest.mark.parametrize("words", [["verify"], ["search", "unicorn"]])

@@ -112,6 +112,9 @@ class FakeTrail:
         if self.is_down:
             raise AuditUnavailable("down")
 
+    def key_id(self):
+        return "a-key"
+
     def begin(self, intent):
         self.check()
         self.begun.append(intent)
@@ -153,6 +156,8 @@ class FakeRecords:
 
     def search(self, query):
         return tuple(closing for _, closing in self.trail.closed)
+
+    listed = search
 
 
 def a_board(clock=monotonic):

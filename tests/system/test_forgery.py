@@ -66,3 +66,22 @@ def test_a_forged_record_is_never_sealed_and_stops_no_chat(gateway):
         for line in gateway.log_lines()
         if "open record forged" in line["message"]
     } == {"ERROR"}
+
+
+def test_an_older_copy_in_its_place_is_refused_after_a_reload_too(gateway, tmp_path):
+    assert gateway.chat().ok
+    with (
+        contextlib.closing(sqlite3.connect(gateway.audit)) as database,
+        contextlib.closing(sqlite3.connect(tmp_path / "older.db")) as older,
+    ):
+        database.backup(older)
+        assert gateway.chat().ok
+        older.backup(database)
+    old = {one.pid for one in gateway.workers()}
+
+    gateway.process.send_signal(1)
+
+    wait_until(lambda: old.isdisjoint(one.pid for one in gateway.workers()), 40)
+    wait_until(gateway.workers, 20)
+    assert {gateway.chat().status_code for _ in range(5)} == {503}
+    assert verify(gateway).returncode == 0  # it is an older state, and whole

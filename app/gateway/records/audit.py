@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
+EXCERPT = 160  # characters of the question that a list shows
+
 # The route of the records that tie the chain's lanes together once a minute. They are
 # events; no search finds them, for they would hide all others.
 KNOT = "knot"
@@ -112,6 +114,10 @@ class Trail(Protocol):
         """How many open records of the past were found that we did not write."""
         ...
 
+    def key_id(self) -> str:
+        """Fingerprint of the key that signs, "" while there is none."""
+        ...
+
 
 class AuditSpace(NamedTuple):
     """The room of the records in bytes; None where nobody here can tell.
@@ -179,6 +185,36 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """What a list shows of a record; see there.
+
+    `excerpt` is the beginning of the newest question, None where it was not kept.
+    """
+
+    id: str
+    correlation_id: str
+    session_id: str
+    caller: str
+    person: str | None
+    route: str
+    opened_at: float
+    outcome: str | None
+    code: str | None
+    status: int | None
+    provider: str | None
+    model: str | None
+    degraded_by: str | None
+    duration: float | None
+    corrects: str | None
+    excerpt: str | None
+
+    @property
+    def key(self) -> tuple[float, str]:
+        """As that of a Record."""
+        return self.opened_at, self.id
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """The terms of a search; None means any.
 
@@ -214,6 +250,13 @@ class Records(Protocol):
 
         Raises AuditUnavailable when the records can't be read, SearchTookTooLong
         when there are too many to look through.
+        """
+        ...
+
+    def listed(self, query: Query) -> tuple[Listed, ...]:
+        """Return what a list shows of each record that `search` would find.
+
+        The words stay where they are, however many. Raises as `search` does.
         """
         ...
 

@@ -10,7 +10,7 @@ class StoreFailed(Exception):
     """The store cannot write at the moment.
 
     `reason` is one word that callers may see: locked, disk_full, read_only,
-    corrupt, deleted, replaced, no_key, wrong_key, unreadable, io_error or
+    corrupt, deleted, replaced, no_key, open_key, wrong_key, unreadable, io_error or
     internal_error. The text is for logs and names files.
     """
 

@@ -13,7 +13,7 @@ from app.storage.audit.backlog import ROWS, Backlog
 from app.storage.audit.entry import RETRY_AFTER, CommitResult, Entry
 from app.storage.audit.store import Store
 from app.storage.audit.writer import Writer
-from app.storage.chain.links import Head
+from app.storage.chain.links import Head, key_fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class QueuedTrail:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.key = key
+        self.key_id = lambda: key_fingerprint(key())
         self._make_store, self._clock = make_store, clock
         self._on_anchor = on_anchor
         self._fault, self._backlog_rows = fault, backlog_rows

@@ -1,6 +1,9 @@
 """AuditReader: reads one record, or searches, without blocking the writers."""
 
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from threading import Timer
 from time import monotonic
 from typing import Any
 
@@ -8,7 +11,7 @@ import sqlalchemy as sa
 
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
 from app.gateway.guard.breaker_records import ROUTE as BREAKER
-from app.gateway.records.audit import KNOT, Query, Record
+from app.gateway.records.audit import EXCERPT, KNOT, Listed, Query, Record
 from app.storage.audit.schema import RECORD, chain, records
 from app.storage.chain.links import Head
 
@@ -20,7 +23,6 @@ _HEADS = sa.select(
 # Seconds that one query may take: words are looked for in every record there is, and
 # a reader that stays keeps the log from shrinking.
 TIME_LIMIT = 5.0
-LOOK_EVERY = 10_000  # steps of SQLite's machine, well under a millisecond
 
 
 class AuditReader:
@@ -53,12 +55,12 @@ class AuditReader:
 
     def search(self, query: Query) -> tuple[Record, ...]:
         """Return matching records, newest first, at most 500 at once."""
-        statement = (
-            _RECORDS.where(*_conditions(query))
-            .order_by(records.c.opened_at.desc(), records.c.id.desc())
-            .limit(max(1, min(query.limit, LIMIT_MAX)))
-        )
-        return self._read(statement)
+        return self._read(_newest_first(_RECORDS, query))
+
+    def listed(self, query: Query) -> tuple[Listed, ...]:
+        """See Records."""
+        rows = fetch(self._engine, _newest_first(_LISTED, query))
+        return tuple(Listed(*row) for row in rows)
 
     def last_seq(self) -> int:
         """See Records."""
@@ -114,19 +116,43 @@ def fetch(
     Raises AuditUnavailable or SearchTookTooLong.
     """
     deadline = monotonic() + limit
-
-    def is_late() -> bool:
-        return monotonic() > deadline
-
     try:
-        with engine.connect() as connection:
-            driver: Any = connection.connection.driver_connection
-            driver.set_progress_handler(is_late, LOOK_EVERY)
+        with engine.connect() as connection, _interrupted_after(limit, connection):
             return connection.execute(query).all()
-    except sa.exc.SQLAlchemyError as error:
-        if is_late():
+    except (sa.exc.SQLAlchemyError, RuntimeError) as error:  # or no thread to be had
+        if monotonic() > deadline:
             raise SearchTookTooLong from error
         raise AuditUnavailable("unreadable") from error
+
+
+@contextmanager
+def _interrupted_after(seconds: float, connection: sa.Connection) -> Iterator[None]:
+    """End what a connection does by then, from another thread.
+
+    SQLite's own progress handler counts steps, and one step over long words may take
+    as long as ten thousand others.
+    """
+    driver: Any = connection.connection.driver_connection
+
+    def interrupt() -> None:
+        with suppress(sqlite3.ProgrammingError):  # closed just now
+            driver.interrupt()
+
+    timer = Timer(seconds, interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _newest_first(columns: sa.Select[Any], query: Query) -> sa.Select[Any]:
+    return (
+        columns.where(*_conditions(query))
+        .order_by(records.c.opened_at.desc(), records.c.id.desc())
+        .limit(max(1, min(query.limit, LIMIT_MAX)))
+    )
 
 
 def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
@@ -152,7 +178,43 @@ def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
 
 
 def _contains(text: str) -> sa.ColumnElement[bool]:
+    """Look for words without regard to the case of ASCII letters, as LIKE does.
+
+    LIKE takes time by the length of the words times that of the text.
+    """
+    wanted = "".join(map(_lower, text))
     return sa.or_(
-        records.c.request.contains(text, autoescape=True),
-        records.c.reply.contains(text, autoescape=True),
+        *(
+            sa.func.instr(sa.func.lower(words), wanted) > 0
+            for words in (records.c.request, records.c.reply)
+        )
     )
+
+
+def _lower(letter: str) -> str:
+    return letter.lower() if letter.isascii() else letter
+
+
+def _excerpt() -> sa.ColumnElement[Any]:
+    """The beginning of the newest question, so that no whole words leave SQLite."""
+    turns = sa.func.json_each(records.c.request, "$.messages").table_valued(
+        "key", "value"
+    )
+    role, said = (sa.func.json_extract(turns.c.value, f"$[{n}]") for n in (0, 1))
+    newest = (
+        sa.select(sa.func.substr(said, 1, EXCERPT))
+        .select_from(turns)
+        .where(role == "user")
+        .order_by(turns.c.key.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return sa.case((sa.func.json_valid(records.c.request) == 1, newest)).label(
+        "excerpt"
+    )
+
+
+_LISTED = sa.select(
+    *(records.c[name] for name in Listed.__dataclass_fields__ if name != "excerpt"),
+    _excerpt(),
+)

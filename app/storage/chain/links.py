@@ -19,6 +19,7 @@ import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from operator import index
 from time import monotonic, time
 from typing import Any
 
@@ -29,6 +30,7 @@ from app.storage.audit.rows import Draft, Values, open_content
 # changed with the columns.
 _INTENT = b"intent 1\n"
 _HEAD = b"head 2 "
+_FINGERPRINT = b"fingerprint 1\n"
 
 LANE = 1  # of a backend that has only one
 
@@ -71,9 +73,9 @@ def head_mac(key: bytes, head: Head) -> bytes:
     """Sign a head, so that it can't be moved by who lacks the key."""
     text = b"%b%d %d %d %a %a\n%b%b" % (
         _HEAD,
-        head.lane,
-        head.seq,
-        head.floor_seq,
+        index(head.lane),  # %d would take 3.5 for 3
+        index(head.seq),
+        index(head.floor_seq),
         head.sealed_at,
         head.knotted_at,
         head.digest,
@@ -86,7 +88,7 @@ def is_signed(key: bytes, head: Head, mac: bytes) -> bool:
     """Whether whoever signed the head had the key."""
     try:
         return hmac.compare_digest(mac, head_mac(key, head))
-    except TypeError:  # a database holds values of any type in any column
+    except (TypeError, ValueError, OverflowError):  # columns hold values of any type
         return False
 
 
@@ -101,6 +103,13 @@ def is_signed_intent(key: bytes, opening: Values, mac: Any) -> bool:
         return hmac.compare_digest(mac, intent_mac(key, open_content(opening)))
     except (TypeError, ValueError):  # of any type, as above
         return False
+
+
+def key_fingerprint(key: bytes) -> str:
+    """Return what tells one key from another, and nothing of either; "" for none."""
+    if not key:
+        return ""
+    return hmac.digest(key, _FINGERPRINT, "sha256")[:8].hex()
 
 
 def seal(

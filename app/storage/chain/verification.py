@@ -11,11 +11,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.gateway.records.audit import KNOT
-from app.storage.audit.rows import Values, row_digest, shown_id, word_digests
-from app.storage.audit.schema import CONTENT, OPENING, chain, records
+from app.storage.audit.rows import shown_id
+from app.storage.audit.schema import chain, records
 from app.storage.chain.knots import Place, named_in
-from app.storage.chain.links import Head, is_signed, is_signed_intent, link
+from app.storage.chain.links import Head, is_signed
 from app.storage.chain.retention import ROUTE, Losses
+from app.storage.chain.row_checks import flaw_of_an_open_one, follows
+
+# What values of other types, or out of all bounds, may raise anywhere in a check.
+UNEXPECTED = (TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 # Rows per transaction: short ones, so that the log can be cut back meanwhile.
 PAGE = 1000
@@ -32,6 +36,10 @@ _HEADS = [
     for name in (*Head.__dataclass_fields__, "mac")
 ]
 
+LAST_MOMENT = 2.0**37  # Unix time that a date can still be made of
+
+FORGED = "the head is forged, or this key is not this file's"
+
 # Is told how many records were read, and of how many.
 OnProgress = Callable[[int, int], None]
 
@@ -47,7 +55,8 @@ class Verification:
     `rows` were found sound, up to the first bad one, which has the place
     `first_bad_seq` in the chain of `lane`. `reason` is None if all is well. `heads`
     are worth noting elsewhere: only they can show, later, that the whole database was
-    put back to an earlier state. `noted` is how many such were given.
+    put back to an earlier state. `noted` is how many such were given. `bad_id` and
+    `bad_opened_at` (Unix time) are those of the first bad record, as it stands there.
     """
 
     rows: int
@@ -57,14 +66,21 @@ class Verification:
     heads: tuple[Head, ...] = ()
     lane: int | None = None
     noted: int = 0
+    bad_id: str | None = None
+    bad_opened_at: float | None = None
 
 
 class Flaw(Exception):
-    """What is wrong with the chain, where it is."""
+    """What is wrong with the chain, where it is, and the record that shows it."""
 
-    def __init__(self, reason: str, lane: int | None = None, seq: Any = None) -> None:
+    def __init__(
+        self, reason: str, lane: Any = None, seq: Any = None, row: Any = None
+    ) -> None:
         super().__init__(reason)
-        self.reason, self.lane, self.seq = reason, lane, seq
+        self.reason, self.row = reason, row
+        # Whoever forges a record need not keep to the types of the columns.
+        self.lane = lane if isinstance(lane, int) else None
+        self.seq = seq if isinstance(seq, int) else None
 
 
 def verify(
@@ -87,6 +103,8 @@ def verify(
         walk.end(key)
     except Flaw as flaw:
         return walk.result(flaw)
+    except UNEXPECTED:
+        return walk.result(Flaw("it holds a value that the gateway never writes"))
     return walk.result(None)
 
 
@@ -103,6 +121,7 @@ class _Walk:
     def result(self, flaw: Flaw | None) -> Verification:
         """Return what was found."""
         flaw = flaw or Flaw("")
+        row = flaw.row if flaw.row is not None else self._row_at(flaw.lane, flaw.seq)
         return Verification(
             self._rows,
             not flaw.reason,
@@ -111,6 +130,8 @@ class _Walk:
             tuple(self.heads.values()),
             flaw.lane,
             len(self._noted),
+            None if row is None else shown_id(row.id),
+            _moment(row and row.opened_at),
         )
 
     def begin(self, key: bytes, noted: Iterable[Place]) -> None:
@@ -120,10 +141,10 @@ class _Walk:
         for *values, mac in rows:
             head = Head(*values)
             if not is_signed(key, head, mac):
-                raise Flaw("the head is missing or forged", head.lane)
+                raise Flaw(FORGED, head.lane)
             self.heads[head.lane] = head
         if not self.heads:
-            raise Flaw("the head is missing or forged")
+            raise Flaw("the head is missing")
         for place in noted:
             self._compare(place, "a head that was noted shows it")
             before = self._noted.setdefault(place[:2], place.digest)
@@ -137,7 +158,7 @@ class _Walk:
             seq += 1
             if row.seq != seq:
                 raise Flaw("a record is missing", lane, seq)
-            if not _follows(digest, row):
+            if not follows(digest, row):
                 raise Flaw("the record was changed or moved", lane, seq)
             digest = row.digest
             if self._noted.get((lane, seq), digest) != digest:
@@ -155,9 +176,15 @@ class _Walk:
             raise Flaw("no record says who took this away", lost.lane, lost.last)
         if (stray := self._stray()) is not None:
             reason = f"record {shown_id(stray.id)} is not of the chain"
-            raise Flaw(reason, stray.lane, stray.seq)
-        if why := _flaw_of_the_open(self._engine, key):
-            raise Flaw(why)
+            raise Flaw(reason, stray.lane, stray.seq, stray)
+        self._check_open_ones(key)
+
+    def _check_open_ones(self, key: bytes) -> None:
+        query = sa.select(*_RECORDS).where(records.c.seq.is_(None))
+        with self._engine.connect() as connection:
+            for row in connection.execute(query):
+                if why := flaw_of_an_open_one(tuple(row), key):
+                    raise Flaw(f"record {shown_id(row.id)} {why}", row.lane, row=row)
 
     def _note(self, row: sa.Row[Any]) -> None:
         """Remember what a row says of others, and that its words are gone."""
@@ -218,6 +245,18 @@ class _Walk:
         with self._engine.connect() as connection:
             return connection.execute(query.limit(1)).first()
 
+    def _row_at(self, lane: int | None, seq: int | None) -> Any:
+        """The record at a place, else the one that follows; None if there is none."""
+        if seq is None:
+            return None
+        query = (
+            sa.select(*_RECORDS)
+            .where(records.c.lane == lane, records.c.seq >= seq)
+            .order_by(records.c.seq)
+        )
+        with self._engine.connect() as connection:
+            return connection.execute(query.limit(1)).first()
+
     def _pages(self, head: Head) -> Iterator[sa.Row[Any]]:
         seq = head.floor_seq
         while seq < head.seq:
@@ -237,46 +276,7 @@ class _Walk:
             self._on_progress(seq, head.seq)
 
 
-def _follows(previous: bytes, row: sa.Row[Any]) -> bool:
-    """Whether a row is what was sealed in its place, with its words or without."""
-    values = tuple(row)[: len(CONTENT)]
-    digests = row.request_digest, row.reply_digest
-    has_words = row.salt is not None
-    try:
-        if has_words == (digests != (None, None)) or row.mac is not None:
-            return False
-        if has_words:
-            digests = word_digests(values, row.salt)
-        elif (
-            row.request is not None
-            or row.reply is not None
-            or {*map(len, digests)} != {32}
-        ):
-            return False
-        own = row_digest(values, *digests)
-        found = link(previous, row.lane, row.seq, row.clock_step, own)
-    except (TypeError, ValueError):  # a value of a type that we never write
-        return False
-    return bool(found == row.digest)
-
-
-def _flaw_of_the_open(engine: sa.Engine, key: bytes) -> str | None:
-    """What is wrong with the first open record that is not as we wrote it, if any."""
-    query = sa.select(*_RECORDS).where(records.c.seq.is_(None))
-    with engine.connect() as connection:
-        for row in connection.execute(query):
-            if why := _flaw_of_an_open_one(tuple(row), key):
-                return f"record {shown_id(row.id)} {why}"
-    return None
-
-
-def _flaw_of_an_open_one(row: Values, key: bytes) -> str | None:
-    opening, mac = row[: len(OPENING)], row[-1]
-    rest = row[len(OPENING) : len(CONTENT)] + row[len(CONTENT) + 1 : -1]
-    if any(value is not None for value in rest):
-        return "has no place in the chain"
-    if mac is None:
-        return "is open and not signed by us"
-    if not is_signed_intent(key, opening, mac):
-        return "is open and holds what was not signed by us"
-    return None
+def _moment(value: Any) -> float | None:
+    """A Unix time that a database holds, if it is one of this age of the world."""
+    is_time = isinstance(value, int | float) and 0 <= value < LAST_MOMENT
+    return value if is_time else None

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import sqlite3
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -17,8 +19,17 @@ from app.storage.audit.reader import AuditReader
 from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import Place
 from app.storage.chain.verification import OnProgress, Verification, ignore, verify
-from app.storage.sqlite.files import AuditFiles, read_key, was_begun
+from app.storage.sqlite.files import (
+    AuditFiles,
+    read_key,
+    require_readable,
+    warn_of_open_folder,
+    was_begun,
+)
+from app.storage.sqlite.live_workers import LiveWorkers
 from app.storage.sqlite.preparation import prepare, refuse_if_gone
+from app.storage.sqlite.rollback_detector import newest_of
+from app.storage.sqlite.soundness import flaw_of_file
 from app.storage.sqlite.statements import connect_reader, translated
 from app.storage.sqlite.store import RESERVE, SqliteStore
 
@@ -57,6 +68,7 @@ class SqliteBackend:
         anchor_file: Path | None = None,
         is_known: bool = False,
         may_begin: bool = True,
+        newest: str | None = None,
     ) -> QueuedTrail:
         """Open the write side, making and migrating the file if need be."""
         files, key, fault = self._files, self._key, None
@@ -69,7 +81,7 @@ class SqliteBackend:
                 key = _key_of_before(files, key, failure)
 
         def make_store() -> SqliteStore:
-            return SqliteStore(files, key, reserve=self._reserve)
+            return SqliteStore(files, key, reserve=self._reserve, newest=newest)
 
         return QueuedTrail(
             make_store,
@@ -77,6 +89,10 @@ class SqliteBackend:
             fault=fault,
             on_anchor=Anchors(anchor_file),
         )
+
+    def newest_head(self, pids: Iterable[int], known: str | None) -> str | None:
+        """Return the newest of the heads that these workers have noted and `known`."""
+        return newest_of(LiveWorkers.notes_of(self._files.workers, pids), known)
 
     def records(self) -> AuditReader:
         """Open the read side."""
@@ -90,16 +106,40 @@ class SqliteBackend:
         self, *, noted: Iterable[Place] = (), on_progress: OnProgress = ignore
     ) -> Verification:
         """Check the whole chain; works while workers write. Raises StoreFailed."""
+        self.require_readable()
         files = self._files
-        if not files.database.exists():
-            raise StoreFailed("unreadable", f"{files.database} is not there")
+        if self._key is None:
+            require_readable(files.key)
         with translated():
             key = self._key or read_key(files.key, may_make=False)
+        failure: Exception | None = None
         try:
-            return verify(self._reading_engine(), key, noted, on_progress)
+            result = verify(self._reading_engine(), key, noted, on_progress)
         except sa.exc.SQLAlchemyError as error:
-            detail = f"{files.database} cannot be read"
+            result, failure = Verification(0, ok=False), error
+        return self._with_file_checked(result, failure)
+
+    def _with_file_checked(
+        self, result: Verification, failure: Exception | None
+    ) -> Verification:
+        """Look at the file around a chain that is whole, or could not be read."""
+        if not (result.ok or failure):
+            return result
+        detail = f"{self._files.database} cannot be read"
+        try:
+            why = flaw_of_file(self._files.database)
+        except sqlite3.Error as error:
             raise StoreFailed("unreadable", detail) from error
+        if why:
+            return replace(result, ok=False, reason=why)
+        if failure:
+            raise StoreFailed("unreadable", detail) from failure
+        return result
+
+    def require_readable(self) -> None:
+        """Raise StoreFailed, with whose they are, if this user may not read them."""
+        files = self._files
+        require_readable(files.database, files.wal, files.shm)
 
     def space(self) -> AuditSpace:
         """The size of the write-ahead log, and what is free beside it."""
@@ -120,6 +160,7 @@ def _prepare(files: AuditFiles, key: bytes | None, *, may_begin: bool) -> bytes:
         with translated():
             if may_begin:
                 files.make_folder()
+                warn_of_open_folder(files)
             else:
                 refuse_if_gone(files)
             lock.open()

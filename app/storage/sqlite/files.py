@@ -10,15 +10,20 @@ All are 0600. The lock file also remembers that a trail was begun here, so that 
 database which vanished is missed instead of being made anew.
 """
 
+import logging
 import os
+import pwd
 import secrets
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.host.file_lock import FileLock
 from app.host.files import make_private, sync_folder
-from app.storage.audit.errors import UnusableDatabase
+from app.storage.audit.errors import StoreFailed, UnusableDatabase
+
+log = logging.getLogger(__name__)
 
 BEGUN = b"An audit trail was begun here. See its database beside this file.\n"
 KEY_BYTES = 32
@@ -44,6 +49,11 @@ class AuditFiles:
         return self.beside("-wal")
 
     @property
+    def shm(self) -> Path:
+        """The index of that log."""
+        return self.beside("-shm")
+
+    @property
     def lock(self) -> Path:
         """The writers' lock."""
         return self.beside(".lock")
@@ -62,6 +72,34 @@ class AuditFiles:
     def workers(self) -> Path:
         """The folder of the living workers' locks."""
         return self.beside(".workers")
+
+
+def require_readable(*paths: Path) -> None:
+    """Raise StoreFailed, with whose it is, for a file that this user may not read.
+
+    The first one must be there; of the others those that are.
+    """
+    for path in paths:
+        try:
+            path.open("rb").close()
+        except FileNotFoundError:
+            if path is paths[0]:
+                raise StoreFailed("unreadable", f"{path} is not there") from None
+        except PermissionError:
+            owner = _owner(path)
+            why = f"{path} may not be read by this user; run this as {owner}"
+            raise StoreFailed("unreadable", why) from None
+
+
+def _owner(path: Path) -> str:
+    """The user whose the file is, or the folder that hides it."""
+    for place in (path, *path.parents):
+        with suppress(OSError):
+            owner = place.stat().st_uid
+            with suppress(KeyError):
+                return pwd.getpwuid(owner).pw_name
+            return f"the user {owner}"
+    return "its owner"
 
 
 def says_begun(lock: FileLock) -> bool:
@@ -84,12 +122,15 @@ def was_begun(files: AuditFiles) -> bool:
 def read_key(path: Path, *, may_make: bool) -> bytes:
     """Return the key in the file, making one if allowed. Call it under the lock.
 
-    Raises UnusableDatabase when there is none to be had.
+    Raises UnusableDatabase when there is none to be had, or when others may read it,
+    write to it or have put it there.
     """
     if not path.exists() and may_make:
         _write_key(path)
     try:
-        key = bytes.fromhex(path.read_text("ascii"))
+        with path.open(encoding="ascii") as file:
+            _require_own(os.fstat(file.fileno()), path)
+            key = bytes.fromhex(file.read())
     except (FileNotFoundError, ValueError) as error:
         raise UnusableDatabase(
             "no_key",
@@ -97,6 +138,23 @@ def read_key(path: Path, *, may_make: bool) -> bytes:
             "or checked. Restore it, or set VX11_AUDIT_KEY if that was used.",
         ) from error
     return key
+
+
+def _require_own(found: os.stat_result, path: Path) -> None:
+    """Refuse a key that others know or chose. Whose folder it is could do so anyway."""
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        why = f"{path} is open to others: chmod 600, after a look at who may have it"
+        raise UnusableDatabase("open_key", why)
+    if found.st_uid not in (0, os.geteuid(), path.parent.stat().st_uid):
+        why = f"{path} belongs to somebody else: chown it to the gateway's user"
+        raise UnusableDatabase("open_key", why)
+
+
+def warn_of_open_folder(files: AuditFiles) -> None:
+    """Log a warning if others may put files in place of ours. Raises OSError."""
+    folder = files.database.parent
+    if stat.S_IMODE(folder.stat().st_mode) & 0o022:
+        log.warning("Others may write to %s: chmod 700, else they replace it", folder)
 
 
 def _write_key(path: Path) -> None:

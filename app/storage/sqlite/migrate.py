@@ -1,6 +1,8 @@
 """Migrations: bring a schema up to date with Alembic, without an alembic.ini."""
 
 import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from app.storage.sqlite.statements import connect_writer
+from app.storage.sqlite.statements import connect_writer, plain
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -21,6 +23,33 @@ def migrate(database: Path) -> None:
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def schema_of(connection: sqlite3.Connection) -> dict[str, tuple[str, str, str]]:
+    """Return kind, table and statement of all that a database has, by its name.
+
+    Statistics of ANALYZE are left out.
+    """
+    query = "SELECT name, type, tbl_name, sql FROM sqlite_master"
+    return {
+        str(name): (str(kind), str(table), plain(str(sql)))
+        for name, kind, table, sql in connection.execute(query)
+        if not (kind == "table" and str(name).startswith("sqlite_stat"))
+    }
+
+
+@cache
+def newest_schema() -> Mapping[str, tuple[str, str, str]]:
+    """Return what the migrations make of an empty database, as `schema_of` does."""
+    driver = sqlite3.connect(":memory:", isolation_level=None)
+    engine = sa.create_engine(
+        "sqlite://", creator=lambda: driver, poolclass=sa.StaticPool
+    )
+    with closing(driver), engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        return schema_of(driver)
 
 
 def transactional_engine(database: Path) -> sa.Engine:

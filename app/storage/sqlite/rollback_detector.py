@@ -2,10 +2,12 @@
 
 An older copy still verifies, so each worker remembers the newest head it has seen,
 notes it for the others, and refuses to write if that record is gone. The notes end
-with the workers: backups are restored while none runs.
+with the workers, and the newest of them is handed on from one generation of workers
+to the next: backups are restored while nothing runs.
 """
 
 import sqlite3
+from collections.abc import Iterable
 
 from app.storage.audit.errors import StoreFailed
 from app.storage.chain.links import GENESIS, Head
@@ -18,9 +20,10 @@ _Place = tuple[int, bytes]  # a record's number in the chain, and its digest
 class RollbackDetector:
     """Remembers the newest head. Call every method under the writers' lock."""
 
-    def __init__(self, roster: LiveWorkers) -> None:
+    def __init__(self, roster: LiveWorkers, newest: str | None = None) -> None:
         self._roster = roster
-        self._seen: _Place = GENESIS.seq, GENESIS.digest
+        given = _parsed((newest or "").encode())
+        self._seen: _Place = given or (GENESIS.seq, GENESIS.digest)
 
     def check(self, connection: sqlite3.Connection, head: Head) -> None:
         """Raise StoreFailed if what this worker has seen does not lead to `head`."""
@@ -44,6 +47,15 @@ class RollbackDetector:
         """Remember a head that was checked, or that our own commit has made."""
         self._seen = head.seq, head.digest
         self._roster.note(b"%020d %s\n" % (head.seq, head.digest.hex().encode()))
+
+
+def newest_of(notes: Iterable[bytes], known: str | None) -> str | None:
+    """Return the newest of the noted heads and `known`, as the text of a note."""
+    best = _parsed((known or "").encode())
+    for place in map(_parsed, notes):
+        if place and (best is None or place[0] > best[0]):
+            best = place
+    return best and f"{best[0]} {best[1].hex()}"
 
 
 def _leads_to(connection: sqlite3.Connection, place: _Place, head: Head) -> bool:

@@ -1,6 +1,7 @@
 """Statements: SQLite's connections and SQL, and what its errors mean."""
 
 import errno
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ BUSY_TIMEOUT = 0.5
 # Past this size the write-ahead log is cut back to it whenever it starts afresh.
 WAL_LIMIT = 4 * 1024 * 1024
 
+_TRUST_NO_SCHEMA = "PRAGMA trusted_schema=OFF"
 _WRITER = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
@@ -30,7 +32,7 @@ _WRITER = (
     f"PRAGMA journal_size_limit={WAL_LIMIT}",
     "PRAGMA mmap_size=0",
     "PRAGMA cache_size=-16000",
-    "PRAGMA trusted_schema=OFF",
+    _TRUST_NO_SCHEMA,
 )
 _REASONS = {
     "BUSY": "locked",
@@ -72,7 +74,9 @@ def connect_writer(path: Path) -> sqlite3.Connection:
 
 def connect_reader(path: Path) -> sqlite3.Connection:
     """Connect to read only; works while others write, and disturbs nobody."""
-    return _connect(path, "ro")
+    connection = _connect(path, "ro")
+    connection.execute(_TRUST_NO_SCHEMA)
+    return connection
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -163,14 +167,15 @@ def digest_at(connection: sqlite3.Connection, seq: int) -> bytes | None:
 def check_guards(connection: sqlite3.Connection) -> None:
     """Raise StoreFailed unless the triggers are those that we made."""
     query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
-    found = {name: _plain(sql) for name, sql in connection.execute(query)}
+    found = {name: plain(sql) for name, sql in connection.execute(query)}
     if found != GUARDS:
         odd = dict(found.items() ^ GUARDS.items())
         raise StoreFailed("corrupt", f"the guards of the records: {', '.join(odd)}")
 
 
-def _plain(sql: str) -> str:
-    return " ".join(sql.replace('"', "").split())  # ALTER TABLE quotes names
+def plain(sql: str) -> str:
+    """Return a statement of the schema without its layout and needless quotes."""
+    return " ".join(re.sub(r'"(\w+)"', r"\1", sql).split())  # ALTER TABLE quotes names
 
 
 def checkpoint(connection: sqlite3.Connection, mode: str) -> bool:

@@ -49,7 +49,7 @@ RESERVE = 4 * 1024 * 1024
 class SqliteStore:
     """Fulfils `Store`; one thread's. `key` None means the key file.
 
-    `reserve` is in bytes. It never begins a trail: one that is gone stays missed.
+    `newest` is a head of before; `reserve` is in bytes. It never begins a trail.
     """
 
     def __init__(
@@ -59,12 +59,13 @@ class SqliteStore:
         *,
         reserve: int = RESERVE,
         watch: ClockWatch | None = None,
+        newest: str | None = None,
     ) -> None:
         self._files, self._given_key, self._reserve = files, key, reserve
         self._watch = watch or ClockWatch()
         self._lock = FileLock(files.lock)
         self._roster = LiveWorkers(files.workers)
-        self._witness = RollbackDetector(self._roster)
+        self._witness = RollbackDetector(self._roster, newest)
         self._orphans = Orphans()
         self._connection: sqlite3.Connection | None = None
         self._key = b""

@@ -139,6 +139,7 @@ def get_status() -> ResponseReturnValue:
             sandbox=services().sandbox_page is not None,
             admission=_admission(),
             audit=_audit_state(),
+            audit_key=services().trail.key_id(),
         )
     )
 

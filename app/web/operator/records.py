@@ -1,5 +1,6 @@
 """The records and the recent past, for operators' eyes: the console's and others'."""
 
+from collections.abc import Sequence
 from time import time
 
 from flask import Blueprint, request
@@ -8,7 +9,7 @@ from werkzeug.exceptions import NotFound
 
 from app.gateway.errors import AuditUnavailable, Overloaded, SearchTookTooLong
 from app.gateway.records.activity import Window
-from app.gateway.records.audit import Query, Record
+from app.gateway.records.audit import Listed, Query, Record
 from app.web.openapi.documented import Note, documented
 from app.web.request.auth import token_required
 from app.web.request.context import services
@@ -51,7 +52,7 @@ def get_records() -> ResponseReturnValue:
     """Search the records, newest first."""
     asked = RecordQuery.parse(request.args.to_dict(flat=False))
     found = (
-        _of_id(asked.id) if asked.id else services().records.search(asked.to_query())
+        _of_id(asked.id) if asked.id else services().records.listed(asked.to_query())
     )
     is_full = not asked.id and len(found) == asked.limit
     page = RecordPage(
@@ -80,7 +81,7 @@ def get_record(any_id: str) -> ResponseReturnValue:
 
 
 @bp.get("/activity")
-@token_required("audit", rated=False)
+@token_required("audit")
 @documented(Note(ActivityPicture, failures=(AuditUnavailable, Overloaded)))
 @takes_a_place
 def get_activity() -> ResponseReturnValue:
@@ -98,7 +99,7 @@ def get_activity() -> ResponseReturnValue:
 
 
 @bp.get("/windows")
-@token_required("audit", rated=False)
+@token_required("audit")
 @documented(Note(OutageList, failures=(AuditUnavailable, Overloaded)))
 @takes_a_place
 def get_windows() -> ResponseReturnValue:
@@ -119,9 +120,9 @@ def _outage(window: Window) -> Outage:
     )
 
 
-def _of_id(any_id: str) -> tuple[Record, ...]:
+def _of_id(any_id: str) -> Sequence[Record | Listed]:
     """The record of that id, else all that share the correlation id."""
     found = services().records.get(any_id)
     if found is None or found.id == any_id:
         return (found,) if found else ()
-    return services().records.search(Query(correlation_id=any_id))
+    return services().records.listed(Query(correlation_id=any_id))

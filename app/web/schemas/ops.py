@@ -219,3 +219,7 @@ class Status(StatusData):
         description="`ok`, or why no record can be written: `disk_full`, `locked`, "
         "`read_only`, `deleted`, `replaced`, `corrupt`, `stuck`."
     )
+    audit_key: str = Field(
+        description="Fingerprint of the key that signs the records: another one means "
+        "another key. Empty while there is none."
+    )

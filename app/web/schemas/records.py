@@ -18,11 +18,10 @@ from pydantic import (
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
-from app.gateway.records.audit import Query, Record
+from app.gateway.records.audit import EXCERPT, Listed, Query, Record
 from app.web.request.errors import InvalidBody
 from app.web.schemas.chat import reasons
 
-EXCERPT = 160  # characters of the question that a list shows
 _PLACE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,17})?)-([0-9a-f]{1,32})")
 
 Id = Annotated[str, Field(min_length=1, max_length=200)]
@@ -158,14 +157,16 @@ class RecordSummary(BaseModel):
     excerpt: str | None
 
     @classmethod
-    def of(cls, record: Record) -> Self:
+    def of(cls, record: Record | Listed) -> Self:
         """Make the wire form of a record."""
-        return cls.model_validate(cls._facts(record))
+        known = {name: getattr(record, name, None) for name in cls.model_fields}
+        return cls.model_validate(known | cls._made_of(record))
 
     @classmethod
-    def _facts(cls, record: Record) -> dict[str, Any]:
-        known = {name: getattr(record, name, None) for name in cls.model_fields}
-        return known | {"excerpt": _excerpt(record.request)}
+    def _made_of(cls, record: Record | Listed) -> dict[str, Any]:
+        if isinstance(record, Listed):
+            return {"excerpt": record.excerpt}
+        return {"excerpt": _excerpt(record.request)}
 
 
 class RecordDetail(RecordSummary):
@@ -183,8 +184,10 @@ class RecordDetail(RecordSummary):
     digest: str | None
 
     @classmethod
-    def _facts(cls, record: Record) -> dict[str, Any]:
-        return super()._facts(record) | {
+    def _made_of(cls, record: Record | Listed) -> dict[str, Any]:
+        if isinstance(record, Listed):
+            raise TypeError("a list does not have all of a record")
+        return super()._made_of(record) | {
             "request": _value(record.request),
             "reply": _value(record.reply),
             "attempts": _value(record.attempts),
@@ -199,7 +202,7 @@ class RecordPage(BaseModel):
     next: str | None
 
 
-def place_behind(record: Record) -> str:
+def place_behind(record: Record | Listed) -> str:
     """What asks for the page that begins behind this record."""
     at, record_id = record.key
     return f"{at!r}-{record_id}"

@@ -3,8 +3,10 @@
 import threading
 
 import pytest
+import sqlalchemy as sa
 
-from app.storage.audit.reader import LIMIT_MAX, Query
+from app.gateway.errors import SearchTookTooLong
+from app.storage.audit.reader import LIMIT_MAX, Query, fetch
 from app.storage.audit.scan import WINDOWS, scan
 from app.storage.chain.verification import ignore
 from tests.storage.making import a_closing, an_intent, record_one, until
@@ -45,6 +47,8 @@ def found(reader, **query):
         ({"text": "question 5"}, ["c5"]),
         ({"text": "100%", "limit": 1}, ["c9"]),
         ({"text": "10_%"}, []),
+        ({"text": "\0"}, []),
+        ({"text": "QUESTION 5"}, ["c5"]),
         ({"text": "Paris", "provider": "switch", "limit": 1}, ["c6"]),
         ({"outcome": "completed", "limit": 1}, ["c9"]),
         ({"outcome": "failed"}, []),
@@ -169,3 +173,59 @@ def test_reading_works_while_the_writer_is_busy_and_after_it_is_gone(backend):
 
     assert counts == sorted(counts)
     assert reader.search(Query(limit=1))
+
+
+# Few steps, and each takes long: as words of a megabyte do.
+LONG_STEPS = """
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+SELECT sum(length(hex(randomblob(1000000 + i)))) FROM n
+"""
+
+
+def test_a_query_of_few_long_steps_is_ended_in_time(trail, backend):
+    record_one(trail)
+    engine = backend.records()._engine
+
+    with pytest.raises(SearchTookTooLong):
+        fetch(engine, sa.text(LONG_STEPS), limit=0.1)
+
+
+def test_words_that_almost_match_everywhere_are_soon_looked_through(trail, reader):
+    """By LIKE each of these takes seconds, and all of them too long."""
+    for _ in range(12):
+        record_one(trail, request='{"messages":[["user","%s"]]}' % ("a" * 1_000_000))
+
+    assert found(reader, text="a" * 499 + "b") == []
+    assert len(found(reader, text="a" * 500)) == 12
+
+
+@pytest.mark.parametrize(
+    ("request_text", "excerpt"),
+    [
+        ('{"messages":[["user","old"],["assistant","x"],["user","new"]]}', "new"),
+        (
+            '{"messages":[["user","%s",{"parts":1}]]}' % ("\U0001f600" * 400),
+            "\U0001f600" * 160,
+        ),
+        ('{"messages":[["system","s"]]}', None),
+        ('{"digest":"0a"}', None),
+        ("no JSON", None),
+        ("[1]", None),
+    ],
+)
+def test_a_list_has_the_beginning_of_the_newest_question(
+    request_text, excerpt, trail, reader
+):
+    intent = record_one(trail, request=request_text)
+
+    (shown,) = reader.listed(Query())
+
+    assert (shown.id, shown.excerpt) == (intent.id, excerpt)
+
+
+def test_a_list_finds_what_a_search_does(ten_records, reader):
+    query = Query(text="question", limit=4)
+
+    assert [r.key for r in reader.listed(query)] == [
+        r.key for r in reader.search(query)
+    ]

@@ -4,11 +4,16 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 
-from app.storage.audit.rows import closed, closed_draft, opened, word_digests
-from app.storage.audit.schema import COLUMNS, CONTENT
+from app.storage.audit.rows import (
+    closed,
+    closed_draft,
+    opened,
+    row_digest,
+    word_digests,
+)
+from app.storage.audit.schema import COLUMNS, CONTENT, GUARDS
 from app.storage.chain.knots import knot
 from app.storage.chain.links import GENESIS, head_mac, link, seal
-from app.storage.chain.verification import row_digest
 from app.storage.sqlite.statements import write_head, write_rows
 from tests.storage.making import a_closing, an_intent
 
@@ -46,7 +51,7 @@ class Lanes:
 
     def do(self, *statements):
         with closing(self.connection()) as connection, connection:
-            for text in (*UNGUARD, *statements):
+            for text in (*UNGUARD, *statements, *GUARDS.values()):
                 connection.execute(text)
 
     def rows(self, lane):

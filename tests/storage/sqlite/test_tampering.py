@@ -14,6 +14,7 @@ import pytest
 
 from app.gateway.errors import AuditUnavailable
 from app.storage.audit.errors import UnusableDatabase
+from app.storage.chain.verification import FORGED
 from app.storage.trail import open_backend
 from tests.storage.making import (
     a_closing,
@@ -130,7 +131,7 @@ def test_a_head_that_was_moved_back_is_never_signed(trail, five, sql, url):
 
     assert_refuses_and_delivers_nothing(trail, "corrupt")
 
-    assert open_backend(url).verify().reason == "the head is missing or forged"
+    assert open_backend(url).verify().reason == FORGED
 
 
 def test_a_head_that_was_moved_back_is_never_signed_though_the_guards_are_there(

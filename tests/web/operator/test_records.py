@@ -284,7 +284,7 @@ def test_an_unreadable_past_is_503(services, token):
 
 
 class TooManyRecords:
-    def search(self, query):
+    def listed(self, query):
         raise SearchTookTooLong
 
 
