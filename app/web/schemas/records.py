@@ -31,12 +31,7 @@ Outcome = Literal[
     "completed", "failed", "cancelled", "interrupted", "refused", "event", "open"
 ]
 
-# In a query string there are words only.
-Flag = Annotated[
-    bool,
-    BeforeValidator({"true": True, "false": False}.get),
-    WithJsonSchema({"enum": ["true", "false"]}),
-]
+Flag = Literal["true", "false"]
 
 FARTHEST = 2e10  # Unix seconds; pydantic would take more for milliseconds
 _NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,3})?")
@@ -92,11 +87,11 @@ class RecordQuery(BaseModel):
     outcome: Outcome | None = Field(
         default=None, description="`open`: under way. `event`: no chat, but a breaker."
     )
-    degraded: Flag = Field(
-        default=False, description="`true`: not answered by the first choice."
+    degraded: Flag | None = Field(
+        default=None, description="`true`: not answered by the first choice."
     )
-    failed: Flag = Field(
-        default=False,
+    failed: Flag | None = Field(
+        default=None,
         description="`true`: answered by nobody, or refused by the gateway itself; "
         "with `degraded`, either.",
     )
@@ -142,8 +137,8 @@ class RecordQuery(BaseModel):
             provider=self.provider,
             caller=self.caller,
             outcome=self.outcome,
-            degraded=self.degraded,
-            failed=self.failed,
+            degraded=self.degraded == "true",
+            failed=self.failed == "true",
             since=self.since.timestamp() if self.since else None,
             until=self.until.timestamp() if self.until else None,
             limit=self.limit,
