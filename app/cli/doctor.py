@@ -15,7 +15,7 @@ from app.cli.exits import CONFIG, NO, NOT_ALLOWED, REFUSING, UNAVAILABLE, exit_c
 from app.cli.failing import Failure
 from app.cli.screen import say_json, say_line
 from app.gateway.errors import AuditUnavailable
-from app.gateway.records.activity import Window
+from app.gateway.records.activity import Kind, Window
 from app.settings import Settings, SettingsError, load_usable
 from app.wiring import check_files, open_windows
 
@@ -26,6 +26,12 @@ TLS_TIMEOUT = 5.0
 
 OK, WARN, BAD = "ok", "warn", "bad"
 EXITS = {OK: 0, WARN: NO, BAD: REFUSING}
+MOST_WINDOWS = 1000
+KINDS: dict[Kind, str] = {
+    "degraded": "by a fallback",
+    "unanswered": "answered by nobody",
+    "refused": "refused by the gateway itself",
+}
 # What to do about each reason of the gateway's state, by its code.
 NEXT = {
     "shutting_down": "Wait for it to stop, then start it.",
@@ -159,21 +165,26 @@ def _clock(known: dict[str, Any]) -> Finding:
 
 
 def _windows(settings: Settings) -> Iterator[Finding]:
-    """The minutes of the last day in which a fallback answered."""
+    """The last minutes of a day in which chats went wrong, of each kind."""
     since = (datetime.now(UTC) - DAY).timestamp()
     try:
-        found = open_windows(settings).windows(since, 1)
+        found = open_windows(settings).windows(since, MOST_WINDOWS)
     except (AuditUnavailable, SettingsError, ValueError) as error:
         words = f"cannot be read from here ({error})"
         yield Finding("records", WARN, words, "Run it as the service's user.")
         return
-    yield Finding("records", OK, _last(found[0]) if found else "no bad minute today")
+    newest = {window.kind: window for window in reversed(found)}
+    for window in newest.values():
+        yield Finding("records", OK, _last(window))
+    if not newest:
+        yield Finding("records", OK, "no bad minute in the last 24 hours")
 
 
 def _last(window: Window) -> str:
     cause, _ = window.causes[0]
     began = datetime.fromtimestamp(window.began, UTC).isoformat()
-    return f"{window.chats} chats by a fallback from {_local(began)} ({cause})"
+    chats = "1 chat" if window.chats == 1 else f"{window.chats} chats"
+    return f"{chats} {KINDS[window.kind]} from {_local(began)} ({cause})"
 
 
 def _certificate(url: str) -> Finding:

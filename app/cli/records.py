@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from threading import Event
+from time import time
 from typing import Any
 
 import click
@@ -20,6 +21,8 @@ from app.cli.client import settings_or_exit
 from app.cli.exits import CONFIG, NO, UNREADABLE, exit_codes
 from app.cli.failing import Failure
 from app.cli.screen import progress, say_json, say_line
+from app.cli.shown.record_text import heading, line, page
+from app.cli.shown.times import Moment, unix, zone_of
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
 from app.gateway.records.audit import Query, Record, Records
 from app.wiring import (
@@ -35,7 +38,13 @@ from app.wiring import (
 
 FOLLOW_EVERY = 1.0  # seconds
 MOST = 10_000  # so many are held at once
+When = timedelta | datetime | None
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+_utc = click.option(
+    "--utc", "is_utc", is_flag=True, help="Times in UTC, also on a terminal."
+)
 
 
 @click.group(
@@ -55,6 +64,7 @@ def records() -> None:
 @click.option("--session", "session_id", help="Only this session.")
 @click.option("--person", help="Only chats for this person.")
 @click.option("--correlation", "correlation_id", help="Only this correlation id.")
+@click.option("--caller", help="Only chats with this caller's token.")
 @click.option("--provider", help="Only answers of this upstream.")
 @click.option(
     "--outcome",
@@ -63,8 +73,17 @@ def records() -> None:
     ),
     help="Only chats that ended like this; event: what circuit breakers did.",
 )
-@click.option("--since", type=click.DateTime(), help="Not before this time (UTC).")
-@click.option("--until", type=click.DateTime(), help="Before this time (UTC).")
+@click.option("--degraded", is_flag=True, help="Not answered by the first choice.")
+@click.option(
+    "--failed",
+    is_flag=True,
+    help="Answered by nobody, or refused by the gateway; with --degraded: either.",
+)
+@click.option(
+    "--since", type=Moment(), help="Not before: 30m, 2h or 7d ago, or a date and time."
+)
+@click.option("--until", type=Moment(), help="Before: written as --since.")
+@_utc
 @click.option(
     "--limit",
     type=click.IntRange(1, MOST),
@@ -74,40 +93,56 @@ def records() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
 def search(
-    since: datetime | None, until: datetime | None, as_json: bool, **filters: Any
+    since: When, until: When, is_utc: bool, as_json: bool, **filters: Any
 ) -> None:
-    """List records, newest first, whose words contain TEXT."""
-    query = Query(since=_unix(since), until=_unix(until), **filters)
+    """List records, newest first, whose words contain TEXT.
+
+    Times are read and printed in this host's time zone on a terminal, else in UTC.
+    """
+    zone = zone_of(is_utc=is_utc)
+    query = Query(since=unix(since, zone), until=unix(until, zone), **filters)
     settings = settings_or_exit()
     with _readable(), progress("Searching", as_json=as_json) as tell:
         found = list(search_records(settings, query, tell))
+    if found and not as_json:
+        say_line(heading(found[0].opened_at, zone))
     for record in found:
-        _print(record, as_json)
+        _print(record, as_json, zone)
     raise SystemExit(0 if found else NO)
 
 
 @records.command(epilog=exit_codes("found", UNREADABLE, CONFIG, no="there is none"))
 @click.argument("record_id")
+@_utc
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-def show(record_id: str, as_json: bool) -> None:
+def show(record_id: str, is_utc: bool, as_json: bool) -> None:
     """Show one record by its id or correlation id, with its attempts."""
     with _readable():
         record = _reader().get(record_id)
     if record is None:
         raise Failure(NO, "There is no such record.")
-    say_json(_shown(record), indent=None if as_json else 2)
+    if as_json:
+        say_json(_shown(record))
+        return
+    for text in page(record, zone_of(is_utc=is_utc)):
+        say_line(text)
 
 
 @records.command(epilog=exit_codes("stopped by Ctrl-C", UNREADABLE, CONFIG))
+@_utc
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
-def follow(as_json: bool) -> None:
+def follow(is_utc: bool, as_json: bool) -> None:
     """Print each record once, when its chat has ended, until Ctrl-C.
 
     They come in the order of the chain. What was on record before is not printed.
     """
+    zone = zone_of(is_utc=is_utc)
     with _readable(), suppress(KeyboardInterrupt):
-        for record in sealed_from_now_on(_reader(), Event().wait):
-            _print(record, as_json)
+        reader = _reader()
+        if not as_json:
+            say_line(heading(time(), zone))
+        for record in sealed_from_now_on(reader, Event().wait):
+            _print(record, as_json, zone)
 
 
 def sealed_from_now_on(
@@ -246,10 +281,6 @@ def _readable() -> Iterator[None]:
         raise Failure(UNREADABLE, why) from None
 
 
-def _unix(time: datetime | None) -> float | None:
-    return time.replace(tzinfo=UTC).timestamp() if time else None
-
-
 def _shown(record: Record) -> dict[str, Any]:
     shown = asdict(replace(record, digest=None))
     shown["digest"] = record.digest.hex() if record.digest else None
@@ -258,18 +289,8 @@ def _shown(record: Record) -> dict[str, Any]:
     return shown
 
 
-def _print(record: Record, as_json: bool) -> None:
+def _print(record: Record, as_json: bool, zone: tzinfo | None) -> None:
     if as_json:
         say_json(_shown(record))
-        return
-    opened = datetime.fromtimestamp(record.opened_at, UTC)
-    columns = (
-        f"{opened:%Y-%m-%d %H:%M:%S}",
-        record.id,
-        f"{record.outcome or 'open':<11}",
-        f"{record.status or '-':<3}",
-        f"{record.provider or '-':<10}",
-        f"{record.degraded_by or record.code or '-':<18}",
-        record.caller,
-    )
-    say_line("  ".join(columns))
+    else:
+        say_line(line(record, zone))

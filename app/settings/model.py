@@ -348,6 +348,11 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe level that is logged."
     )
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto",
+        description="`json`: an object a line; `text`: short coloured lines; "
+        "`auto`: text where the standard error is a terminal, else JSON.",
+    )
     sandbox_page: LoopbackUrl | None = Field(
         default=None,
         description="Where the sandbox's Break it page is, to which the console "

@@ -1,5 +1,7 @@
 """Logs: one JSON object a line, with the correlation id, and never a secret.
 
+A terminal gets short coloured lines in their place.
+
 Writing is a background thread's work: a full disk or a reader that stopped must
 not hold up a chat. Lines that do not fit into the bounded queue are dropped and
 counted, and the count is logged once there is room again.
@@ -11,13 +13,22 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from threading import Event, Lock, Thread
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from app.gateway import correlation, tracing
 from app.gateway.screen import json_text
 
 QUEUE = 10_000  # lines; about 3 MB at most
 FLUSH_EVERY = 0.1  # seconds; waking per line would cost each chat a thread switch
+
+Form = Literal["auto", "json", "text"]
+PLAIN, FAINT = "\x1b[0m", "\x1b[2m"
+COLOURS = {
+    "DEBUG": FAINT,
+    "WARNING": "\x1b[33m",
+    "ERROR": "\x1b[31m",
+    "CRITICAL": "\x1b[1;31m",
+}
 
 Redact = Callable[[str], str]
 
@@ -42,6 +53,44 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self._redact(self.formatException(record.exc_info))
         return _json(line)
+
+
+class TextFormatter(logging.Formatter):
+    """Makes a short coloured line of a record, for a person at a terminal.
+
+    The redactor sees all free text, and nothing in it can drive the terminal.
+    """
+
+    def __init__(self, redact: Redact) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line, and below it those of an exception."""
+        at = datetime.fromtimestamp(record.created, UTC).astimezone()
+        colour = COLOURS.get(record.levelname, "")
+        level = f"{colour}{record.levelname:<7}{PLAIN if colour else ''}"
+        words = _printable(self._redact(record.getMessage()))
+        chat = getattr(record, "correlation_id", "-")
+        tail = "" if chat == "-" else f"  {FAINT}{_printable(chat)}{PLAIN}"
+        line = f"{at:%H:%M:%S} {level} {words}{tail}"
+        if record.exc_info:
+            told = self._redact(self.formatException(record.exc_info)).splitlines()
+            line = "\n".join([line, *(f"  {_printable(one)}" for one in told)])
+        return line
+
+
+def _printable(text: str) -> str:
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def formatter_for(form: Form, redact: Redact, sink: Sink) -> logging.Formatter:
+    """The formatter of that form; `auto` is `text` for a terminal, else `json`."""
+    is_terminal = getattr(sink, "isatty", bool)()
+    is_text = form == "text" or (form == "auto" and is_terminal)
+    return (TextFormatter if is_text else JsonFormatter)(redact)
 
 
 def _facts(record: logging.LogRecord) -> dict[str, str]:
@@ -147,11 +196,12 @@ class BackgroundHandler(logging.Handler):
 
 
 def set_up_logging(
-    level: str, redact: Redact, sink: Sink | None = None
+    level: str, redact: Redact, sink: Sink | None = None, form: Form = "auto"
 ) -> BackgroundHandler:
-    """Send all logging of this process to the sink (stderr) as JSON lines."""
-    handler = BackgroundHandler(sink or sys.stderr)
-    handler.setFormatter(JsonFormatter(redact))
+    """Send all logging of this process to the sink (stderr) in lines of that form."""
+    sink = sink or sys.stderr
+    handler = BackgroundHandler(sink)
+    handler.setFormatter(formatter_for(form, redact, sink))
     # What no line shows need not be found out for each (Python's "Logging HOWTO").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
@@ -166,13 +216,20 @@ def set_up_logging(
     return handler
 
 
-def server_logging(level: str, redact: Redact) -> dict[str, Any]:
+def server_logging(level: str, redact: Redact, form: Form = "auto") -> dict[str, Any]:
     """How gunicorn's master logs, for `dictConfig`: the same lines, at once."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"json": {"()": JsonFormatter, "redact": redact}},
-        "handlers": {"json": {"class": "logging.StreamHandler", "formatter": "json"}},
-        "root": {"level": level, "handlers": ["json"]},
+        "formatters": {
+            "ours": {
+                "()": formatter_for,
+                "form": form,
+                "redact": redact,
+                "sink": sys.stderr,
+            }
+        },
+        "handlers": {"ours": {"class": "logging.StreamHandler", "formatter": "ours"}},
+        "root": {"level": level, "handlers": ["ours"]},
         "loggers": {"gunicorn.error": {"level": level, "propagate": True}},
     }

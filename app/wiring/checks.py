@@ -7,6 +7,7 @@ anything. A worker that finds it out by itself would be one worker less.
 import os
 from collections.abc import Callable, Iterable
 
+from app.gateway.errors import AuditUnavailable
 from app.settings import Settings, SettingsError
 from app.settings.loading import listed_upstreams
 from app.storage.audit.errors import StoreFailed
@@ -20,7 +21,8 @@ def check_all(settings: Settings, before: Settings | None = None) -> None:
     """Raise SettingsError with everything that no worker could start with.
 
     The audit database is made and migrated if need be; but where workers with the
-    settings `before` write to it, one that is gone is missed.
+    settings `before` write to it, one that is gone is missed, and one that they are to
+    change to must have room and take a write now.
     """
     checks = {
         **FILES,
@@ -28,8 +30,9 @@ def check_all(settings: Settings, before: Settings | None = None) -> None:
         "VX11_ANCHOR_FILE": _anchor_file,
         "VX11_SHARED_DIR": _shared_dir,
     }
-    if before and before.audit_url == settings.audit_url:
-        checks["VX11_AUDIT_URL"] = _audit_that_was_begun
+    if before:
+        is_same = before.audit_url == settings.audit_url
+        checks["VX11_AUDIT_URL"] = _audit_that_was_begun if is_same else _writable_audit
     problems = list(_problems(settings, checks))
     if problems:
         raise SettingsError(problems)
@@ -87,6 +90,18 @@ def _audit(settings: Settings) -> None:
 
 def _audit_that_was_begun(settings: Settings) -> None:
     parts.audit(settings).trail(may_begin=False).close()
+
+
+def _writable_audit(settings: Settings) -> None:
+    """Another database than that of before: workers must not be exchanged for 503s."""
+    trail = parts.audit(settings).trail()
+    try:
+        trail.check()
+    except AuditUnavailable as error:
+        words = f"VX11_AUDIT_URL: the database cannot be written to now ({error})"
+        raise SettingsError([words]) from None
+    finally:
+        trail.close()
 
 
 def _anchor_file(settings: Settings) -> None:

@@ -50,12 +50,14 @@ def token_store(path: Path) -> TokenStore:
 
 def set_up_logging(settings: Settings) -> None:
     """Send this process's log lines through the redactor to the standard error."""
-    logs.set_up_logging(settings.log_level, parts.redactor(settings).text)
+    redact, form = parts.redactor(settings).text, settings.log_format
+    logs.set_up_logging(settings.log_level, redact, form=form)
 
 
 def server_logging(settings: Settings) -> dict[str, Any]:
     """The configuration of logging for gunicorn's own lines."""
-    return logs.server_logging(settings.log_level, parts.redactor(settings).text)
+    redact, form = parts.redactor(settings).text, settings.log_format
+    return logs.server_logging(settings.log_level, redact, form)
 
 
 def begin_counts(settings: Settings) -> MetricDirectory:

@@ -8,6 +8,8 @@ import pty
 import signal
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
@@ -113,6 +115,119 @@ def _next_line(process):
     except subprocess.TimeoutExpired:
         return process.stdout.readline()
     raise AssertionError(process.stderr.read())
+
+
+class TestSearch:
+    """What is asked for at night, and how it is shown."""
+
+    @pytest.fixture
+    def chats(self, trail):
+        def put(hours_ago, closing=None, **intent):
+            asked = an_intent(opened_at=time.time() - hours_ago * 3600, **intent)
+            trail.finish(asked, a_closing(**closing or {}), 10.0)
+            return asked.id
+
+        fallback = {"degraded_by": "read_timeout", "provider": "madre"}
+        nobody = {"outcome": "failed", "status": 503, "provider": None, "code": "x"}
+        return {
+            "whole": put(3, caller="shop"),
+            "degraded": put(2, fallback),
+            "failed": put(1, nobody),
+            "mistake": put(0.5, {**nobody, "status": 400}),
+        }
+
+    def found(self, chats, *words):
+        done = CliRunner().invoke(main, ["records", "search", "--json", *words])
+        ids = {json.loads(line)["id"] for line in done.stdout.splitlines()}
+        return {name for name, one in chats.items() if one in ids}
+
+    @pytest.mark.parametrize(
+        ("words", "names"),
+        [
+            (["--degraded"], {"degraded"}),
+            (["--failed"], {"failed"}),
+            (["--degraded", "--failed"], {"degraded", "failed"}),
+            (["--caller", "shop"], {"whole"}),
+            (["--since", "90m"], {"failed", "mistake"}),
+            (["--since", "1w", "--until", "150m"], {"whole"}),
+            (["--since", "2000-01-01", "--until", "2000-01-01T10:00+02:00"], set()),
+        ],
+    )
+    def test_filters(self, chats, words, names):
+        assert self.found(chats, *words) == names
+
+    def test_a_time_without_a_zone_is_in_the_one_that_is_printed(self, chats):
+        ago = datetime.now(UTC) - timedelta(minutes=90)
+        assert self.found(chats, "--since", f"{ago:%Y-%m-%dT%H:%M:%S}") == {
+            "failed",
+            "mistake",
+        }
+
+    @pytest.mark.parametrize("shown", ["2x", "yesterday", "9999999d", "-2h", ""])
+    def test_a_time_that_is_none_is_refused_and_not_repeated(self, shown):
+        done = CliRunner().invoke(main, ["records", "search", "--since", shown])
+
+        assert done.exit_code == 2
+        assert "must be like 2h" in done.stderr
+
+    def test_the_heading_names_the_zone_and_no_column_is_empty(self, chats):
+        done = CliRunner().invoke(main, ["records", "search"])
+
+        heading, _, failed, degraded, whole = done.stdout.splitlines()
+        assert heading.startswith("Began (UTC)")
+        cells = " ".join(whole.split()[4:])
+        assert cells == "200 250 ms switch no none shop What is the capital?"
+        assert "read_timeout      none" in degraded
+        assert failed.split()[4:10] == ["503", "250", "ms", "-", "-", "x"]
+
+    def test_words_do_not_drive_the_terminal(self, trail):
+        evil = json.dumps({"messages": [["user", "a\x1b[2J\nb\u202e"]]})
+        record_one(trail, request=evil, correlation_id="evil")
+
+        for words in (["search"], ["show", "evil"]):
+            shown = CliRunner().invoke(main, ["records", *words]).stdout
+            assert "\x1b" not in shown
+            assert "\u202e" not in shown
+
+
+class TestShow:
+    """One record, for people and for programs."""
+
+    def test_sections_times_and_attempts(self, trail):
+        attempts = [
+            {"upstream": "switch", "fault": "read_timeout", "duration": 0.75},
+            {"upstream": "madre", "fault": None, "duration": 0.25, "status": 200},
+        ]
+        asked = an_intent(opened_at=1_700_000_000.0, person="ana", correlation_id="c9")
+        ending = a_closing(
+            attempts=json.dumps(attempts),
+            duration=1.0,
+            provider="madre",
+            degraded_by="read_timeout",
+        )
+        trail.finish(asked, ending, 10.0)
+
+        shown = CliRunner().invoke(main, ["records", "show", "c9"]).stdout
+
+        assert "began           2023-11-14 22:13:20 UTC" in shown
+        assert "outcome         completed, status 200 after 1 s" in shown
+        assert "madre (a-model), degraded: read_timeout" in shown
+        assert "person          ana" in shown
+        assert f"|{'#' * 18}{' ' * 6}|   750 ms  read_timeout" in shown
+        assert f"|{' ' * 18}{'#' * 6}|   250 ms  answered, status 200" in shown
+        assert "Question\n  user: What is the capital?" in shown
+        assert "Answer\n  Paris" in shown
+        assert "In the chain\n  no. 1, digest " in shown
+
+    def test_one_under_way_or_without_words(self, trail):
+        trail.begin(an_intent(correlation_id="c1", request="{}"))
+        trail.close()  # writes what is queued
+
+        shown = CliRunner().invoke(main, ["records", "show", "c1"]).stdout
+
+        assert "outcome         open: it is under way" in shown
+        assert "Question\n  (not kept)" in shown
+        assert "not sealed yet" in shown
 
 
 class TestExport:

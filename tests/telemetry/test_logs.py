@@ -348,6 +348,29 @@ class TestSetUp:
         (line,) = capsys.readouterr().err.splitlines()
         assert json.loads(line)["message"] == "Listening, [redacted:token]"
 
+    @pytest.mark.parametrize(
+        ("form", "is_terminal", "is_json"),
+        [
+            ("auto", True, False),
+            ("auto", False, True),
+            ("json", True, True),
+            ("text", False, False),
+        ],
+    )
+    def test_a_terminal_gets_lines_for_people(
+        self, sink, logging_as_it_was, form, is_terminal, is_json
+    ):
+        sink.isatty = lambda: is_terminal
+        handler = set_up_logging("INFO", Redactor([CANARY]).text, sink, form)
+        logging.getLogger("app.anything").error("bad %s\x1b[2J\nforged", CANARY)
+        handler.close()
+
+        (line,) = sink.getvalue().splitlines()
+        assert line.startswith("{") is is_json
+        assert "\x1b[2J" not in line
+        assert "bad [redacted:token]" in line
+        assert ("\x1b[31mERROR" in line) is not is_json
+
     def test_libraries_that_log_hosts_are_silent(self, root, sink):
         logging.getLogger("urllib3.connectionpool").warning("http://switch:8002")
         root.close()

@@ -4,11 +4,13 @@ It holds no text and no id, so it may be shown where records may not be read.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
-# Degraded answers at most so many seconds apart belong to one window: an outage is
+# Bad chats of a kind at most so many seconds apart belong to one window: an outage is
 # one event for whoever reads about it, also when nobody asks for a while.
 GAP = 60.0
+
+Kind = Literal["degraded", "unanswered", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +32,19 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A period in which another upstream than the first choice answered.
+    """A period of chats that went wrong in one and the same way.
 
-    From the first degraded answer's beginning to the last one's end, in Unix time.
-    `causes` counts the answers by reason, in the order in which the reasons appeared:
-    the first one is what began it.
+    `degraded`: another upstream than the first choice answered; `unanswered`: nobody
+    did; `refused`: the gateway itself did not take them on. From the first one's
+    beginning to the last one's end, in Unix time. `causes` counts the chats by reason,
+    in the order in which the reasons appeared: the first one is what began it.
     """
 
     began: float
     ended: float
     chats: int
     causes: tuple[tuple[str, int], ...]
+    kind: Kind = "degraded"
 
 
 class Activity(Protocol):

@@ -219,15 +219,20 @@ class Query:
     """The terms of a search; None means any.
 
     `text` is looked for in request and reply; `since` (included) and `until`
-    (excluded) are Unix times of the beginning; `outcome` may also be `open`.
+    (excluded) are Unix times of the beginning; `outcome` may also be `open`. `degraded`
+    finds chats that the first choice did not answer, `failed` those that nobody
+    answered, or that the gateway itself refused; both together find either.
     """
 
     text: str | None = None
     correlation_id: str | None = None
     session_id: str | None = None
     person: str | None = None
+    caller: str | None = None
     provider: str | None = None
     outcome: str | None = None
+    degraded: bool = False
+    failed: bool = False
     since: float | None = None
     until: float | None = None
     limit: int = 50

@@ -5,6 +5,7 @@ It is redacted, or only its digest, or nothing, as the operator chooses.
 
 import hashlib
 import hmac
+import json
 import logging
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -147,6 +148,14 @@ class ContentPolicy:
         """The first words of a reply. One that is cut may have lost its sign."""
         words, *_ = said.get("text", "")[:BEGINNING].rpartition(" ")
         return {"text": self._redactor.text(words), "truncated": True}
+
+
+def question_of(request: str | None, most: int) -> str | None:
+    """The beginning of the last thing asked in a stored request; None if not kept."""
+    said = json.loads(request) if request else {}
+    turns = said.get("messages", ())  # a message with more than a text has a third part
+    users = [content for role, content, *_ in turns if role == "user"]
+    return users[-1][:most] if users else None
 
 
 def _said(message: Message) -> list[Any]:

@@ -8,16 +8,42 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from app.gateway.guard.breaker_records import ROUTE as BREAKER
-from app.gateway.records.activity import GAP, Moment, Window
+from app.gateway.records.activity import GAP, Kind, Moment, Window
 from app.gateway.records.audit import KNOT
+from app.storage.audit.bad_chats import DEGRADED, REFUSALS, REFUSED, UNANSWERED
 from app.storage.audit.reader import fetch
 from app.storage.audit.schema import records
 
 MOMENTS_MAX = 2000
 
 
+class Bad(NamedTuple):
+    """A kind of bad chats: which records, for what cause, how many chats each is of.
+
+    Those at most `gap` seconds apart are one window.
+    """
+
+    records: sa.ColumnElement[bool]
+    cause: sa.ColumnElement[str]
+    chats: sa.ColumnElement[int]
+    gap: float
+
+
+_ONE: sa.ColumnElement[int] = sa.literal_column("1", sa.Integer)
+_CODE = sa.func.coalesce(records.c.code, records.c.outcome)
+_NO_CORRECTION = records.c.corrects.is_(None)
+KINDS: dict[Kind, Bad] = {
+    "degraded": Bad(
+        sa.and_(DEGRADED, _NO_CORRECTION), records.c.degraded_by, _ONE, GAP
+    ),
+    "unanswered": Bad(UNANSWERED, _CODE, _ONE, GAP),
+    # Refusals of a kind that go on are on record once or twice a minute.
+    "refused": Bad(REFUSED, _CODE, REFUSALS, 2 * GAP),
+}
+
+
 class Part(NamedTuple):
-    """The share of one fallback reason in one window."""
+    """The share of one cause in one window."""
 
     window: int
     cause: str
@@ -46,46 +72,55 @@ class ActivityReader:
 
     def windows(self, since: float, limit: int) -> tuple[Window, ...]:
         """See Activity."""
-        parts = [Part(*row) for row in fetch(self._engine, _parts(since))]
-        return tuple(_windows(parts))[::-1][:limit]
+        found = [
+            window
+            for kind, bad in KINDS.items()
+            for window in _windows(kind, _read(self._engine, bad, since))
+        ]
+        found.sort(key=attrgetter("began"), reverse=True)
+        return tuple(found[:limit])
 
 
-def _parts(since: float) -> sa.Select[Any]:
-    """Number the windows and sum up each one's reasons, all inside the database.
+def _read(engine: sa.Engine, bad: Bad, since: float) -> list[Part]:
+    return [Part(*row) for row in fetch(engine, _parts(bad, since))]
 
-    An answer begins a window if the one before it is more than a GAP older; its
-    window's number is how many did so before.
+
+def _parts(bad: Bad, since: float) -> sa.Select[Any]:
+    """Number the windows and sum up each one's causes, all inside the database.
+
+    A chat begins a window if the one before it is more than a gap older; its window's
+    number is how many did so before.
     """
-    at, until = records.c.opened_at, records.c.closed_at
+    at = records.c.opened_at
     before = sa.func.lag(at).over(order_by=at)
-    answers = (
+    chats = (
         sa.select(
             at,
-            until,
-            records.c.degraded_by,
-            sa.case((at - before > GAP, 1), else_=0).label("begins"),
+            records.c.closed_at,
+            bad.cause.label("cause"),
+            bad.chats.label("chats"),
+            sa.case((at - before > bad.gap, 1), else_=0).label("begins"),
         )
-        .where(records.c.degraded_by.is_not(None), records.c.corrects.is_(None))
-        .where(at >= since)
+        .where(bad.records, at >= since)
         .subquery()
     )
-    number = sa.func.sum(answers.c.begins).over(order_by=answers.c.opened_at)
-    numbered = sa.select(answers, number.label("window")).subquery()
+    number = sa.func.sum(chats.c.begins).over(order_by=chats.c.opened_at)
+    numbered = sa.select(chats, number.label("window")).subquery()
     began = sa.func.min(numbered.c.opened_at)
     return (
         sa.select(
             numbered.c.window,
-            numbered.c.degraded_by,
-            sa.func.count(),
+            numbered.c.cause,
+            sa.func.sum(numbered.c.chats),
             began,
             sa.func.max(numbered.c.closed_at),
         )
-        .group_by(numbered.c.window, numbered.c.degraded_by)
+        .group_by(numbered.c.window, numbered.c.cause)
         .order_by(numbered.c.window, began)
     )
 
 
-def _windows(parts: Iterable[Part]) -> Iterator[Window]:
+def _windows(kind: Kind, parts: Iterable[Part]) -> Iterator[Window]:
     """Put the parts of each window together; they come in its order."""
     for _, group in groupby(parts, key=attrgetter("window")):
         of_one = list(group)
@@ -94,4 +129,5 @@ def _windows(parts: Iterable[Part]) -> Iterator[Window]:
             ended=max(part.ended for part in of_one),
             chats=sum(part.chats for part in of_one),
             causes=tuple((part.cause, part.chats) for part in of_one),
+            kind=kind,
         )

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
 from app.gateway.guard.breaker_records import ROUTE as BREAKER
 from app.gateway.records.audit import EXCERPT, KNOT, Listed, Query, Record
+from app.storage.audit.bad_chats import DEGRADED, FAILED
 from app.storage.audit.schema import RECORD, chain, records
 from app.storage.chain.links import Head
 
@@ -158,13 +159,16 @@ def _newest_first(columns: sa.Select[Any], query: Query) -> sa.Select[Any]:
 def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
     conditions = [
         records.c[name] == value
-        for name in ("correlation_id", "session_id", "person", "provider")
+        for name in ("correlation_id", "session_id", "person", "caller", "provider")
         if (value := getattr(query, name)) is not None
     ]
     conditions.append(records.c.route != KNOT)
     if query.outcome is not None:
         wanted = None if query.outcome == "open" else query.outcome
         conditions.append(records.c.outcome.is_not_distinct_from(wanted))
+    if query.degraded or query.failed:
+        wanted_ones = ((query.degraded, DEGRADED), (query.failed, FAILED))
+        conditions.append(sa.or_(*(bad for wanted, bad in wanted_ones if wanted)))
     if query.since is not None:
         conditions.append(records.c.opened_at >= query.since)
     if query.until is not None:

@@ -103,7 +103,7 @@ def get_activity() -> ResponseReturnValue:
 @documented(Note(OutageList, failures=(AuditUnavailable, Overloaded)))
 @takes_a_place
 def get_windows() -> ResponseReturnValue:
-    """When the first choice did not answer, why, and for how long. Newest first."""
+    """When chats were degraded, unanswered or refused, why, how long. Newest first."""
     now = time()
     windows = services().activity.windows(now - HISTORY, HISTORY_WINDOWS)
     return json_response(
@@ -116,7 +116,11 @@ def get_windows() -> ResponseReturnValue:
 def _outage(window: Window) -> Outage:
     causes = [OutageCause(cause=c, chats=n) for c, n in window.causes]
     return Outage(
-        began=window.began, ended=window.ended, chats=window.chats, causes=causes
+        kind=window.kind,
+        began=window.began,
+        ended=window.ended,
+        chats=window.chats,
+        causes=causes,
     )
 
 

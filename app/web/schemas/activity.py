@@ -5,6 +5,8 @@ All times are Unix times and durations are in seconds.
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.gateway.records.activity import Kind
+
 
 class ActivityPoint(BaseModel):
     """One chat; all but `opened_at` is null while it is under way."""
@@ -32,18 +34,22 @@ class ActivityPicture(BaseModel):
 
 
 class OutageCause(BaseModel):
-    """Why the first choice did not answer, and how often."""
+    """Why chats went wrong, and how often."""
 
     cause: str
     chats: int
 
 
 class Outage(BaseModel):
-    """A stretch of time in which the first choice did not answer."""
+    """A stretch of time in which chats went wrong in one and the same way."""
 
+    kind: Kind = Field(
+        description="`degraded`: somebody else than the first choice answered; "
+        "`unanswered`: nobody did; `refused`: the gateway itself took none on."
+    )
     began: float
     ended: float
-    chats: int = Field(description="How many somebody else answered.")
+    chats: int = Field(description="How many went so.")
     causes: list[OutageCause] = Field(description="The one that began it comes first.")
 
 

@@ -19,6 +19,7 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from app.gateway.records.audit import EXCERPT, Listed, Query, Record
+from app.gateway.records.content import question_of
 from app.web.request.errors import InvalidBody
 from app.web.schemas.chat import reasons
 
@@ -28,6 +29,8 @@ Id = Annotated[str, Field(min_length=1, max_length=200)]
 Outcome = Literal[
     "completed", "failed", "cancelled", "interrupted", "refused", "event", "open"
 ]
+
+Flag = Literal["true", "false"]
 
 FARTHEST = 2e10  # Unix seconds; pydantic would take more for milliseconds
 _NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,3})?")
@@ -78,9 +81,18 @@ class RecordQuery(BaseModel):
     correlation_id: Id | None = Field(default=None, description="Of this one.")
     session_id: Id | None = Field(default=None, description="Of this one.")
     person: Id | None = Field(default=None, description="Asked for this one.")
+    caller: Id | None = Field(default=None, description="Asked with this one's token.")
     provider: Id | None = Field(default=None, description="Answered by this one.")
     outcome: Outcome | None = Field(
         default=None, description="`open`: under way. `event`: no chat, but a breaker."
+    )
+    degraded: Flag | None = Field(
+        default=None, description="`true`: not answered by the first choice."
+    )
+    failed: Flag | None = Field(
+        default=None,
+        description="`true`: answered by nobody, or refused by the gateway itself; "
+        "with `degraded`, either.",
     )
     text: str | None = Field(
         default=None,
@@ -122,7 +134,10 @@ class RecordQuery(BaseModel):
             session_id=self.session_id,
             person=self.person,
             provider=self.provider,
+            caller=self.caller,
             outcome=self.outcome,
+            degraded=self.degraded == "true",
+            failed=self.failed == "true",
             since=self.since.timestamp() if self.since else None,
             until=self.until.timestamp() if self.until else None,
             limit=self.limit,
@@ -166,7 +181,7 @@ class RecordSummary(BaseModel):
     def _made_of(cls, record: Record | Listed) -> dict[str, Any]:
         if isinstance(record, Listed):
             return {"excerpt": record.excerpt}
-        return {"excerpt": _excerpt(record.request)}
+        return {"excerpt": question_of(record.request, EXCERPT)}
 
 
 class RecordDetail(RecordSummary):
@@ -210,10 +225,3 @@ def place_behind(record: Record | Listed) -> str:
 
 def _value(text: str | None) -> Any:
     return json.loads(text) if text else None
-
-
-def _excerpt(request: str | None) -> str | None:
-    said = _value(request) or {}
-    turns = said.get("messages", ())  # a message with more than a text has a third part
-    users = [content for role, content, *_ in turns if role == "user"]
-    return users[-1][:EXCERPT] if users else None

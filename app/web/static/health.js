@@ -164,7 +164,7 @@ function redraw(box, content) {
 }
 
 function table(found, now) {
-  const head = ["Began", "Lasted", "The first choice", "Answers"];
+  const head = ["Began", "Lasted", "What", "Cause", "Chats"];
   return h(
     "table",
     {},
@@ -172,6 +172,11 @@ function table(found, now) {
     h("tbody", {}, ...found.map((window) => row(window, now))),
   );
 }
+
+const KIND_COLOURS = { degraded: "warn", unanswered: "bad", refused: "bad" };
+
+/** Of a degraded window it is what the first choice did; else the code says it. */
+const causeWords = (kind, cause) => (kind === "degraded" ? `The first choice ${faultWords(cause)} ` : "");
 
 function row(window, now) {
   const [first, ...others] = window.causes;
@@ -181,7 +186,8 @@ function row(window, now) {
     {},
     h("td", {}, moment(window.began)),
     h("td", {}, duration(window.ended - window.began), goesOn ? h("span", { class: "chip warn" }, "goes on") : null),
-    h("td", {}, faultWords(first.cause), " ", h("code", {}, first.cause), others.length ? h("span", { class: "muted" }, ` then ${others.map((other) => other.cause).join(", ")}`) : null),
+    h("td", {}, h("span", { class: `chip ${KIND_COLOURS[window.kind]}` }, window.kind)),
+    h("td", {}, causeWords(window.kind, first.cause), h("code", {}, first.cause), others.length ? h("span", { class: "muted" }, ` then ${others.map((other) => other.cause).join(", ")}`) : null),
     h("td", { class: "number" }, window.chats.toLocaleString()),
     h("td", {}, h("a", { class: "link", href: recordsOf(window), "data-began": window.began, "aria-label": `Records of the window that began ${moment(window.began)}` }, "Records")),
   );

@@ -54,6 +54,41 @@ def test_without_degraded_answers_there_is_no_window(chat, activity):
     assert activity.windows(since=0, limit=10) == ()
 
 
+def test_minutes_in_which_nobody_answered_or_we_refused_are_windows_too(
+    chat, activity, trail
+):
+    chat(1000.0, "read_timeout", provider="madre")
+    chat(1001.0, outcome="failed", status=503, code="upstream_unavailable")
+    chat(1002.0, outcome="failed", status=200, code="stream_broken", provider="switch")
+    chat(1003.0, outcome="interrupted", status=None, code="worker_died")
+    chat(1004.0, outcome="failed", status=400, code="too_long")  # its caller's mistake
+    chat(1005.0, outcome="cancelled", status=499)
+    chat(1006.0, outcome="refused", status=429, code="rate_limited")
+    chat(1007.0, outcome="refused", status=503, code="overloaded")
+    sum_of_a_minute = an_intent(opened_at=1090.0, request='{"repeats":41}')
+    overloaded = a_closing(
+        outcome="refused", status=503, code="overloaded", closed_at=1090.0
+    )
+    trail.finish(sum_of_a_minute, overloaded, 10.0)
+
+    refused, unanswered, degraded = activity.windows(since=0, limit=10)
+
+    assert (degraded.kind, degraded.chats) == ("degraded", 1)
+    assert (unanswered.kind, unanswered.began, unanswered.ended) == (
+        "unanswered",
+        1001.0,
+        1003.5,
+    )
+    assert unanswered.causes == (
+        ("upstream_unavailable", 1),
+        ("stream_broken", 1),
+        ("worker_died", 1),
+    )
+    assert (refused.kind, refused.chats) == ("refused", 42)
+    assert (refused.began, refused.ended) == (1007.0, 1090.0)
+    assert activity.windows(since=0, limit=1) == (refused,)
+
+
 def test_the_recent_chats_come_newest_first(chat, activity):
     for at in (1000.0, 1001.0, 1002.0):
         chat(at)

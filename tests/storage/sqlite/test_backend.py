@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
-from app.storage.audit.activity import _parts
+from app.storage.audit.activity import KINDS, _parts
 from app.storage.audit.errors import StoreFailed
 from app.storage.audit.reader import fetch
 from app.storage.trail import open_backend
@@ -121,15 +121,23 @@ def test_a_database_that_is_gone_is_said_to_be_unavailable(activity, trail, path
         activity.recent(since=0, limit=10)
 
 
-def test_outages_are_found_without_reading_the_other_records(trail, path):
-    query = _parts(since=0).compile(
+@pytest.mark.parametrize(
+    ("kind", "index"),
+    [
+        ("degraded", "USING COVERING INDEX ix_records_degraded"),
+        ("unanswered", "USING INDEX ix_records_outcome"),
+        ("refused", "USING INDEX ix_records_outcome"),
+    ],
+)
+def test_outages_are_found_without_reading_the_other_records(trail, path, kind, index):
+    query = _parts(KINDS[kind], since=0).compile(
         dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}
     )
 
     with contextlib.closing(sqlite3.connect(path)) as connection:
         plan = str(connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall())
 
-    assert "USING COVERING INDEX ix_records_degraded" in plan
+    assert index in plan
     assert "SCAN records" not in plan
 
 

@@ -81,7 +81,13 @@ def three(put):
             correlation_id="c3",
             session_id="s1",
             opened_at=3000.0,
-            closing={"outcome": "failed", "provider": None, "reply": "{}"},
+            caller="shop",
+            closing={
+                "outcome": "failed",
+                "status": 503,
+                "provider": None,
+                "reply": "{}",
+            },
         ),
     ]
 
@@ -97,6 +103,12 @@ def three(put):
         ({"provider": "madre"}, ["c2"]),
         ({"outcome": "failed"}, ["c3"]),
         ({"outcome": "open"}, []),
+        ({"caller": "shop"}, ["c3"]),
+        ({"caller": "sho"}, []),
+        ({"degraded": "true"}, ["c2"]),
+        ({"failed": "true"}, ["c3"]),
+        ({"degraded": "true", "failed": "true"}, ["c3", "c2"]),
+        ({"degraded": "false", "failed": ""}, ["c3", "c2", "c1"]),
         ({"text": "the sea"}, ["c1"]),
         ({"text": "Paris"}, ["c2", "c1"]),
         ({"since": "2000", "until": "3000"}, ["c2"]),
@@ -257,6 +269,7 @@ def test_windows_are_told_with_their_causes(services, token):
     (shown,) = answer.json["windows"]
     assert shown["ended"] - shown["began"] == pytest.approx(30)
     assert shown["causes"][0] == {"cause": "read_timeout", "chats": 1}
+    assert shown["kind"] == "degraded"
 
 
 def test_records_that_can_not_be_read_are_503(api, put, tmp_path):

@@ -1,0 +1,1 @@
+"""What commands print for people: times in a named zone, and records."""
