@@ -31,6 +31,7 @@ limit_request_line = 8190  # the gateway itself answers 414 above 4096, in JSON
 limit_request_fields = 50
 limit_request_field_size = 8190
 forwarded_allow_ips = "127.0.0.1"
+forwarder_headers = ""  # no header says where we are mounted, not even a proxy's
 control_socket_disable = True
 _memory = Path("/dev/shm")  # noqa: S108  # only the heartbeat's unnamed file
 worker_tmp_dir = str(_memory) if _memory.is_dir() else None  # must not wait for a disk

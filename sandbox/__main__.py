@@ -25,9 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     token = os.environ.get(options.token_env) or None
     host = options.host
-    switch = SandboxServer(
-        "switch", host, options.switch_port, token, latency=options.switch_latency
-    )
+    switch = _switch(options, token)
     madre = SandboxServer(
         "madre", host, options.madre_port, latency=options.madre_latency
     )
@@ -46,6 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(_addresses(servers) | page), flush=True)
         signal.sigwait(STOPS)
     return 0
+
+
+def _switch(options: Namespace, token: str | None) -> SandboxServer:
+    """The real switch answers in one piece; to see words flow, it speaks OpenAI."""
+    where = options.host, options.switch_port
+    if options.switch_streams:
+        return SandboxServer(OpenAI(voice=Voice(pace=options.openai_pace)), *where)
+    return SandboxServer("switch", *where, token, latency=options.switch_latency)
 
 
 def _openai(options: Namespace) -> dict[str, SandboxServer]:
@@ -72,6 +78,7 @@ def _options(argv: Sequence[str] | None) -> Namespace:
     add("--switch-port", type=int, default=8002, help="0 for any free port")
     add("--madre-port", type=int, default=8001, help="0 for any free port")
     add("--openai-port", type=int, help="0 for any free port; none without it")
+    add("--switch-streams", action="store_true", help="let switch speak OpenAI's wire")
     add("--openai-pace", type=float, default=0.05, help="seconds per streamed word")
     add("--host", default="127.0.0.1", help="address to listen on")
     add(

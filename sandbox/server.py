@@ -5,6 +5,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from sandbox.anthropic import Anthropic
 from sandbox.breakage import Breakage
 from sandbox.control import PREFIX, Control
 from sandbox.entrance import Entrance
@@ -17,7 +18,7 @@ from sandbox.service import Service
 from sandbox.switch import Switch
 from sandbox.wire import Request
 
-Kind = Literal["switch", "madre", "openai"]
+Kind = Literal["switch", "madre", "openai", "anthropic"]
 
 LOOPBACK = "127.0.0.1", 0
 
@@ -26,9 +27,10 @@ class SandboxServer:
     """A stand-in on a port of its own. Threads may share it.
 
     `kind` may also be a service that was made elsewhere, with `token` and `latency`
-    of its own. `token` None lets switch accept any token that is not empty and
-    openai any or none; madre asks for none. `latency` is in seconds. The control API
-    is served at `url` and, where no fault reaches it, at `control_url`, on loopback.
+    of its own. `token` None lets switch accept any token that is not empty, and
+    openai and anthropic any or none; madre asks for none. `latency` is in seconds. The
+    control API is served at `url` and, where no fault reaches it, at `control_url`, on
+    loopback.
     """
 
     def __init__(
@@ -179,6 +181,8 @@ def _service(kind: Kind | Service, token: str | None, latency: float) -> Service
         return kind
     if kind == "openai":
         return OpenAI(token, latency)
+    if kind == "anthropic":
+        return Anthropic(token, latency)
     return Switch(token, latency) if kind == "switch" else Madre(latency)
 
 

@@ -8,17 +8,20 @@ processor that others slow down is as slow for either.
 import gc
 import json
 import tracemalloc
+from contextlib import suppress
 from itertools import chain
 from math import inf
 from time import thread_time
 
 import pytest
 
+from app.gateway.chain.counted import estimate
 from app.gateway.chat import ChatReply, Priority, StreamMode
-from app.gateway.errors import BadReply
+from app.gateway.errors import BadReply, Unfit
 from app.gateway.records.content import Content, ContentPolicy
 from app.gateway.records.merge_choices import ChoiceMerger
 from app.gateway.records.redaction import Redactor
+from app.upstreams.anthropic.request import payload
 from app.upstreams.http.transport import Answer
 from app.upstreams.openai import chunks
 from app.upstreams.openai.errors.meanings import refusal
@@ -29,6 +32,7 @@ from app.web.request.errors import InvalidBody
 from app.web.request.values import MOST_VALUES, parsed
 from app.web.schemas import chat as schemas
 from app.web.schemas import openai as openai_schemas
+from app.web.schemas.anthropic import request as anthropic_schemas
 from app.web.schemas.facts import Facts
 
 DOUBLE = 2.3
@@ -136,6 +140,26 @@ OPENAI = {
     "bad tools": lambda n: completion(more=',"tools":' + listed("1", n)),
     "unknown fields": lambda n: completion(more="," + numbered('"x%d":0', n)),
 }
+ANTHROPIC = {
+    "blocks": lambda n: message(listed('{"type": "text", "text": "x"}', n)),
+    "bad blocks": lambda n: message(listed("1", n)),
+    "odd blocks": lambda n: message(listed('{"type": []}', n)),
+    "results": lambda n: message(
+        listed('{"type":"tool_result","tool_use_id":"x","content":"y"}', n)
+    ),
+    "pictures": lambda n: message(
+        listed('{"type":"image","source":{"type":"url","url":"x"}}', n)
+    ),
+    "documents": lambda n: message(
+        '[{"type":"document","source":{"type":"content","content":'
+        + listed('{"type":"text","text":"x"}', n)
+        + "}}]"
+    ),
+    "tools of Anthropic": lambda n: completion(
+        more=',"tools":' + listed('{"name":"f","input_schema":{}}', n)
+    ),
+    "bad tools of Anthropic": lambda n: completion(more=',"tools":' + listed("{}", n)),
+}
 
 
 def read_native(body):
@@ -150,20 +174,34 @@ def read_native(body):
     POLICY.request(asked)
 
 
+def facts_of(body):
+    return Facts(
+        session_id="s",
+        correlation_id="c",
+        caller="c",
+        mode=StreamMode.LIVE,
+        priority=Priority.LOW,
+        size=len(body),
+    )
+
+
 def read_openai(body):
     value = parsed(body, openai_schemas.NUL)
     asked = openai_schemas.CompletionRequest.parse(value).to_request(
-        value,
-        Facts(
-            session_id="s",
-            correlation_id="c",
-            caller="c",
-            mode=StreamMode.LIVE,
-            priority=Priority.LOW,
-            size=len(body),
-        ),
+        value, facts_of(body)
     )
     POLICY.request(asked)
+
+
+def read_anthropic(body):
+    value = parsed(body, openai_schemas.NUL)
+    asked = anthropic_schemas.MessagesRequest.parse(value).to_request(
+        value, facts_of(body)
+    )
+    POLICY.request(asked)
+    with suppress(Unfit):
+        payload(asked, "m", 100)
+    estimate(asked)
 
 
 told = []  # characters of each refusal
@@ -182,6 +220,7 @@ def or_refused(read):
 REQUESTS = [
     *((name, or_refused(read_native), make) for name, make in NATIVE.items()),
     *((name, or_refused(read_openai), make) for name, make in OPENAI.items()),
+    *((name, or_refused(read_anthropic), make) for name, make in ANTHROPIC.items()),
 ]
 
 
@@ -234,7 +273,12 @@ NAMES = (
     "password is ", "password_", "password-a_b", 'secret=\\\\\\"', "secret=null ",
     "api_key", "access_key=`a\\", 'token"', "token = ", "xtoken='", "xtoken=",
     "xtoken=a1", "token: a1b2c3d4", "token is ", "1 ", "1-2", "1234.", "12", "1234 ",
-    "vx11_", "a-token-for-test", "a-token-for-tests",
+    "vx11_", "a-token-for-test", "a-token-for-tests", "pwd: ", "pass: a ", "Pwd=",
+    "secret is a ", "<password a", "<password>x</", '"name":"password",',
+    '"a_pin":', '"a-', '"key":"',
+    '"name":"password","value":"', "://:", "://a:b@", "a@1.", "sk-a-", "SG.a1.", "4 ",
+    "4111 1111 1111 1112\n", "4444 ", "1 1 1 1 1 1 1 1 1 1 1 1 x", "4111,", "\u0664 ",
+    "4\u200b",
 )  # fmt: skip
 
 

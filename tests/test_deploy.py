@@ -24,6 +24,7 @@ def settings(monkeypatch):
     monkeypatch.setenv("VX11_CONFIG", str(DEPLOY / "gateway.toml"))
     monkeypatch.setenv("VX11_TENTACULO_LINK_TOKEN", "a-token-for-tests")
     monkeypatch.setenv("LOCAL_LLM_KEY", "a-key-for-tests")
+    monkeypatch.setenv("CLAUDE_KEY", "a-key-for-tests")
     return load()
 
 

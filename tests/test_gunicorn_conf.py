@@ -55,6 +55,7 @@ def test_gunicorn_knows_all_of_its_settings(env):
     assert known.limit_request_field_size == 8190
     assert known.control_socket_disable is True
     assert known.forwarded_allow_ips == ["127.0.0.1"]
+    assert known.forwarder_headers == []
 
 
 def test_a_unix_socket_is_for_the_user_and_the_group_alone(env, tmp_path):

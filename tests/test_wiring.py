@@ -9,6 +9,7 @@ from app.gateway.chain.admission import Admission
 from app.gateway.chain.admission_queue import Load
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.bound_sessions import BoundSessions
+from app.gateway.chain.counted import Counted
 from app.gateway.chain.metered import Metered
 from app.gateway.errors import NobodyAnswered, Overloaded
 from app.gateway.routing.router import ChatRouter
@@ -55,7 +56,7 @@ def test_the_order_is_the_one_that_the_docstring_draws(services):
         policies.append(type(handler))
         handler = inner
 
-    assert policies == [Admission, Metered, Audited, BoundSessions]
+    assert policies == [Admission, Metered, Audited, Counted, BoundSessions]
     assert type(handler) is ChatRouter
 
 

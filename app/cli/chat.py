@@ -1,6 +1,5 @@
 """`chat`: talk to the gateway from a terminal."""
 
-import json
 import sys
 from typing import Any
 from uuid import uuid4
@@ -9,6 +8,7 @@ import click
 
 from app.cli.client import GatewayClient
 from app.cli.exits import CONFIG, NOT_ALLOWED, UNAVAILABLE, exit_codes
+from app.cli.screen import say, say_json
 
 
 @click.command(
@@ -40,17 +40,17 @@ def _ask(client: GatewayClient, message: str, session: str, as_json: bool) -> bo
 
 def _show_json(event: str, data: dict[str, Any]) -> None:
     error = {"error": data.get("detail")} if event == "error" else {}
-    click.echo(json.dumps({"event": event, **error, **data}))
+    say_json({"event": event, **error, **data})
 
 
 def _show(event: str, data: dict[str, Any]) -> None:
     if event == "delta":
-        click.echo(data.get("text"), nl=False)
+        say(str(data.get("text")), nl=False)
     elif event == "done":
-        click.secho(f"\n{_note(data)}", dim=True, err=True)
+        say(f"\n{_note(data)}", dim=True, err=True)
     elif event == "error":
         sentence = f"{data.get('detail')} ({data.get('code')})"
-        click.secho(f"\n{sentence}", fg="red", err=True)
+        say(f"\n{sentence}", fg="red", err=True)
 
 
 def _note(done: dict[str, Any]) -> str:

@@ -9,12 +9,12 @@ from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import click
 from pydantic import BaseModel, ValidationError, ValidationInfo, field_validator
 
 from app.cli.address import Address
 from app.cli.exits import CONFIG, NOT_ALLOWED, UNAVAILABLE
 from app.cli.failing import Failure
+from app.cli.screen import say_line
 from app.settings import Settings, SettingsError, load_local, load_usable
 from app.wiring import place_of_records
 
@@ -68,7 +68,7 @@ class GatewayClient:
         """
         settings, problems = load_usable()
         for problem in problems:
-            click.echo(f"Warning: {problem}", err=True)
+            say_line(f"Warning: {problem}", err=True)
         if settings.token is None and settings.auth_mode == "token":
             raise Failure(CONFIG, NOTHING_TO_SHOW)
         token = settings.token.get_secret_value() if settings.token else ""

@@ -1,6 +1,5 @@
 """`config`: look at the settings before they matter."""
 
-import json
 from collections.abc import Iterable
 
 import click
@@ -9,6 +8,7 @@ from app.cli.behind_link import warnings_behind_link
 from app.cli.client import settings_or_exit
 from app.cli.exits import CONFIG, exit_codes
 from app.cli.failing import Failure
+from app.cli.screen import say_json, say_line
 from app.gateway.routing.failover import least_shares
 from app.settings import Settings, SettingsError, in_force, warnings_about
 from app.wiring import check_files, problems_of_listed_kinds
@@ -44,10 +44,10 @@ def check(as_json: bool) -> None:
         *warnings_about(settings),
     ]
     if as_json:
-        click.echo(json.dumps({**in_force(settings), "warnings": warnings}, indent=2))
+        say_json({**in_force(settings), "warnings": warnings}, indent=2)
         return
     for name, value in in_force(settings).items():
-        click.echo(f"{name:<28} {value}")
+        say_line(f"{name:<28} {value}")
     _warn(warnings)
 
 
@@ -83,4 +83,4 @@ def _cut(settings: Settings) -> list[str]:
 
 def _warn(warnings: Iterable[str]) -> None:
     for warning in warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        say_line(f"Warning: {warning}", err=True)

@@ -1,6 +1,5 @@
 """`doctor`: look at all that one would look at when woken, and say what to do next."""
 
-import json
 import socket
 import ssl
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import click
 from app.cli.client import GatewayClient
 from app.cli.exits import CONFIG, NO, NOT_ALLOWED, REFUSING, UNAVAILABLE, exit_codes
 from app.cli.failing import Failure
+from app.cli.screen import say_json, say_line
 from app.gateway.errors import AuditUnavailable
 from app.gateway.records.activity import Window
 from app.settings import Settings, SettingsError, load_usable
@@ -76,18 +76,19 @@ def doctor(front_door: str | None, as_json: bool) -> None:
         findings.append(_certificate(front_door))
     worst = max(findings, key=lambda finding: list(EXITS).index(finding.state))
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        say_json([asdict(finding) for finding in findings], indent=2)
     else:
         for finding in findings:
-            click.echo(f"{finding.state:<5}{finding.part:<14}{finding.words}")
-        click.echo(_summary(worst))
+            say_line(f"{finding.state:<5}{finding.part:<14}{finding.words}")
+        for line in _summary(worst):
+            say_line(line)
     raise SystemExit(EXITS[worst.state])
 
 
-def _summary(worst: Finding) -> str:
+def _summary(worst: Finding) -> tuple[str, ...]:
     if worst.state == OK:
-        return "\nAll is well."
-    return f"\n{worst.part}: {worst.words}.\nNext: {worst.next_step}"
+        return ("", "All is well.")
+    return ("", f"{worst.part}: {worst.words}.", f"Next: {worst.next_step}")
 
 
 def _settings(settings: Settings, problems: list[str]) -> Iterator[Finding]:

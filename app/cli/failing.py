@@ -1,11 +1,12 @@
 """How a command fails: in words on stderr, or as JSON on stdout, with its exit code."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
 import click
+
+from app.cli.screen import say_json, say_line
 
 JSON = f"{__name__}.json"
 
@@ -32,7 +33,7 @@ class Failure(click.ClickException):
             *filter(None, [self.heading]),
             *(indent + p for p in self.problems),
         ):
-            click.echo(line, err=True)
+            say_line(line, err=True)
 
 
 class Commands(click.Group):
@@ -58,7 +59,7 @@ def _told(ctx: click.Context) -> Iterator[None]:
     except click.ClickException as error:
         if not ctx.meta[JSON]:
             raise
-        click.echo(json.dumps(_facts(error)))
+        say_json(_facts(error))
         ctx.exit(error.exit_code)
 
 

@@ -7,6 +7,7 @@ import click
 from app.cli.client import settings_or_exit
 from app.cli.exits import CONFIG, UNAVAILABLE, exit_codes
 from app.cli.failing import Failure
+from app.cli.screen import say_json, say_line
 from app.gateway.errors import GatewayError
 from app.settings import SettingsError
 from app.wiring import run_post_task
@@ -29,4 +30,10 @@ def post_task(as_json: bool) -> None:
         raise Failure(CONFIG, *error.problems) from None
     except GatewayError as error:
         raise Failure(UNAVAILABLE, f"madre did not do it: {error}") from None
-    click.echo(json.dumps({"answer": answer}) if as_json else answer)
+    if as_json:
+        say_json({"answer": answer})
+        return
+    try:
+        say_json(json.loads(answer))
+    except ValueError:
+        say_line(answer)

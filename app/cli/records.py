@@ -19,7 +19,7 @@ import click
 from app.cli.client import settings_or_exit
 from app.cli.exits import CONFIG, NO, UNREADABLE, exit_codes
 from app.cli.failing import Failure
-from app.cli.progress import progress
+from app.cli.screen import progress, say_json, say_line
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
 from app.gateway.records.audit import Query, Record, Records
 from app.wiring import (
@@ -94,7 +94,7 @@ def show(record_id: str, as_json: bool) -> None:
         record = _reader().get(record_id)
     if record is None:
         raise Failure(NO, "There is no such record.")
-    click.echo(json.dumps(_shown(record), indent=None if as_json else 2))
+    say_json(_shown(record), indent=None if as_json else 2)
 
 
 @records.command(epilog=exit_codes("stopped by Ctrl-C", UNREADABLE, CONFIG))
@@ -140,8 +140,8 @@ def export(form: str, as_json: bool) -> None:
         found, heads = export_records(settings, tell)
         if as_json or form == "jsonl":
             for record in found:
-                click.echo(json.dumps(_shown(record)))
-            click.echo(json.dumps({"heads": heads}))
+                say_json(_shown(record))
+            say_json({"heads": heads})
             return
         table = csv.writer(sys.stdout)
         table.writerow(Record.__dataclass_fields__)
@@ -188,8 +188,11 @@ def verify(heads: tuple[str, ...], anchors: Path | None, as_json: bool) -> None:
     if not result.ok:
         facts["error"] = result.reason
     sentence = f"{result.rows} records, " + (result.reason or "the chain is whole")
-    lines = (sentence, *(f"Head {head}" for head in result.heads))
-    click.echo(json.dumps(facts) if as_json else "\n".join(lines))
+    if as_json:
+        say_json(facts)
+    else:
+        for line in (sentence, *(f"Head {head}" for head in result.heads)):
+            say_line(line)
     raise SystemExit(0 if result.ok else NO)
 
 
@@ -241,7 +244,7 @@ def _shown(record: Record) -> dict[str, Any]:
 
 def _print(record: Record, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(_shown(record)))
+        say_json(_shown(record))
         return
     opened = datetime.fromtimestamp(record.opened_at, UTC)
     columns = (
@@ -253,4 +256,4 @@ def _print(record: Record, as_json: bool) -> None:
         f"{record.degraded_by or record.code or '-':<18}",
         record.caller,
     )
-    click.echo("  ".join(columns))
+    say_line("  ".join(columns))

@@ -20,6 +20,7 @@ from app.cli.children import Child
 from app.cli.client import settings_or_exit
 from app.cli.exits import CONFIG, UNAVAILABLE, exit_codes
 from app.cli.failing import Failure
+from app.cli.screen import say, say_json, say_line
 from app.settings import Settings
 from app.wiring import place_of_records
 
@@ -83,11 +84,14 @@ def run(as_json: bool) -> None:
                 here = _whereabouts(
                     settings, environment, behind, sign_in=not has_token
                 )
-                click.echo(json.dumps(here) if as_json else BANNER.format(**here))
+                if as_json:
+                    say_json(here)
+                else:
+                    say(BANNER.format(**here))
             code = gateway.wait()
         except KeyboardInterrupt:
             with suppress(OSError):  # the terminal may be closed
-                click.echo("Stopping.", err=True)
+                say_line("Stopping.", err=True)
             code = 0
     raise SystemExit(code)
 
@@ -139,13 +143,19 @@ def _start_sandbox(
     environment: Mapping[str, str], running: ExitStack
 ) -> dict[str, str]:
     """Start the sandbox on free ports; return the variables that point to it."""
-    command = ["sandbox", "--switch-port", "0", "--madre-port", "0"]
+    command = ["sandbox", "--switch-port", "0", "--madre-port", "0", "--switch-streams"]
     sandbox = children.start(command, environment, stdout=subprocess.PIPE)
     running.callback(children.stop, sandbox, SANDBOX_STOP)
     urls = json.loads(sandbox.stdout.readline() if sandbox.stdout else "{}")
+    switch = {
+        "name": "switch",
+        "kind": "openai",  # so that words are seen to flow
+        "url": f"{urls['switch']}/v1",
+        "model": "sandbox",
+    }
+    madre = {"name": "madre", "kind": "madre", "url": urls["madre"], "timeout": 5.0}
     return {
-        "VX11_SWITCH_URL": urls["switch"],
-        "VX11_MADRE_URL": urls["madre"],
+        "VX11_UPSTREAMS": json.dumps([switch, madre]),
         "VX11_SANDBOX_PAGE": urls["page"],
     }
 

@@ -1,6 +1,5 @@
 """`status` and `explain`: how the running gateway is, and whom it would ask."""
 
-import json
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +7,7 @@ import click
 
 from app.cli.client import GatewayClient
 from app.cli.exits import CONFIG, NOT_ALLOWED, REFUSING, UNAVAILABLE, exit_codes
+from app.cli.screen import say_json, say_line
 
 EXITS = {"well": 0, "degraded": 1, "refusing": REFUSING}
 OBSTACLES = {
@@ -29,7 +29,7 @@ def status(as_json: bool) -> None:
     known = GatewayClient.of_this_installation().status()
     services: dict[str, dict[str, Any]] = known["core_services"]
     if as_json:
-        click.echo(json.dumps(known, indent=2))
+        say_json(known, indent=2)
     else:
         _print_state(known["gateway"])
         for name in known["routing"]["order"]:
@@ -39,7 +39,7 @@ def status(as_json: bool) -> None:
                 reason = f"{reason}, but passed over: {obstacle}"
             elif failures := _failures(service):
                 reason = f"{reason}, but {failures}"
-            click.echo(f"{name:<16} {service['status']:<8} {reason}")
+            say_line(f"{name:<16} {service['status']:<8} {reason}")
     raise SystemExit(EXITS[known["gateway"]["state"]])
 
 
@@ -58,18 +58,18 @@ def explain(as_json: bool) -> None:
     verdicts = _verdicts(known["routing"]["order"], known["core_services"])
     is_refusing = known["gateway"]["state"] == "refusing"
     if as_json:
-        click.echo(json.dumps(verdicts, indent=2))
+        say_json(verdicts, indent=2)
     else:
         _print_state(known["gateway"])
         for number, verdict in enumerate(verdicts, 1):
-            click.echo(f"{number}. {verdict['upstream']}: {verdict['why']}")
+            say_line(f"{number}. {verdict['upstream']}: {verdict['why']}")
     raise SystemExit(REFUSING if is_refusing or not _somebody(verdicts) else 0)
 
 
 def _print_state(gateway: dict[str, Any]) -> None:
     """Say in one line how the gateway is, and since when."""
     since = datetime.fromisoformat(gateway["since"]).astimezone()
-    click.echo(f"{gateway['sentence']} (since {since:%Y-%m-%d %H:%M:%S %Z})")
+    say_line(f"{gateway['sentence']} (since {since:%Y-%m-%d %H:%M:%S %Z})")
 
 
 def _failures(service: dict[str, Any]) -> str:

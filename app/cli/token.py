@@ -1,6 +1,5 @@
 """`token`: make, list and revoke the tokens that callers show."""
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import click
 
 from app.cli.exits import CONFIG, NAME, exit_codes
 from app.cli.failing import Failure
+from app.cli.screen import say_json, say_line
 from app.gateway.access.tokens import (
     ALL_SCOPES,
     Caller,
@@ -171,10 +171,10 @@ def new(
     made = _record(secret, like, **options)
     store.add(made, beside_others=rotate)
     if as_json:
-        click.echo(json.dumps({"token": secret} | _facts(made)))
+        say_json({"token": secret} | _facts(made))
         return
-    click.echo(secret)
-    click.echo(f"Made {made.id} for {name}. It is not shown again.", err=True)
+    say_line(secret)
+    say_line(f"Made {made.id} for {name}. It is not shown again.", err=True)
 
 
 def _newest(store: TokenStore, name: str) -> Caller:
@@ -216,10 +216,10 @@ def show(store: TokenStore, *, as_json: bool) -> None:
     """List the tokens: whose they are, what they may do, and whether they are valid."""
     facts = [_facts(known) for known in store.tokens()]
     if as_json:
-        click.echo(json.dumps(facts))
+        say_json(facts)
         return
     for line in _table(facts):
-        click.echo(line)
+        say_line(line)
 
 
 @token.command(epilog=exit_codes("done", NAME, CONFIG))
@@ -232,10 +232,10 @@ def revoke(
     """Revoke all tokens of NAME, or one of them."""
     gone = store.remove(name, token_id)
     if as_json:
-        click.echo(json.dumps([_facts(t) | {"state": "revoked"} for t in gone]))
+        say_json([_facts(t) | {"state": "revoked"} for t in gone])
         return
     for token in gone:
-        click.echo(f"Revoked {token.id} of {token.caller.name}.")
+        say_line(f"Revoked {token.id} of {token.caller.name}.")
 
 
 def _facts(token: Token) -> dict[str, object]:

@@ -65,6 +65,7 @@ TOOLS = "tools"
 IMAGES = "images"
 MULTIPLE = "multiple"  # more than one choice: `n` above 1
 JSON = "json"  # an answer in a format that the request lays down
+COUNT = "count"  # the tokens of the request counted, and no answer
 
 # The fields of a request that speak of tools, and are left out with them.
 TOOL_FIELDS = frozenset(
@@ -103,12 +104,15 @@ class Message:
 
     `content` is its text. `raw` is the whole message as an OpenAI caller sent it
     (content parts, tool calls, names); upstreams that speak OpenAI are sent that,
-    untouched, and the others the text.
+    untouched, and the others the text. `anthropic` is what only Anthropic's wire can
+    say of the message beside it (`thinking` blocks, `cache_control`, `is_error`); no
+    other upstream is sent that.
     """
 
     role: str
     content: str
     raw: Mapping[str, Any] | None = None
+    anthropic: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +125,12 @@ class ChatRequest:
     `stream` says that the reply is wanted piece by piece as it comes. `model` is
     what the caller named, None for no wish. `extra` are the fields of an OpenAI
     request that are nobody's business here (temperature, tools, stop, ...): passed
-    on untouched to upstreams that speak it, ignored for the others. `needs` are the
-    abilities (TOOLS, IMAGES, MULTIPLE, JSON) that an upstream must have to be asked;
-    `wants` are those that it had better have (TOOLS).
+    on untouched to upstreams that speak it, ignored for the others. `anthropic` are
+    fields that only Anthropic's wire has (thinking, ...), and its `betas`, for
+    upstreams that speak it. `needs` are the abilities (TOOLS, IMAGES, MULTIPLE, JSON,
+    COUNT) that an upstream must have to be asked; `wants` are those that it had better
+    have (TOOLS). One that needs COUNT wants no answer: its reply has no text, and its
+    usage is the count.
     `wants_choices` says that the caller takes choices as an OpenAI upstream sends them
     (tool calls, reasoning); without it a reply is text alone. `route` names the door
     it came through, for the record. `size` is that of the body it came in, in bytes.
@@ -142,6 +149,7 @@ class ChatRequest:
     stream_mode: StreamMode = StreamMode.LIVE
     model: str | None = None
     extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    anthropic: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     needs: frozenset[str] = frozenset()
     wants: frozenset[str] = frozenset()
     wants_choices: bool = False
@@ -159,6 +167,11 @@ class ChatRequest:
         """The same request as an upstream is asked that can do nothing with tools."""
         extra = {k: v for k, v in self.extra.items() if k not in TOOL_FIELDS}
         return replace(self, extra=extra, wants=self.wants - {TOOLS})
+
+    def to_count(self) -> "ChatRequest":
+        """The same request for its tokens to be counted, and not to be answered."""
+        needs = frozenset({COUNT})
+        return replace(self, needs=needs, wants=frozenset(), stream=False)
 
 
 @dataclass(frozen=True, slots=True)

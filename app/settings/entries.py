@@ -80,9 +80,12 @@ class UpstreamSettings(BaseModel):
 
     name: Name = Field(description="What it is called, here and in answers.")
     kind: str = Field(
-        description="What it speaks; `openai` is any server with chat completions."
+        description="What it speaks; `openai` is any server with chat completions, "
+        "`anthropic` any with Anthropic's messages."
     )
-    url: Url = Field(description="Its base URL; for `openai` it ends in /v1.")
+    url: Url = Field(
+        description="Its base URL; for `openai` and `anthropic` it ends in /v1."
+    )
     timeout: Seconds = Field(
         default=30.0,
         description="Longest a call may take, in seconds; of a stream, its beginning.",
@@ -96,50 +99,57 @@ class UpstreamSettings(BaseModel):
         description="Path on its server that tells whether it is alive, from the "
         "first `/` on; `none`: it is never asked and never thought to hang, for a "
         "server that answers one request at a time; default: its URL and `/health`, "
-        "for openai `/models`.",
+        "for openai and anthropic `/models`.",
     )
     slow_call: Annotated[float, Field(ge=0, le=3600)] | None = Field(
         default=None, description="Replaces VX11_BREAKER_SLOW_CALL for it."
     )
     api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = Field(
         default="",
-        description="openai: name of the variable that holds its key; the key itself "
-        "is never in the file.",
+        description="openai, anthropic: name of the variable that holds its key; the "
+        "key itself is never in the file.",
     )
     api_key: SecretStr = Field(default=SecretStr(""), exclude=True)
     model: Annotated[str, Field(max_length=200)] = Field(
-        default="", description="openai: asked for whatever the caller named."
+        default="",
+        description="openai, anthropic: asked for whatever the caller named.",
     )
     first_token_timeout: Seconds = Field(
         default=30.0,
-        description="openai: longest until the first words of a stream, in seconds; a "
-        "model without a GPU may read a long prompt for so long.",
+        description="openai, anthropic: longest until the first words of a stream, in "
+        "seconds; a model without a GPU may read a long prompt for so long.",
     )
     idle_timeout: Seconds = Field(
         default=10.0,
-        description="openai: longest between words of a stream, in seconds; "
+        description="openai, anthropic: longest between words of a stream, in seconds; "
         "heartbeats are no words.",
     )
     stream_timeout: Seconds = Field(
         default=600.0,
-        description="openai: longest that the words of one stream may flow, in "
-        "seconds; `timeout` does not bound them.",
+        description="openai, anthropic: longest that the words of one stream may flow, "
+        "in seconds; `timeout` does not bound them.",
+    )
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=4096,
+        description="anthropic: most tokens of an answer whose request names no limit; "
+        "its wire wants one.",
     )
     max_answer: Annotated[int, Field(ge=65_536, le=268_435_456)] = Field(
         default=16_777_216,
-        description="openai: largest answer that is read, in bytes; of a stream all of "
-        "it, and each of its events.",
+        description="openai, anthropic: largest answer that is read, in bytes; of a "
+        "stream all of it, and each of its events.",
     )
     retries: Annotated[int, Field(ge=0, le=2)] = Field(
         default=1,
-        description="openai: most times that one chat is asked again of it, after a "
-        "429, a passing 5xx or a reset.",
+        description="openai, anthropic: most times that one chat is asked again of it, "
+        "after a 429, a passing 5xx or a reset.",
     )
     abilities: tuple[Literal["tools", "images", "multiple", "json"], ...] = Field(
         default=("tools", "images", "multiple", "json"),
-        description="openai: what it can; chats that need more pass it over. `json`: "
-        "answers in the `response_format` of a request. Without `tools` it is asked "
-        "without them, unless one must be called.",
+        description="openai, anthropic: what it can; chats that need more pass it "
+        "over. `json`: answers in the `response_format` of a request. Without `tools` "
+        "it is asked without them, unless one must be called. An anthropic one never "
+        "gives several answers (`multiple`).",
     )
     serves: Annotated[
         tuple[Literal["chat", "completions", "embeddings"], ...], Field(min_length=1)

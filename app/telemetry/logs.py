@@ -5,7 +5,6 @@ not hold up a chat. Lines that do not fit into the bounded queue are dropped and
 counted, and the count is logged once there is room again.
 """
 
-import json
 import logging
 import sys
 from collections import deque
@@ -15,6 +14,7 @@ from threading import Event, Lock, Thread
 from typing import Any, Protocol
 
 from app.gateway import correlation, tracing
+from app.gateway.screen import json_text
 
 QUEUE = 10_000  # lines; about 3 MB at most
 FLUSH_EVERY = 0.1  # seconds; waking per line would cost each chat a thread switch
@@ -62,7 +62,7 @@ def _time(moment: float) -> str:
 def _json(line: dict[str, str]) -> str:
     # ASCII only: U+2028 and U+0085 end a line for many readers, C1 controls drive
     # terminals, and a lone surrogate would cost the whole batch.
-    return json.dumps(line, ensure_ascii=True)
+    return json_text(line)
 
 
 class BackgroundHandler(logging.Handler):

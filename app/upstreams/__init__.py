@@ -8,6 +8,7 @@ entry of `KINDS`.
 
 from collections.abc import Mapping
 
+from app.upstreams.anthropic.upstream import AnthropicUpstream
 from app.upstreams.dialect import Dialect
 from app.upstreams.madre import MadreUpstream
 from app.upstreams.openai.upstream import OpenAIUpstream
@@ -19,4 +20,5 @@ KINDS: Kinds = {
     "switch": SwitchUpstream,
     "madre": MadreUpstream,
     "openai": OpenAIUpstream,
+    "anthropic": AnthropicUpstream,
 }

@@ -1,15 +1,17 @@
 """Replies: from an answer's bytes to a model, or to the fault that it is."""
 
+from contextlib import suppress
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
+from app.gateway.budget import Budget
 from app.gateway.chat import ChatReply
-from app.gateway.errors import BadReply, UpstreamError
+from app.gateway.errors import BadReply, Interrupted, UpstreamError
 from app.gateway.handler import ReplyStream
 from app.gateway.strict_json import holds_more_values
-from app.upstreams.http.transport import Answer
+from app.upstreams.http.transport import Answer, Exchange
 
 T = TypeVar("T")
 
@@ -41,6 +43,18 @@ def parse(answer: Answer, shape: TypeAdapter[T], most: int = MOST_VALUES) -> T:
         raise marked(BadReply(_broken(error)), answer) from None
 
 
+def beginning_of(exchange: Exchange, budget: Budget, most: int) -> bytes:
+    """As much of a body as comes in time, at most so many bytes; for errors."""
+    exchange.rearm(budget)
+    body = bytearray()
+    with suppress(UpstreamError):
+        for piece in exchange.pieces():
+            body += piece
+            if len(body) > most:
+                break
+    return bytes(body[:most])
+
+
 def model_name(*told: str | None, secret: str = "") -> str:
     """Return the first of these that can be a model's name; "" if there is none.
 
@@ -63,6 +77,17 @@ def whole(
     stream = ReplyStream.whole(reply, is_streamed=is_streamed)
     stream.received, stream.status = answer.received, answer.status
     return stream
+
+
+def collected(stream: ReplyStream, exchange: Exchange) -> ReplyStream:
+    """The whole reply of a server that streams where nobody asked for it."""
+    try:
+        reply = stream.collect()
+    except Interrupted as error:  # nothing of it has reached anybody
+        failed = BadReply(error.fault)
+        failed.status, failed.received = exchange.status, exchange.received
+        raise failed from None
+    return whole(reply, Answer(exchange.status, b"", exchange.received))
 
 
 def marked(error: UpstreamError, answer: Answer) -> UpstreamError:

@@ -12,6 +12,7 @@ from flask import Flask
 from app.services import PerProcess, Services
 from app.web.chat import completions, embeddings, models, openai
 from app.web.chat import native as chat
+from app.web.chat.anthropic import door as anthropic
 from app.web.chat.responses import door as responses
 from app.web.chat.sse import register_streams
 from app.web.envelope import Envelope
@@ -44,6 +45,7 @@ def make_app(services: PerProcess[Services]) -> Flask:
     register_streams(app)
     openai_doors = (openai.bp, responses.bp, completions.bp, embeddings.bp, models.bp)
     pages = (console.bp, audit.bp, api_docs.bp)
-    for blueprint in (chat.bp, *openai_doors, ops.bp, metrics.bp, *pages):
+    doors = (chat.bp, *openai_doors, anthropic.bp)
+    for blueprint in (*doors, ops.bp, metrics.bp, *pages):
         app.register_blueprint(blueprint)
     return app

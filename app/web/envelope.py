@@ -8,7 +8,7 @@ from werkzeug.wsgi import ClosingIterator
 from app.gateway import correlation, tracing
 from app.services import PerProcess, Services
 from app.web.operator.metrics import answer_apart
-from app.web.request.caller_error import is_openai_path
+from app.web.request.caller_error import is_anthropic_path, is_openai_path
 from app.web.request.cors import cors_headers
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class Envelope:
                 headers += cors_headers(path, origin, services.cors_origins)
             if is_openai_path(path):
                 headers.append(("X-Request-Id", here))  # where its clients look for it
+            if is_anthropic_path(path):
+                headers.append(("request-id", here))
             return start_response(status, headers, *rest)
 
         try:

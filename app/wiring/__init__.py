@@ -2,7 +2,7 @@
 
 The order of the policies, which `assembly` puts around each other:
 
-    Admission(Metered(Audited(BoundSessions(ChatRouter(...)))))
+    Admission(Metered(Audited(Counted(BoundSessions(ChatRouter(...))))))
     ChatRouter(Guarded(switch), Guarded(madre), Guarded(Retried(openai)), ...)
 
 Nothing of a request is parsed before it has a slot, which covers all attempts; what
@@ -33,7 +33,8 @@ from app.wiring.commands import (
     token_store,
     verify_records,
 )
-from app.wiring.parts import last_good_tokens, metrics_folder
+from app.wiring.keys import last_good_tokens
+from app.wiring.parts import metrics_folder
 
 __all__ = [
     "OnProgress",

@@ -5,6 +5,7 @@ from app.gateway.chain.admission import Admission
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.big_work import BigWork
 from app.gateway.chain.bound_sessions import BoundSessions
+from app.gateway.chain.counted import Counted
 from app.gateway.chain.drain import Drain
 from app.gateway.chain.metered import Metered, Observer
 from app.gateway.chat import StreamMode
@@ -28,7 +29,7 @@ from app.telemetry.metrics.measuring import GaugeSources, Measuring
 from app.telemetry.traces.export import open_exporter
 from app.upstreams import KINDS, Kinds
 from app.version import VERSION
-from app.wiring import parts
+from app.wiring import keys, parts
 
 
 class Assembly:
@@ -45,8 +46,8 @@ class Assembly:
         self.audit = parts.audit(settings, backends)
         self.transport = parts.transport(settings)
         self.upstreams = parts.upstreams(settings, self.transport, kinds)
-        self.keyring = parts.keyring(settings)
-        self._forget_tokens = parts.watch_tokens(settings, self.keyring)
+        self.keyring = keys.keyring(settings)
+        self._forget_tokens = keys.watch_tokens(settings, self.keyring)
         self.shared = parts.shared(settings, backends)
         self.measuring = Measuring(parts.metrics_folder(settings, backends))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
@@ -148,7 +149,7 @@ class Assembly:
         settings, trail = self.settings, self.trail
         router = parts.router(settings, list(self.guards.values()), self.upstreams)
         return Audited(
-            BoundSessions(router, trail.key),
+            Counted(BoundSessions(router, trail.key)),
             trail,
             parts.content_policy(settings, trail.key, self.big_work),
             required=settings.audit_mode == "required",
@@ -167,7 +168,7 @@ class Assembly:
         )
 
     def _guarded(self, one: UpstreamSettings) -> Guarded:
-        several = parts.has_several_callers(self.settings)
+        several = keys.has_several_callers(self.settings)
 
         def limit(name: str, most: int | None) -> ConcurrencyLimit:
             return ConcurrencyLimit(

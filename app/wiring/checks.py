@@ -11,7 +11,7 @@ from app.settings import Settings, SettingsError
 from app.settings.loading import listed_upstreams
 from app.storage.audit.errors import StoreFailed
 from app.storage.shared.shared_memory import SharedMemory
-from app.wiring import parts
+from app.wiring import keys, parts
 
 Check = Callable[[Settings], object]
 
@@ -107,7 +107,7 @@ def _transport(settings: Settings) -> None:
 
 FILES: dict[str, Check] = {
     "VX11_UPSTREAMS": parts.require_kinds,
-    "VX11_TOKENS_FILE": parts.last_good_tokens,
+    "VX11_TOKENS_FILE": keys.last_good_tokens,
     "VX11_TLS_CA": _transport,
     "VX11_AUDIT_URL": parts.audit,
 }

@@ -2,13 +2,11 @@
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from app.gateway.access.persons import PersonRules
-from app.gateway.access.tokens import LINK, Keyring, Token, TokensUnusable
 from app.gateway.chain.admission_queue import AdmissionQueue, Limits
 from app.gateway.chain.big_work import BigWork
 from app.gateway.chain.memory_limit import Watermark
@@ -23,16 +21,15 @@ from app.gateway.shared import SharedState
 from app.gateway.turns import Candidate
 from app.services import READERS
 from app.settings import Settings, SettingsError, UpstreamSettings
-from app.settings.handed import handed
 from app.storage.backend import AuditBackend
 from app.storage.shared.shared_memory import MEMORY, open_shared
-from app.storage.tokens.watch import LastGood, TokenWatch
 from app.storage.trail import BACKENDS, Backends, open_backend
 from app.telemetry.host import container_memory as memory
 from app.telemetry.metrics.directory import folder_of
 from app.upstreams import KINDS, Kinds
 from app.upstreams.dialect import Dialect, Surroundings
 from app.upstreams.http.transport import Transport
+from app.wiring.keys import has_several_callers, plain_tokens
 
 Upstreams = Mapping[str, Dialect]
 
@@ -188,11 +185,6 @@ def readers(settings: Settings) -> AdmissionQueue:
     return AdmissionQueue(replace(READERS, is_shared=has_several_callers(settings)))
 
 
-def has_several_callers(settings: Settings) -> bool:
-    """Whether there are callers to be told apart; with one token there is but one."""
-    return settings.tokens_file is not None and settings.auth_mode != "off"
-
-
 def memory_is_short(settings: Settings) -> Callable[[], bool]:
     """Make what tells that a process had better take on nothing more."""
     if settings.max_memory:
@@ -215,7 +207,7 @@ def redactor(settings: Settings) -> Redactor:
     """Make what takes secrets out of records and logs."""
     keys = [one.api_key.get_secret_value() for one in settings.upstreams]
     audit_key = (settings.audit_key_bytes() or b"").decode()
-    return Redactor((*_plain_tokens(settings), audit_key, *keys))
+    return Redactor((*plain_tokens(settings), audit_key, *keys))
 
 
 def audit(settings: Settings, backends: Backends = BACKENDS) -> AuditBackend:
@@ -240,48 +232,6 @@ def metrics_folder(settings: Settings, backends: Backends = BACKENDS) -> Path:
     return folder_of(_identity(settings, state), settings.metrics_dir or default)
 
 
-def keyring(settings: Settings) -> Keyring | None:
-    """Make the keyring; None where authentication is off."""
-    if settings.auth_mode == "off":
-        return None
-    return Keyring([Token.of(LINK, token) for token in _plain_tokens(settings)])
-
-
-def watch_tokens(settings: Settings, keyring: Keyring | None) -> Callable[[], None]:
-    """Keep the keyring as the file says; return what ends it.
-
-    Raises SettingsError for a file that cannot be used, unless we were handed what
-    was in it when it was last good.
-    """
-    if settings.tokens_file is None or keyring is None:
-        return lambda: None
-    given = handed()
-    watch = TokenWatch(settings.tokens_file, keyring)
-    with _told_as("VX11_TOKENS_FILE"):
-        watch.start(last_good=given.tokens if given else None)
-    return watch.stop
-
-
-def last_good_tokens(settings: Settings) -> LastGood | None:
-    """Keep what is in the file of tokens, if there is one.
-
-    Raises SettingsError with every problem of one that cannot be used.
-    """
-    if settings.tokens_file is None or not has_several_callers(settings):
-        return None
-    with _told_as("VX11_TOKENS_FILE"):
-        return LastGood(settings.tokens_file)
-
-
-@contextmanager
-def _told_as(variable: str) -> Iterator[None]:
-    try:
-        yield
-    except TokensUnusable as error:
-        problems = [f"{variable}: {problem}" for problem in error.problems]
-        raise SettingsError(problems) from None
-
-
 def _identity(settings: Settings, state: Path) -> str:
     """Tell this instance from all others of this host."""
     where = state if settings.state_dir else f"{settings.audit_url} {state}"
@@ -297,9 +247,3 @@ def _state_dir(settings: Settings, backends: Backends) -> Path:
 
 def _plain_token(settings: Settings) -> str:
     return settings.token.get_secret_value() if settings.token else ""
-
-
-def _plain_tokens(settings: Settings) -> tuple[str, ...]:
-    """The tokens of the environment, each once; the first is also shown to switch."""
-    found = (settings.token, settings.operator_token)
-    return tuple(dict.fromkeys(one.get_secret_value() for one in found if one))

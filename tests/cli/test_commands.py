@@ -289,7 +289,8 @@ def test_post_task_asks_madre_once(command, stack):
     assert done.exit_code == 0
     asked = [r for r in stack[2].requests[before:] if r.method == "POST"]
     assert [r.path for r in asked] == ["/madre/power/maintenance/post_task"]
-    assert json.loads(command("post-task", "--json").stdout)["answer"] in done.stdout
+    answer = json.loads(command("post-task", "--json").stdout)["answer"]
+    assert json.loads(answer) == json.loads(done.stdout)
 
 
 def test_post_task_says_if_madre_does_not(command, monkeypatch):

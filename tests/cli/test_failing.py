@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from app.cli import main
 from app.cli.exits import MEANINGS
-from app.cli.progress import progress
+from app.cli.screen import progress
 
 TOKEN = "a-token-for-tests"
 

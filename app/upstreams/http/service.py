@@ -12,14 +12,16 @@ from app.gateway.errors import Refused
 from app.upstreams.http.transport import Answer, Exchange, Transport
 
 TOKEN_HEADER = "X-VX11-Token"  # noqa: S105  # a name, not a token
+NO_HEADERS: Mapping[str, str] = {}
 
 
 class Service:
     """One upstream service. Threads may share it.
 
     `url` is its base URL. `token` is ours, shown with each chat in the header of
-    that name, or as a Bearer token; empty for a service that wants none. `health`
-    is what `ping` asks for: a path on the server, or empty for what each kind has.
+    that name, or as a Bearer token; empty for a service that wants none. `headers`
+    are further ones of each chat and of `ping`. `health` is what `ping` asks for: a
+    path on the server, or empty for what each kind has.
     """
 
     def __init__(
@@ -29,10 +31,12 @@ class Service:
         token: str = "",
         bearer: str = "",
         health: str = "",
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> None:
         self._url = url.rstrip("/")
         self._transport = transport
-        self._bearer = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        shown = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        self._bearer = {**shown, **headers}
         self._credentials = {**({TOKEN_HEADER: token} if token else {}), **self._bearer}
         server = urlsplit(url)
         self._health = health and f"{server.scheme}://{server.netloc}{health}"
@@ -57,9 +61,10 @@ class Service:
         *,
         accept: str,
         max_body: int | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> Exchange:
         """Post a chat's payload; return once the head of whatever answers is in."""
-        headers = {**self._headers(request, budget), "Accept": accept}
+        headers = {**self._headers(request, budget), "Accept": accept, **headers}
         url, body = self._url + path, _encode(payload)
         return self._transport.open("POST", url, body, headers, budget, max_body)
 

@@ -158,6 +158,7 @@ def tls_context(verify: bool | str) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
+    context.hostname_checks_common_name = False  # a name stands where names belong
     bundle = DEFAULT_CA_BUNDLE_PATH if verify is True else verify
     is_directory = os.path.isdir(bundle)
     context.load_verify_locations(

@@ -1,7 +1,6 @@
 """openai: any server that speaks OpenAI's chat completions (docs/contracts.md)."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -9,7 +8,7 @@ from pydantic import TypeAdapter
 
 from app.gateway.budget import Budget
 from app.gateway.chat import COMPLETIONS, EMBEDDINGS, ChatReply, ChatRequest
-from app.gateway.errors import BadReply, Interrupted, UpstreamError
+from app.gateway.errors import UpstreamError
 from app.gateway.handler import ReplyStream
 from app.upstreams.dialect import Dialect, Surroundings
 from app.upstreams.http.service import Service
@@ -23,7 +22,14 @@ from app.upstreams.openai.request import tasks
 from app.upstreams.openai.request.payload import may_be_empty, payload_of
 from app.upstreams.openai.request.stream_options import StreamOptions, are_refused
 from app.upstreams.openai.stream import StreamedReply
-from app.upstreams.replies import MOST_VALUES, marked, parse, whole
+from app.upstreams.replies import (
+    MOST_VALUES,
+    beginning_of,
+    collected,
+    marked,
+    parse,
+    whole,
+)
 from app.upstreams.words_in_time import STREAM_LIMIT, WordsInTime, named
 
 HEALTH_PATH = "/models"
@@ -133,9 +139,9 @@ class OpenAIUpstream(Dialect):
             _require_success(exchange, said, self._wanted(request).echo)
             pieces = self._pieces(exchange, budget, budget)
             beginning = pieces.peek(BLANK)
-            if _kind(exchange, beginning) == JSON:
+            if kind_of(exchange, beginning) == JSON:
                 return self._read(exchange, beginning, request)
-            return self._collected(exchange, pieces, request)
+            return collected(self._begun(exchange, pieces, request), exchange)
 
     def _streamed(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         words_by = budget.within(self._limits.first_token)
@@ -147,7 +153,7 @@ class OpenAIUpstream(Dialect):
             _require_success(exchange, said, self._wanted(request).echo)
             pieces = self._pieces(exchange, budget, words_by)
             beginning = pieces.peek(BLANK)
-            if _kind(exchange, beginning) == JSON:  # it does not stream
+            if kind_of(exchange, beginning) == JSON:  # it does not stream
                 return self._read(exchange, beginning, request, is_streamed=True)
             return self._begun(exchange, pieces, request)
         except BaseException:
@@ -186,7 +192,8 @@ class OpenAIUpstream(Dialect):
         )
         try:
             failed = exchange.status >= FAILED
-            said = _beginning(exchange, budget.within(ERROR_WAIT)) if failed else b""
+            wait = budget.within(ERROR_WAIT)
+            said = beginning_of(exchange, wait, MAX_ERROR) if failed else b""
         except BaseException:  # a caller who hung up, say
             exchange.close()
             raise
@@ -209,18 +216,6 @@ class OpenAIUpstream(Dialect):
         stream.received, stream.status = exchange.received, exchange.status
         stream.on_end(reply.report)
         return stream
-
-    def _collected(
-        self, exchange: Exchange, pieces: WordsInTime, request: ChatRequest
-    ) -> ReplyStream:
-        """Return the whole reply of a server that streams where nobody asked for it."""
-        try:
-            reply = self._begun(exchange, pieces, request).collect()
-        except Interrupted as error:  # nothing of it has reached anybody
-            failed = BadReply(error.fault)
-            failed.status, failed.received = exchange.status, exchange.received
-            raise failed from None
-        return whole(reply, Answer(exchange.status, b"", exchange.received))
 
     def _read(
         self,
@@ -275,24 +270,3 @@ def _require_success(exchange: Exchange, said: bytes, echo: Echo) -> None:
     told = refusal(exchange.status, exchange.headers, said, echo)
     told.received = exchange.received
     raise told
-
-
-def _kind(exchange: Exchange, beginning: bytes) -> str:
-    """Whether a body is JSON or events; raises BadReply if it is neither."""
-    try:
-        return kind_of(exchange.media_type, beginning)
-    except UpstreamError as error:
-        error.status, error.received = exchange.status, exchange.received
-        raise
-
-
-def _beginning(exchange: Exchange, budget: Budget) -> bytes:
-    """As much of an error's body as comes in time and is of use."""
-    exchange.rearm(budget)
-    body = bytearray()
-    with suppress(UpstreamError):
-        for piece in exchange.pieces():
-            body += piece
-            if len(body) > MAX_ERROR:
-                break
-    return bytes(body[:MAX_ERROR])

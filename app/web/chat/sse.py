@@ -70,7 +70,10 @@ class TextEvents:
 
 
 class Dialect(Protocol):
-    """How one door words the events of a reply; one for each stream."""
+    """How one door words the events of a reply; one for each stream.
+
+    One that has a `heartbeat` sends that where nothing comes, in place of a comment.
+    """
 
     def opening(self, reply: ChatReply) -> bytes:
         """What is sent once the reply has begun; may be empty, as all may."""
@@ -100,8 +103,10 @@ class Channel:
         budget: Budget,
         connection: socket.socket | None = None,
         clock: Clock = monotonic,
+        heartbeat: bytes = COMMENT,
     ) -> None:
         self._budget = budget
+        self._heartbeat = heartbeat
         self._connection = connection
         self._clock = clock
         self._write: Callable[[bytes], object] | None = None
@@ -114,15 +119,15 @@ class Channel:
         self._sent_at = self._clock()
 
     def beat(self) -> None:
-        """Send a comment if nothing was sent for a while: a check of the budget.
+        """Send a heartbeat if nothing was sent for a while: a check of the budget.
 
         It comes in the middle of other waits, so it never waits itself: a caller who
-        has yet to read what was sent before needs no comment.
+        has yet to read what was sent before needs none.
         """
         if self._write is None or self._clock() - self._sent_at < HEARTBEAT:
             return
         if self._connection is None or may_send(self._connection):
-            self.send(COMMENT)
+            self.send(self._heartbeat)
 
     def send(self, data: bytes) -> None:
         """Send an event, all of it or nothing more ever."""
@@ -211,7 +216,11 @@ def stream_answer(
     if asked.stream_mode is StreamMode.LIVE:
         limit = stream_seconds(request, services().stream_deadline)
         budget = budget.streaming(limit)
-    channel = Channel(budget, request.environ.get("gunicorn.socket"))
+    channel = Channel(
+        budget,
+        request.environ.get("gunicorn.socket"),
+        heartbeat=getattr(dialect, "heartbeat", COMMENT),
+    )
     guarded = budget.within(budget.remaining(), channel.beat)
     g.stream = place.open(asked, guarded)
     response = EventStream(g.stream, channel, dialect)

@@ -18,8 +18,9 @@ from werkzeug.http import HTTP_STATUS_CODES
 from app.version import VERSION
 from app.web.openapi import headers as api_headers
 from app.web.openapi.documented import Note, Refusal
-from app.web.openapi.operations import Operation, operations
-from app.web.request.auth import ANY
+from app.web.openapi.operations import Operation, Wire, operations
+from app.web.request.auth import ANY, API_KEY
+from app.web.schemas.anthropic.message import AnthropicErrorBody
 from app.web.schemas.errors import Error, OpenAIErrorBody
 
 Json = dict[str, Any]
@@ -42,10 +43,20 @@ OPENAI_DOORS = ("openai", "responses", "completions", "embeddings", "models")
 TAGS = {
     "chat": ("Chat", "Ask, and be answered."),
     **dict.fromkeys(OPENAI_DOORS, OPENAI),
+    "anthropic": ("Anthropic", "The same for any client that speaks messages."),
     "audit": ("Records", "What was asked and answered, and how it went of late."),
     "ops": ("Operations", "Is it alive, is it ready, what does it know."),
     "metrics": ("Metrics", "What Prometheus comes for."),
     "api_docs": ("This document", "The API, for programs."),
+}
+SHAPES: dict[Wire, type[BaseModel]] = {
+    Wire.OPENAI: OpenAIErrorBody,
+    Wire.ANTHROPIC: AnthropicErrorBody,
+}
+SHOWN = ("token", "bearer")  # by which every door takes a token
+REQUEST_IDS = {
+    Wire.OPENAI: ("X-Request-Id",),
+    Wire.ANTHROPIC: ("X-Request-Id", "request-id"),
 }
 
 
@@ -81,7 +92,7 @@ def make_document(app: Flask) -> Json:
 
 def _models(found: Iterable[Operation]) -> set[type[BaseModel]]:
     models = {model for one in found for model in one.note.models()}
-    return models | {Error, OpenAIErrorBody}
+    return models | {Error, *SHAPES.values()}
 
 
 def _operation(one: Operation) -> Json:
@@ -94,19 +105,20 @@ def _operation(one: Operation) -> Json:
         "operationId": one.view.__name__,
         "summary": summary,
         **described,
-        "security": _security(one.scope),
+        "security": _security(one),
         "parameters": list(_asked(one.note)),
         **sent,
         "responses": {"200": _answer(one)} | _failures(one),
     }
 
 
-def _security(scope: str | None) -> list[Json]:
-    """Either way of showing a token; OpenAPI 3.1 lets its roles be listed."""
-    if scope is None:
+def _security(one: Operation) -> list[Json]:
+    """Each way of showing a token; OpenAPI 3.1 lets its roles be listed."""
+    if one.scope is None:
         return []
-    roles = [] if scope == ANY else [scope]
-    return [{"token": roles}, {"bearer": roles}]
+    roles = [] if one.scope == ANY else [one.scope]
+    ways = ("token", "bearer", "api_key") if one.wire is Wire.ANTHROPIC else SHOWN
+    return [{way: roles} for way in ways]
 
 
 def _asked(note: Note) -> Iterator[Json]:
@@ -179,7 +191,7 @@ def _failures(one: Operation) -> Json:
 def _failure(one: Operation, status: int, refusals: tuple[Refusal, ...]) -> Json:
     told = {refusal.code: refusal.meaning for refusal in refusals}
     lines = [f"`{code}`: {meaning}." for code, meaning in told.items()]
-    shape = OpenAIErrorBody if one.is_openai else Error
+    shape = SHAPES.get(one.wire, Error)
     return {
         "description": "\n".join((f"{HTTP_STATUS_CODES[status]}.", *lines)),
         "headers": _shown(one, *_also_in(one, status)),
@@ -205,7 +217,7 @@ def _rate(one: Operation) -> tuple[str, ...]:
 
 
 def _shown(one: Operation, *names: str) -> Json:
-    of_door = ("X-Request-Id",) if one.is_openai else ()
+    of_door = REQUEST_IDS.get(one.wire, ())
     every = (*api_headers.ON_ALL_ANSWERS, *of_door, *names)
     return {name: {"$ref": f"#/components/headers/{name}"} for name in every}
 
@@ -226,6 +238,13 @@ def _schemes() -> Json:
             "type": "http",
             "scheme": "bearer",
             "description": "The same token, as OpenAI's clients show it.",
+        },
+        "api_key": {
+            "type": "apiKey",
+            "in": "header",
+            "name": API_KEY,
+            "description": "The same token, as Anthropic's clients show it; it is "
+            "looked at where neither of the others is there.",
         },
     }
 

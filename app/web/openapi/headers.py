@@ -38,6 +38,11 @@ REQUEST: dict[str, tuple[str, dict[str, Any]]] = {
         " whole.",
         {"type": "string", "enum": ["live", "verified"]},
     ),
+    "X-Claude-Code-Session-Id": ("The session, as Claude Code names it.", TEXT),
+    "anthropic-beta": (
+        "Names of what is to be tried; for upstreams of kind `anthropic`.",
+        {"type": "string", "pattern": "^[A-Za-z0-9_.,: -]{0,2000}$"},
+    ),
     "X-Session-Id": ("The session; else metadata, `user` or a new id name it.", TEXT),
 }
 
@@ -68,6 +73,7 @@ SOMETIMES = frozenset(
 ANSWER: dict[str, tuple[str, dict[str, Any]]] = {
     "X-Correlation-ID": ("The name under which the request is found.", TEXT),
     "X-Request-Id": ("The same, where OpenAI's clients look for it.", TEXT),
+    "request-id": ("The same, where Anthropic's clients look for it.", TEXT),
     "traceparent": ("The W3C trace that the request belongs to.", TEXT),
     "WWW-Authenticate": ("How to show a token.", TEXT),
     "Retry-After": ("Seconds to wait.", {"type": "integer", "minimum": 1}),

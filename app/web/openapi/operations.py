@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 from flask import Flask
@@ -10,7 +11,7 @@ from werkzeug.routing import Rule
 
 from app.web.openapi.documented import NOTE, Note, Refusal
 from app.web.request.auth import RATED, SCOPE
-from app.web.request.caller_error import is_openai_path
+from app.web.request.caller_error import is_anthropic_path, is_openai_path
 from app.web.request.errors import OPENAI_STATUS
 
 # A part of a path that is asked for, whatever it may hold.
@@ -38,6 +39,14 @@ OF_BODIES = (
 )
 
 
+class Wire(Enum):
+    """Whose shapes a door answers in."""
+
+    OURS = "ours"
+    OPENAI = "OpenAI's"
+    ANTHROPIC = "Anthropic's"
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A route with one method, and what its view notes of itself."""
@@ -57,9 +66,11 @@ class Operation:
         return _CONVERTED.sub(r"{\1}", self.rule.rule)
 
     @property
-    def is_openai(self) -> bool:
-        """Whether it answers in OpenAI's shapes."""
-        return is_openai_path(self.path)
+    def wire(self) -> Wire:
+        """In whose shapes it answers."""
+        if is_anthropic_path(self.path):
+            return Wire.ANTHROPIC
+        return Wire.OPENAI if is_openai_path(self.path) else Wire.OURS
 
     @property
     def method(self) -> str:
@@ -80,7 +91,7 @@ class Operation:
     def refusals(self) -> Iterator[Refusal]:
         """Every way of not being answered, as the door words it."""
         for one in self._refusals():
-            if self.is_openai:
+            if self.wire is not Wire.OURS:
                 status = OPENAI_STATUS.get((one.status, one.code), one.status)
                 yield replace(one, status=status)
             else:
@@ -99,7 +110,8 @@ class Operation:
         yield from told
 
     def _of_tokens(self) -> tuple[Refusal, ...]:
-        own = (WRONG, MAY_NOT) if self.is_openai else (WRONG_OR_MAY_NOT,)
+        is_ours = self.wire is Wire.OURS
+        own = (WRONG_OR_MAY_NOT,) if is_ours else (WRONG, MAY_NOT)
         return (*OF_TOKENS, *own)
 
 

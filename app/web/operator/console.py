@@ -45,9 +45,13 @@ POLICY = "; ".join(
 
 
 @bp.get("/")
+@bp.get("/operator")
 @public
 def get_root() -> ResponseReturnValue:
-    """To the console: whoever opens the bare address is a person."""
+    """To the console: whoever opens the bare address is a person.
+
+    Flask itself would lead from /operator to whatever host the request names.
+    """
     return redirect("/operator/")
 
 

@@ -18,6 +18,7 @@ from app.gateway.access.tokens import ANYBODY, Caller, Keyring
 from app.web.request.context import services, this_request
 from app.web.request.errors import error_response, is_openai
 from app.web.request.ids import take_over_ids
+from app.web.request.local_host import is_local
 from app.web.request.person import take_in_person
 from app.web.request.source import source_of
 
@@ -26,6 +27,7 @@ View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 SCOPE = "__gateway_scope__"
 ANY = "any"  # in place of a scope: every valid token will do
 RATED = "__gateway_is_rated__"
+API_KEY = "X-Api-Key"
 MOST_TOKENS = 4  # in one request; each is compared with all that there are
 BEARER = re.compile(r"\Abearer(?: +|$)", re.IGNORECASE)
 
@@ -60,10 +62,12 @@ def shown_tokens(request: Request) -> list[bytes]:
     """Return the tokens that were shown, each once, X-VX11-Token before Bearer.
 
     A proxy may send either header twice, or put a token of its own behind the
-    caller's, and WSGI joins repeated headers by commas.
+    caller's, and WSGI joins repeated headers by commas. Clients of Anthropic show
+    theirs as API_KEY, which is looked at where no other is there.
     """
     values = _values(request.headers.get("X-VX11-Token", ""))
     values += _bearers(request.headers.get("Authorization", ""))
+    values = values or _values(request.headers.get(API_KEY, ""))
     return [one.encode("latin-1", "replace") for one in dict.fromkeys(values)]
 
 
@@ -81,7 +85,7 @@ def _bearers(header: str) -> list[str]:
 
 def _refusal(scope: str, *, rated: bool) -> ResponseReturnValue | None:
     keyring = services().keyring
-    caller = ANYBODY if keyring is None else _authenticate(keyring)
+    caller = _anybody() if keyring is None else _authenticate(keyring)
     if not isinstance(caller, Caller):
         return caller
     g.caller = caller
@@ -92,6 +96,14 @@ def _refusal(scope: str, *, rated: bool) -> ResponseReturnValue | None:
         return None
     take_in_person()  # first, so that one person's rate costs the others nothing
     return _over_limits(caller)
+
+
+def _anybody() -> Caller | ResponseReturnValue:
+    if is_local(this_request().headers.get("Host", "")):
+        return ANYBODY
+    return error_response(
+        403, "forbidden", "without authentication, Host must be an address or local"
+    )
 
 
 def _authenticate(keyring: Keyring) -> Caller | ResponseReturnValue:

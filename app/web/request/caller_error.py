@@ -16,6 +16,16 @@ OPENAI_TYPE = {
 }
 # What a caller can mend by asking for less, though a later try may succeed as well.
 OF_REQUESTS = frozenset({NobodyAble.code})
+ANTHROPIC_TYPE = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+}
+# What Anthropic's own message says, by which its clients know it.
+ANTHROPIC_DETAIL = {"context_length_exceeded": "prompt is too long"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +50,25 @@ class CallerError:
             }
         }
 
+    def anthropic(self, request_id: str) -> dict[str, Any]:
+        """The body of the error in Anthropic's shape."""
+        kind = "invalid_request_error" if self.status < 500 else "api_error"
+        if self.code == "overloaded":
+            kind = "overloaded_error"
+        known = ANTHROPIC_DETAIL.get(self.code)
+        error = {
+            "type": ANTHROPIC_TYPE.get(self.status, kind),
+            "message": f"{known}: {self.detail}" if known else self.detail,
+            "code": self.code,
+        }
+        return {"type": "error", "error": error, "request_id": request_id}
+
 
 def is_openai_path(path: str) -> bool:
     """Whether a path is where OpenAI's clients ask: /v1 and all below it."""
     return path.startswith("/v1") and path[3:4] in ("", "/", "?")
+
+
+def is_anthropic_path(path: str) -> bool:
+    """Whether a path is where Anthropic's clients ask: /v1/messages and all below."""
+    return path.startswith("/v1/messages") and path[12:13] in ("", "/", "?")

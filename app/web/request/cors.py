@@ -23,6 +23,7 @@ _NAMES = re.compile(r"[\w-]+(?: ?, ?[\w-]+)*", re.ASCII)
 EXPOSED = (
     "X-Correlation-ID",
     "X-Request-Id",
+    "request-id",
     "X-Gateway-Provider",
     "X-Gateway-Degraded",
     "X-Gateway-Fallback-Reason",

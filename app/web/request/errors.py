@@ -1,7 +1,7 @@
 """Errors as callers see them: JSON always, and never a word of what broke inside.
 
-`/v1/*` answers in OpenAI's shape, everything else in ours:
-`{"detail", "code", "correlation_id"}`. The codes are the same in both.
+`/v1/messages` answers in Anthropic's shape, the rest of `/v1/*` in OpenAI's, everything
+else in ours: `{"detail", "code", "correlation_id"}`. The codes are the same in all.
 """
 
 import logging
@@ -33,7 +33,11 @@ from app.gateway.errors import (
     Unsupported,
     consequence,
 )
-from app.web.request.caller_error import CallerError, is_openai_path
+from app.web.request.caller_error import (
+    CallerError,
+    is_anthropic_path,
+    is_openai_path,
+)
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +119,11 @@ def error_response(
     if is_openai():
         status = OPENAI_STATUS.get((status, code), status)
         param = next((e["field"] for e in more.get("errors", ())), None)
-        body = CallerError(status, code, detail).openai(param)
+        told = CallerError(status, code, detail)
+        if is_anthropic_path(request.path):
+            body = told.anthropic(correlation.current.get())
+        else:
+            body = told.openai(param)
     else:
         found = {"detail": detail, "code": code}
         body = found | {"correlation_id": correlation.current.get()} | more

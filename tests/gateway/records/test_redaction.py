@@ -109,7 +109,7 @@ def test_free_form_values_are_redacted_throughout():
         ("secrets", {"a": "x", "b": 1.5}, {"a": HIDDEN, "b": HIDDEN}),
         ("Authorization", {"Basic": "x"}, {"Basic": HIDDEN}),
         ("db_password", "x", HIDDEN),
-        ("dbPwd", "x", "x"),
+        ("dbPwd", "x", HIDDEN),
         ("db-pwd", "x", HIDDEN),
         ("private_key", "x", HIDDEN),
         ("next_tokens", ["abc"], [HIDDEN]),
@@ -187,7 +187,8 @@ UNITS = [
     *("password ", "password:", "password: '", "password_", "secret-", "secret=\\"),
     *("api_key", "token", "token:", "token_", "my_token ", "token=", "token is "),
     *("authorization: ", "authorization: basic ", "cookie: a", "cookie:", "bearer "),
-    *("://a", "://:", "://a:b", "github_pat_"),
+    *("://a", "://:", "://a:b", "github_pat_", "<password", "4444 ", "4 ", "\u0664 "),
+    *('"name":"password",', "pass: a ", "secret is a ", "sk-a-"),
 ]
 
 

@@ -186,3 +186,30 @@ class TestFile:
         os.truncate(file, MAX_BYTES * 1000)
 
         assert "larger" in self.unusable(file)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_of_another_user_is_not_taken_up(tmp_path):
+    path = tmp_path / "tokens.toml"
+    path.write_text(ONE)
+    path.chmod(0o644)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    here = Path(f"/proc/self/fd/{folder}/tokens.toml")
+
+    def read_as(reader, owner):
+        os.chown(path, owner, owner)
+        os.seteuid(reader)
+        try:
+            return read_tokens(here)
+        finally:
+            os.seteuid(0)
+
+    try:
+        tmp_path.chmod(0o755)
+        assert len(read_as(1234, 1234)) == len(read_as(1234, 0)) == 1
+        assert len(read_as(0, 4321)) == 1  # root mends the files of others, too
+        with pytest.raises(TokensUnusable) as caught:
+            read_as(1234, 4321)
+    finally:
+        os.close(folder)
+    assert "belongs to another user" in caught.value.problems[0]

@@ -10,6 +10,7 @@ import pytest
 from app.gateway.budget import Budget
 from app.gateway.errors import BadReply, ConnectFailed, NeverSent
 from app.gateway.guard.blame import Blame, blame
+from app.upstreams.http.sockets import tls_context
 from app.upstreams.http.transport import Transport
 from tests.upstreams.raw_server import OK, answering, serving
 
@@ -193,3 +194,7 @@ def test_running_out_of_descriptors_is_not_held_against_the_upstream(serve, tran
 
     assert blame(caught.value) is Blame.NOBODY
     assert ask(transport, server.url).status == 200
+
+
+def test_a_certificate_is_for_its_names_and_not_for_what_it_is_called():
+    assert tls_context(verify=True).hostname_checks_common_name is False

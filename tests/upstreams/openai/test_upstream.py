@@ -146,7 +146,20 @@ class TestWhole:
             session_id="s",
             correlation_id="c-1",
             model="theirs",
-            extra={"temperature": 0.1, "custom": {"a": [1]}, "stream": "nonsense"},
+            extra={
+                "temperature": 0.1,
+                "chat_template_kwargs": {"a": [1]},
+                "stream": "nonsense",
+                # A proxy behind us would obey these, under our key.
+                "api_base": "http://elsewhere.example",
+                "fallbacks": ["a-dear-model"],
+                "models": ["a-dear-model"],
+                "extra_headers": {"x": "y"},
+                "extra_body": {"store": True},
+                "service_tier": "priority",
+                "store": True,
+                "custom": 1,
+            },
         )
 
         upstream.open(request, Budget(10))
@@ -155,7 +168,7 @@ class TestWhole:
             "model": "theirs",
             "messages": [{"role": "system", "content": "Be brief."}, raw],
             "temperature": 0.1,
-            "custom": {"a": [1]},
+            "chat_template_kwargs": {"a": [1]},
         }
 
     def test_the_configured_model_goes_before_the_callers(self, adapt, server):

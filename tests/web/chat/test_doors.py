@@ -13,7 +13,15 @@ from app.gateway.access.tokens import Caller, Keyring, Token
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.metered import Metered
-from app.gateway.chat import COMPLETIONS, EMBEDDINGS, Delta, Priority, ReplyFacts, Usage
+from app.gateway.chat import (
+    COMPLETIONS,
+    COUNT,
+    EMBEDDINGS,
+    Delta,
+    Priority,
+    ReplyFacts,
+    Usage,
+)
 from app.gateway.errors import Interrupted, NoAnswer
 from app.gateway.records.content import Content, ContentPolicy
 from app.gateway.records.redaction import Redactor
@@ -49,6 +57,9 @@ class A:
 
     def streaming(self):
         return self.body | {"stream": True}
+
+
+HELLO = {"max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}
 
 
 def ends_with_done(events):
@@ -91,6 +102,19 @@ DOORS = [
         lambda answer: "Hi" if answer == json.loads(VECTORS) else None,
         facts=ReplyFacts(body=VECTORS.encode()),
     ),
+    A(
+        "anthropic",
+        "/v1/messages",
+        HELLO,
+        lambda answer: answer["content"][0]["text"],
+        lambda events: events[-1].name == "message_stop",
+    ),
+    A(
+        "anthropic",
+        "/v1/messages/count_tokens",
+        HELLO,
+        lambda answer: "Hi" if answer == {"input_tokens": 3} else None,
+    ),
 ]
 STREAMED = [door for door in DOORS if door.is_whole]
 named = pytest.mark.parametrize("door", DOORS, ids=lambda door: door.route)
@@ -120,7 +144,12 @@ def services(services, switch, madre, trail, health, gate, counted):
     """The same, where both upstreams serve everything and all is counted."""
     guards = [a_guard(upstream, health) for upstream in (switch, madre)]
     every = frozenset({"chat", COMPLETIONS, EMBEDDINGS})
-    router = ChatRouter(guards, tasks=dict.fromkeys(("switch", "madre"), every))
+    names = ("switch", "madre")
+    router = ChatRouter(
+        guards,
+        tasks=dict.fromkeys(names, every),
+        abilities=dict.fromkeys(names, frozenset({COUNT})),
+    )
     policy = ContentPolicy(Content.FULL, Redactor([TOKEN]), b"k" * 32)
     chat = Admission(Metered(Audited(router, trail, policy), (counted,)), gate)
     return replace(services, chat=chat, tasks=every)

@@ -35,7 +35,10 @@ def test_the_bare_address_leads_to_the_console(client):
     answer = client.get("/")
 
     assert (answer.status_code, answer.headers["Location"]) == (302, "/operator/")
-    assert client.get("/operator").headers["Location"].endswith("/operator/")
+
+    elsewhere = client.get("/operator", headers={"Host": "elsewhere.example"})
+    assert (elsewhere.status_code, elsewhere.headers["Location"]) == (302, "/operator/")
+    assert b"elsewhere" not in elsewhere.data
 
 
 @pytest.mark.parametrize("page", [*PAGES, "/operator/static/console.css", "/"])

@@ -1,0 +1,1 @@
+"""Anthropic: the dialect of servers that speak Anthropic's messages."""

@@ -1,0 +1,1 @@
+"""Messages: Anthropic's protocol, on the same chats as all others."""

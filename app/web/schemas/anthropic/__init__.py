@@ -1,0 +1,1 @@
+"""The wire models of Anthropic's messages: what is asked, and what is answered."""

@@ -1,0 +1,62 @@
+"""Keys: who may come in, made of the settings: the environment's tokens, and a file."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from app.gateway.access.tokens import LINK, Keyring, Token, TokensUnusable
+from app.settings import Settings, SettingsError
+from app.settings.handed import handed
+from app.storage.tokens.watch import LastGood, TokenWatch
+
+
+def has_several_callers(settings: Settings) -> bool:
+    """Whether there are callers to be told apart; with one token there is but one."""
+    return settings.tokens_file is not None and settings.auth_mode != "off"
+
+
+def keyring(settings: Settings) -> Keyring | None:
+    """Make the keyring; None where authentication is off."""
+    if settings.auth_mode == "off":
+        return None
+    return Keyring([Token.of(LINK, token) for token in plain_tokens(settings)])
+
+
+def watch_tokens(settings: Settings, keyring: Keyring | None) -> Callable[[], None]:
+    """Keep the keyring as the file says; return what ends it.
+
+    Raises SettingsError for a file that cannot be used, unless we were handed what
+    was in it when it was last good.
+    """
+    if settings.tokens_file is None or keyring is None:
+        return lambda: None
+    given = handed()
+    watch = TokenWatch(settings.tokens_file, keyring)
+    with _told_as("VX11_TOKENS_FILE"):
+        watch.start(last_good=given.tokens if given else None)
+    return watch.stop
+
+
+def last_good_tokens(settings: Settings) -> LastGood | None:
+    """Keep what is in the file of tokens, if there is one.
+
+    Raises SettingsError with every problem of one that cannot be used.
+    """
+    if settings.tokens_file is None or not has_several_callers(settings):
+        return None
+    with _told_as("VX11_TOKENS_FILE"):
+        return LastGood(settings.tokens_file)
+
+
+@contextmanager
+def _told_as(variable: str) -> Iterator[None]:
+    try:
+        yield
+    except TokensUnusable as error:
+        problems = [f"{variable}: {problem}" for problem in error.problems]
+        raise SettingsError(problems) from None
+
+
+def plain_tokens(settings: Settings) -> tuple[str, ...]:
+    """The tokens of the environment, each once; the first is also shown to switch."""
+    found = (settings.token, settings.operator_token)
+    return tuple(dict.fromkeys(one.get_secret_value() for one in found if one))
