@@ -23,6 +23,29 @@ All of these permit use in any product. MPL-2.0 (certifi) asks that changes of i
 | Package | Version | Licence | Home |
 |---|---|---|---|
 """  # noqa: E501  # a page
+# Other people's libraries in the pages of the console, as they publish them, each
+# with its licence beside it: what its file says of itself at its head.
+VENDOR = HOUSE / "app" / "web" / "static" / "vendor"
+VENDORED = {
+    "marked": (
+        "marked.js",
+        r"marked v([\d.]+)",
+        "MIT",
+        "https://github.com/markedjs/marked",
+    ),
+    "dompurify": (
+        "purify.js",
+        r"DOMPurify ([\d.]+)",
+        "Apache-2.0",
+        "https://github.com/cure53/DOMPurify",
+    ),
+}
+BROWSER = """
+In the console's pages, as their makers publish them (`app/web/static/vendor/`, with their licences):
+
+| Package | Version | Licence | Home |
+|---|---|---|---|
+"""  # noqa: E501  # a page
 HOMES = ("homepage", "home", "source", "repository", "documentation")
 
 
@@ -34,7 +57,8 @@ def main() -> None:
         f"| {name} | {said['Version']} | {_licence(said)} | {_home(said)} |\n"
         for name, said in told.items()
     ]
-    (HOUSE / "docs" / "licences.md").write_text(HEAD + "".join(rows))
+    page = HEAD + "".join(rows) + BROWSER + "".join(_vendored_rows())
+    (HOUSE / "docs" / "licences.md").write_text(page)
     parts: dict[str, Any] = json.loads(PARTS.read_text())
     parts.get("metadata", {}).pop("tools", None)
     for part in parts["components"]:
@@ -44,7 +68,38 @@ def main() -> None:
         if said := told.get(part["name"]):
             part["licenses"] = [{"license": {"name": _licence(said)}}]
     parts.pop("externalReferences", None)
+    parts["components"] = [
+        *(part for part in parts["components"] if part["name"] not in VENDORED),
+        *(_vendored_part(name) for name in VENDORED),
+    ]
     PARTS.write_text(json.dumps(parts, indent=1, sort_keys=True) + "\n")
+
+
+def _vendored_rows() -> list[str]:
+    return [
+        f"| {name} | {_vendored_version(name)} | {licence} | {home} |\n"
+        for name, (_, _, licence, home) in VENDORED.items()
+    ]
+
+
+def _vendored_part(name: str) -> dict[str, Any]:
+    version, licence = _vendored_version(name), VENDORED[name][2]
+    return {
+        "type": "library",
+        "name": name,
+        "version": version,
+        "purl": f"pkg:npm/{name}@{version}",
+        "bom-ref": f"pkg:npm/{name}@{version}",
+        "licenses": [{"license": {"name": licence}}],
+    }
+
+
+def _vendored_version(name: str) -> str:
+    file, pattern, *_ = VENDORED[name]
+    found = re.search(pattern, (VENDOR / file).read_text()[:500])
+    if found is None:
+        raise ValueError(f"{file} does not say which version it is")
+    return found[1]
 
 
 def _text(name: str) -> str:

@@ -237,11 +237,19 @@ def test_a_chat_that_nobody_answers_looks_like_it(console, stand_ins, expected):
     console.browser.wait_for("#record .chip", "failed")
 
 
+# What is copied, kept for the test to read.
+CLIPBOARD = """
+Object.defineProperty(navigator, "clipboard", {
+  value: { writeText: async (text) => { window.copied = text; } },
+});
+"""
+
+
 # Streams that end as no stream of ours should, and one that comes in crumbs.
 STREAM = """
 const original = window.fetch;
 window.fetch = (url, options) => {
-  if (!String(url).endsWith("/chat")) return original(url, options);
+  if (!String(url).endsWith("/chat/completions")) return original(url, options);
   const bytes = new TextEncoder().encode(%s);
   let at = 0;
   const body = new ReadableStream({
@@ -250,45 +258,234 @@ window.fetch = (url, options) => {
       else controller.enqueue(bytes.slice(at, (at += 7)));
     },
   });
-  const headers = { "Content-Type": "text/event-stream" };
+  const headers = {
+    "Content-Type": "text/event-stream",
+    "X-Gateway-Provider": "switch",
+    "X-Gateway-Degraded": "false",
+    "X-Gateway-Audit-Id": "a",
+  };
   return Promise.resolve(new Response(body, { headers }));
 };
 """
-META = (
-    'event: meta\ndata: {"provider":"switch","model":"m","degraded":false,'
-    '"session_id":"s","correlation_id":"c","audit_id":"a"}\n\n:\n\n'
-)
-DELTA = 'event: delta\ndata: {"text":"Zażółć 日本語 🙂"}\n\n'
-DONE = (
-    'event: done\ndata: {"provider":"switch","model_used":"m","degraded":false,'
-    '"latency_ms":12.5,"audit_id":"a"}\n\n'
-)
+
+
+def said(text):
+    """A chunk with these words."""
+    chunk = {"model": "m", "choices": [{"index": 0, "delta": {"content": text}}]}
+    return f"data: {json.dumps(chunk)}\n\n:\n\n"
+
+
+WORDS = said("Zażółć 日本語 🙂")
+DONE = "data: [DONE]\n\n"
 ERROR = (
-    'event: error\ndata: {"code":"reply_interrupted","detail":"the reply broke off",'
-    '"correlation_id":"c","retry_after":null}\n\n'
+    'data: {"error":{"code":"reply_interrupted","message":"the reply broke off"}}\n\n'
 )
+
+
+@pytest.fixture
+def streamed(console):
+    """Ask, and have the answer be a stream of these events."""
+    undos = []
+
+    def ask(events, state="done"):
+        script = STREAM % json.dumps(events)
+        undos.append(console.browser.before_each_page(script))
+        console.sign_in()
+        return console.ask("Go on", state=state)
+
+    yield ask
+    for undo in undos:
+        undo()
 
 
 @pytest.mark.parametrize(
     ("events", "state", "words"),
     [
-        (META + DELTA, "cut", "Cut off"),
-        (META + DELTA + ERROR, "cut", "reply_interrupted"),
-        (META + DELTA + DELTA + ":\n\n" + DONE, "done", "日本語 🙂Zażółć"),
+        (WORDS, "cut", "Cut off"),
+        (WORDS + ERROR, "cut", "reply_interrupted"),
+        (WORDS + WORDS + DONE, "done", "日本語 🙂Zażółć"),
+        (WORDS + ": x-gateway-provider madre\n\n" + DONE, "done", "madre answered"),
     ],
 )
-def test_a_stream_is_what_its_ending_says(console, events, state, words):
-    undo = console.browser.before_each_page(STREAM % json.dumps(events))
+def test_a_stream_is_what_its_ending_says(streamed, events, state, words):
+    answer = streamed(events, state)
+
+    assert "Zażółć 日本語" in answer.text
+    assert words in answer.text
+    assert (state == "cut") == ("not a complete answer" in answer.text)
+
+
+MARKDOWN = """# Top
+
+Some **bold** words and `code`, [a page](https://example.org/x).
+
+- one
+- two
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+```python
+print("<b>kept</b>")
+```
+"""
+
+
+def test_an_answer_is_shown_as_its_markdown_means_it(console, streamed):
+    browser = console.browser
+    undo = browser.before_each_page(CLIPBOARD)
     try:
-        console.sign_in()
+        answer = streamed(said(MARKDOWN) + DONE)
+        shown = {
+            css: [e.text for e in browser.all(f".answer .text {css}")]
+            for css in ("h3", "strong", "p code", "li", "td", "pre code")
+        }
 
-        answer = console.ask("Go on", state=state)
-
-        assert "Zażółć 日本語" in answer.text
-        assert words in answer.text
-        assert (state == "cut") == ("not a complete answer" in answer.text)
+        assert shown == {
+            "h3": ["Top"],
+            "strong": ["bold"],
+            "p code": ["code"],
+            "li": ["one", "two"],
+            "td": ["1", "2"],
+            "pre code": ['print("<b>kept</b>")'],
+        }
+        link = browser.see(".answer .text a")
+        assert link.get_attribute("href") == "https://example.org/x"
+        assert link.get_attribute("rel") == "noopener noreferrer"
+        browser.click(".code button")
+        browser.wait_for(".code button", "Copied")
+        assert browser.run("return window.copied") == 'print("<b>kept</b>")\n'
+        browser.view(PHONE)
+        assert browser.overflow() <= 0
+        assert browser.faint_texts() == []
+        assert browser.nameless_controls() == []
+        assert "**" not in answer.text
     finally:
         undo()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "<script>document.title = 'had'</script>",
+        "<b onclick=alert(1)>x</b>",
+        "![p](https://example.org/p.png)",
+        "[x](javascript:document.title='had')",
+        "[x](data:text/html,had)",
+        "[Sign in](/operator/records)",
+        "<a href='https://example.org' style='position:fixed'>x</a>",
+        "<svg><style><img src=x onerror=alert(1)>",
+    ],
+)
+def test_no_answer_puts_more_than_words_on_the_page(console, streamed, words):
+    streamed(said(f"Well: {words}") + said(f"\n\n{words}\n\n- {words}") + DONE)
+
+    foreign = "img, script, svg, style, b, a[href], [style], [onclick], iframe, form"
+    assert console.browser.all(f".answer .text :is({foreign})") == []
+    assert console.browser.run("return document.title") == "Chat · Chat gateway"
+
+
+def test_the_page_follows_only_a_reader_who_is_at_its_end(console):
+    browser = console.browser
+    hold = STREAM % json.dumps("")
+    hold = hold.replace("pull(controller) {", "pull(controller) { return; ").replace(
+        "let at = 0;", "let at = 0; let hand;"
+    )
+    hold = hold.replace(
+        "new ReadableStream({",
+        "new ReadableStream({ start(c) { window.say = (text) => "
+        "c.enqueue(new TextEncoder().encode(text)); },",
+    )
+    undo = browser.before_each_page(hold)
+    try:
+        console.sign_in()
+        browser.write("#message", "At length\n")
+        browser.see("#stop")
+        tall = said("word\n\n" * 80)
+        browser.run("say(arguments[0])", tall)
+        bottom = "return scrollY + innerHeight >= document.body.scrollHeight - 80"
+        wait_until(
+            lambda: browser.run(f"return scrollY > 500 && (() => {{{bottom}}})()")
+        )
+        assert "switch" in browser.text(".answer .wait")
+
+        browser.run("scrollTo(0, 0)")
+        browser.see("#newest")
+        height = browser.run("return document.body.scrollHeight")
+        browser.run("say(arguments[0])", tall)
+        wait_until(lambda: browser.run("return document.body.scrollHeight") > height)
+        assert browser.run("return scrollY") == 0
+
+        browser.click("#newest")
+        wait_until(lambda: browser.run(bottom))
+        assert not browser.all("#newest")[0].is_displayed()
+        browser.run("say(arguments[0])", DONE)
+        browser.see(".answer.done")
+    finally:
+        undo()
+
+
+def test_escape_stops_and_the_question_can_be_asked_again(console, stand_ins):
+    browser = console.browser
+    stand_ins[0].break_with("hang")
+    console.sign_in()
+    browser.write("#message", "Once more\n")
+    stand_ins[0].wait_for_chats(1)
+    browser.press(Keys.ESCAPE)
+    browser.wait_for(".answer", "Stopped by you")
+
+    stand_ins[0].heal()
+    browser.click(".again")
+
+    browser.see(".answer.done")
+    assert [q.text for q in browser.all(".question")] == ["You:\nOnce more"] * 2
+
+
+def test_a_question_that_nobody_answered_is_put_back(console, stand_ins, expected):
+    expected.append("503")
+    for server in stand_ins:
+        server.break_with("http_status")
+    console.sign_in()
+    answer = console.ask("Nobody there?", state="failed")
+
+    held = "return document.querySelector('#message').value"
+    wait_until(lambda: console.browser.run(held) == "Nobody there?")
+    assert answer.text.count("answer") == 1  # said once, not twice
+
+
+def test_whoever_answers_is_told_what_was_said_before(console, stand_ins, gateway):
+    console.sign_in()
+    console.ask("My name is Robert")
+    console.ask("What is my name?")
+
+    (row,) = gateway.records("request LIKE '%What is my name%'")
+    turns = json.loads(row["request"])["messages"]
+    assert [role for role, _ in turns] == ["user", "assistant", "user"]
+    assert turns[0][1] == "My name is Robert"
+
+    console.browser.click("#new-session")
+    console.ask("Who am I?")
+    (row,) = gateway.records("request LIKE '%Who am I%'")
+    assert len(json.loads(row["request"])["messages"]) == 1
+
+
+def test_the_empty_page_says_who_will_answer_and_what_to_try(console):
+    console.sign_in()
+
+    console.browser.wait_for("#who", "switch will answer; if it cannot, madre.")
+    assert console.browser.see("#try a").text == "Break it"
+
+
+def test_the_reader_chooses_who_is_asked(console):
+    browser = console.browser
+    console.sign_in()
+    browser.see("#choice")
+    browser.write("#model", "madre")
+
+    answer = console.ask("Only you")
+
+    assert answer.find_element("css selector", ".chip").text.endswith("madre")
 
 
 def test_stopping_ends_the_answer_and_is_on_record(console, stand_ins, gateway):
@@ -357,14 +554,6 @@ def test_signing_out_in_mid_answer_forgets_all_of_it(console, stand_ins):
     assert console.browser.run("return sessionStorage.length") == 0
 
 
-# What is copied, kept for the test to read.
-CLIPBOARD = """
-Object.defineProperty(navigator, "clipboard", {
-  value: { writeText: async (text) => { window.copied = text; } },
-});
-"""
-
-
 def test_the_copied_command_is_of_its_own_session_and_says_where_the_token_goes(
     console, gateway
 ):
@@ -390,7 +579,8 @@ def test_the_copied_command_is_of_its_own_session_and_says_where_the_token_goes(
         browser.wait_for(".actions .hint", "$VX11_TENTACULO_LINK_TOKEN must hold")
 
         copied = browser.run("return window.copied")
-        assert f'"session_id":"{first}"' in copied
+        assert f"X-Session-Id: {first}" in copied
+        assert "The first talk" in copied
         assert TOKEN not in copied
         rows = gateway.records("session_id = ?", first)
         assert len(rows) == 2
@@ -407,7 +597,7 @@ def test_a_token_for_records_alone_opens_what_it_may(console):
     assert not browser.all("#composer")[0].is_displayed()
     assert browser.text("#signed-in-as") == "Signed in as night-audit"
     shown = [link.text for link in browser.all(".pages a") if link.is_displayed()]
-    assert shown == ["Chat", "Health", "Records"]
+    assert shown == ["Chat", "Health", "Records", "Break it"]
 
     browser.click("#closed a")
     browser.see("#latency svg")
@@ -428,7 +618,7 @@ def test_a_token_for_chats_alone_sees_no_way_to_records(console):
 
     assert "Its record" not in browser.text(".answer")
     shown = [link.text for link in browser.all(".pages a") if link.is_displayed()]
-    assert shown == ["Chat", "Health"]
+    assert shown == ["Chat", "Health", "Break it"]
     browser.click("#to-health")
     browser.see("#tiles dd")
     assert "lacks the scope audit" in browser.text("#scope-note")
@@ -447,10 +637,10 @@ def test_health_says_that_an_upstream_that_is_up_is_passed_over(
 
     browser.wait_for("#upstreams .state", "Up, but passed over")
     browser.wait_for("#upstreams", "It asked for a rest, for another")
-    browser.wait_for("#pulse", "switch passed over")
+    browser.wait_for("#pulse", "switch asked for a rest")
     assert "0 of 8" in browser.text("#upstreams")  # madre's calls
 
-    wait_until(lambda: browser.text("#pulse") == "All well")
+    wait_until(lambda: "asked for a rest" not in browser.text("#pulse"))
 
 
 def test_health_shows_the_whole_host(console):
@@ -458,6 +648,69 @@ def test_health_shows_the_whole_host(console):
 
     console.browser.wait_for("#load-title", "2 workers")
     console.browser.wait_for("#tiles", "0 of 80")
+
+
+def test_a_dot_of_the_plot_leads_to_its_record(console):
+    browser = console.browser
+    console.sign_in()
+    console.ask("One dot")
+    console.open("health")
+    browser.see("#latency a")
+
+    browser.run(
+        "const dots = [...document.querySelectorAll('#latency a')];"
+        "dots[0].dispatchEvent(new MouseEvent('click', {bubbles: true}));"
+    )
+
+    browser.wait_for("#record", "One dot")  # the newest comes first
+    assert browser.text("#zone").startswith("Times are in ")
+
+
+def test_health_says_first_that_chats_are_refused(console, stand_ins, gateway):
+    browser = console.browser
+    for server in stand_ins:
+        server.break_with("refuse")
+    wait_until(lambda: gateway.upstreams_are(switch="down", madre="down"))
+    state = gateway.status()["gateway"]["state"]
+    console.sign_in("health")
+
+    words = {"refusing": "Chats are refused since", "degraded": "Degraded since"}
+    browser.wait_for("#alarms .notice", words[state])
+    assert "are written" in browser.text("#tiles")
+    assert "in effect" in browser.text("#tiles")
+
+
+def test_a_wrong_address_is_a_page_for_people(console, expected):
+    expected.append("404")
+    console.open("nowhere")
+
+    assert console.browser.text("h1") == "There is no such page"
+    assert console.browser.faint_texts() == []
+    console.browser.click("main a")
+    console.browser.see("#sign-in")
+
+
+def test_nothing_is_drawn_that_was_not_measured(console, stand_ins, gateway):
+    """Whoever was passed over has no bar; a short chat is not drawn as a long one."""
+    browser, switch = console.browser, stand_ins[0]
+    switch.break_with("refuse")
+    wait_until(lambda: gateway.upstreams_are(switch="down"))
+    console.sign_in()
+    console.ask("Past the first")
+    (row,) = gateway.records("request LIKE '%Past the first%'")
+
+    browser.click(".answer a")
+    browser.see(".timeline")
+
+    passed, asked, rest = browser.all(".timeline li")
+    assert "not asked" in passed.text
+    assert passed.find_elements("css selector", "rect[class^=bar]") == []
+    assert asked.find_elements("css selector", "rect.bar-good")
+    spent = sum(a["duration"] for a in json.loads(row["attempts"]))
+    left = (row["duration"] - spent) * 1000
+    shown, unit = rest.find_element("css selector", ".took").text.split()
+    if unit == "ms":
+        assert float(shown) == pytest.approx(left, rel=0.06)
 
 
 def test_mistakes_of_callers_are_not_chats_without_an_answer(console, gateway):

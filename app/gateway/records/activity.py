@@ -18,7 +18,7 @@ class Moment:
     """One chat as a point in the console's charts.
 
     `opened_at` is Unix time and `duration` in seconds; `status` is HTTP's. While
-    the chat is under way all but `opened_at` is None.
+    the chat is under way all but `opened_at` and `id` is None. `id` is its record's.
     """
 
     opened_at: float
@@ -28,6 +28,7 @@ class Moment:
     provider: str | None
     degraded_by: str | None
     code: str | None
+    id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,23 +8,26 @@ make a browser send.
 from functools import cache
 from pathlib import Path
 
-from flask import Blueprint, Response, redirect, render_template
+from flask import Blueprint, Response, make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import HTTPException, NotFound
 
 from app.version import VERSION
 from app.web.request.auth import public
 from app.web.request.context import services
+from app.web.request.errors import http_error
 
 bp = Blueprint("console", __name__)
 
 STATIC = Path(__file__).parents[1] / "static"
+VENDOR = STATIC / "vendor"  # other people's libraries, as they publish them
 TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# Trusted types make the browser itself refuse to turn any text into markup.
+# Trusted types make the browser itself refuse to turn any text into markup, but for
+# what DOMPurify has cleaned.
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -36,7 +39,7 @@ POLICY = "; ".join(
         "form-action 'none'",
         "frame-ancestors 'none'",
         "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
+        "trusted-types dompurify",
     )
 )
 
@@ -83,6 +86,21 @@ def get_static(name: str) -> ResponseReturnValue:
     return Response(body, content_type=TYPES[Path(name).suffix])
 
 
+@bp.app_errorhandler(404)
+def get_missing_page(error: HTTPException) -> Response:
+    """A page for a person who asks for one that is not there; JSON for all others."""
+    if not _is_for_a_person():
+        return http_error(error)
+    return add_policy(make_response(_page("missing"), 404))
+
+
+def _is_for_a_person() -> bool:
+    """Whether a browser asks for a page of the console, and not for data."""
+    path, wanted = request.path, request.headers.get("Accept", "")
+    is_page = path.startswith("/operator/") and not path.startswith("/operator/api/")
+    return is_page and request.method == "GET" and "text/html" in wanted.lower()
+
+
 @bp.after_request
 def add_policy(response: Response) -> Response:
     """Let the pages load nothing from elsewhere, run nothing inline, be in no frame."""
@@ -108,6 +126,7 @@ def _files() -> dict[str, bytes]:
     """Every file that may be asked for; nothing else can be reached by any name."""
     return {
         path.name: path.read_bytes()
-        for path in STATIC.iterdir()
+        for folder in (STATIC, VENDOR)
+        for path in folder.iterdir()
         if path.suffix in TYPES
     }

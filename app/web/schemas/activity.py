@@ -9,7 +9,7 @@ from app.gateway.records.activity import Kind
 
 
 class ActivityPoint(BaseModel):
-    """One chat; all but `opened_at` is null while it is under way."""
+    """One chat; all but `opened_at` and `id` is null while it is under way."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -20,6 +20,7 @@ class ActivityPoint(BaseModel):
     provider: str | None
     degraded_by: str | None = Field(description="Why the first choice did not answer.")
     code: str | None = Field(description="The error's, if there was one.")
+    id: str = Field(description="Of its record.")
 
 
 class ActivityPicture(BaseModel):

@@ -39,13 +39,13 @@ export function takeTokenFromAddress() {
   return held !== "" && held !== shown;
 }
 
-/** Fetch; raise ApiError for whatever is not a success. */
+/** Fetch below the operator's API, or an absolute path; raise ApiError for whatever is not a success. */
 export async function call(path, { headers = {}, ...options } = {}) {
   const shown = token.get();
   const credentials = shown ? { "X-VX11-Token": shown } : {};
   let response;
   try {
-    response = await fetch(`/operator/api/${path}`, {
+    response = await fetch(path.startsWith("/") ? path : `/operator/api/${path}`, {
       ...options,
       headers: { ...credentials, ...headers },
       credentials: "omit",
@@ -53,7 +53,7 @@ export async function call(path, { headers = {}, ...options } = {}) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, "unreachable", "The gateway can not be reached.");
+    throw new ApiError(0, "unreachable", "The gateway cannot be reached.");
   }
   if (!response.ok) throw await refusal(response);
   return response;
@@ -74,16 +74,20 @@ export async function send(method, path, body) {
 
 async function refusal(response) {
   const body = await response.json().catch(() => ({}));
+  const { code, message } = body.error ?? {}; // below /v1
   return new ApiError(
     response.status,
-    body.code ?? `http_${response.status}`,
-    body.detail ?? "no reason was given",
+    body.code ?? code ?? `http_${response.status}`,
+    body.detail ?? message ?? "no reason was given",
     body.correlation_id ?? response.headers.get("X-Correlation-ID"),
     Number(response.headers.get("Retry-After")) || null,
   );
 }
 
-/** The events of a stream, as they come: {name, data}. Comments are passed over. */
+const PROVIDER = ": x-gateway-provider ";
+const DONE = "[DONE]";
+
+/** The events of a stream, as they come: {name, data}. The gateway's comment that names who has answered is one, too. */
 export async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
@@ -104,8 +108,8 @@ export async function* events(response) {
 function parse(block) {
   const event = { name: "message", data: null };
   for (const line of block.split("\n")) {
-    if (line.startsWith("event:")) event.name = line.slice(6).trim();
-    if (line.startsWith("data:")) event.data = JSON.parse(line.slice(5));
+    if (line.startsWith(PROVIDER)) return { name: "provider", data: line.slice(PROVIDER.length) };
+    if (line.startsWith("data:")) event.data = line.slice(5).trim() === DONE ? DONE : JSON.parse(line.slice(5));
   }
   return event.data === null ? null : event;
 }

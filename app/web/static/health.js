@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { byId, h, replace } from "./dom.js";
 import { drawLatency, drawOutcomes } from "./plot.js";
 import { isSignedOut, may, poll, start } from "./shell.js";
-import { duration, faultWords, moment, obstacleWords, percent, plural } from "./words.js";
+import { duration, faultWords, moment, obstacleWords, percent, plural, zone } from "./words.js";
 
 const STATUS_EVERY = 2000; // ms
 const PAST_EVERY = 3000;
@@ -37,13 +37,24 @@ async function tell(task) {
 
 async function status() {
   const known = await get("status");
-  byId("as-of").textContent = `As of ${moment(Date.parse(known.timestamp) / 1000)}`;
+  byId("as-of").textContent = `As of ${moment(Date.parse(known.timestamp) / 1000)}, ${zone()}`;
+  replace(byId("alarms"), ...alarms(known.gateway));
   const { scope, workers } = known.admission;
   const cards = known.routing.order.map((name) => card(name, known.core_services[name]));
   replace(byId("upstreams"), ...cards);
   replace(byId("tiles"), ...tiles(known));
   byId("load-title").textContent = scope === "host" ? `Now, in ${plural(workers, "worker")}` : "Now, in the worker that answered";
   byId("load-note").hidden = scope !== "worker";
+}
+
+const ALARMS = { refusing: ["bad", "Chats are refused"], degraded: ["warn", "Degraded"] };
+
+/** What must be seen first: why chats are refused, or what does not hold. */
+function alarms({ state, since, reasons }) {
+  if (!(state in ALARMS)) return [];
+  const [kind, words] = ALARMS[state];
+  const causes = reasons.map(({ detail, code }) => h("li", {}, `${detail} `, h("code", {}, code)));
+  return [h("div", { class: `notice ${kind}` }, h("strong", {}, `${words} since ${moment(Date.parse(since) / 1000)}`), h("ul", {}, ...causes))];
 }
 
 const STATES = { up: ["good", "Up"], down: ["bad", "Down"], unknown: ["", "Not known yet"], unprobed: ["", "Not probed"] };
@@ -66,20 +77,31 @@ function card(name, service) {
     service.status === "down" ? why(faultWords(service.reason), service.reason) : null,
     service.obstacle && kind === "warn" ? why(obstacleWords(service.obstacle), service.obstacle.reason) : null,
     !service.obstacle && kind === "warn" ? why(faultWords(service.recent.fault), service.recent.fault) : null,
-    h("dl", { class: "pairs" }, ...particulars(service)),
+    h("dl", { class: "pairs" }, ...particulars(name, service)),
   );
 }
 
 const why = (words, code) => h("p", {}, `It ${words}. `, h("code", {}, code));
 
 /** Whatever else is known of an upstream. */
-function particulars({ status: _status, reason: _reason, obstacle: _obstacle, recent, calls, ...others }) {
+function particulars(name, { status: _status, reason: _reason, obstacle: _obstacle, recent, calls, ...others }) {
   return [
     ...(recent ? lately(recent) : []),
-    ...Object.entries(others).flatMap(([name, value]) => pair(label(name), shown(value))),
+    ...answers(name),
+    ...Object.entries(others).flatMap(([key, value]) => pair(label(key), shown(value))),
     ...(calls ? pair("calls", `${calls.running} of ${calls.limit}`) : []),
   ];
 }
+
+/** How fast it has answered in the minutes that the picture shows. */
+function answers(name) {
+  const took = sortedTimes((latest?.chats ?? []).filter((chat) => chat.outcome === "completed" && chat.provider === name));
+  if (!took.length) return [];
+  return pair("answers lately", `${took.length.toLocaleString()}, half within ${duration(share(took, 0.5))}, 95 % within ${duration(share(took, 0.95))}`);
+}
+
+const sortedTimes = (chats) => chats.map((chat) => chat.duration).sort((a, b) => a - b);
+const share = (sorted, part) => sorted[Math.floor(sorted.length * part)];
 
 /** How the newest calls to it ended. */
 function lately({ failures, fault, failed_at: failedAt, succeeded_at: succeededAt }) {
@@ -91,7 +113,9 @@ function lately({ failures, fault, failed_at: failedAt, succeeded_at: succeededA
   ];
 }
 
-function tiles({ routing, admission }) {
+const TOKENS = { ok: "in effect", stale: "file broken", off: "none needed" };
+
+function tiles({ routing, admission, audit, tokens }) {
   const places = [
     ["chats being answered", admission.busy, admission.slots],
     ["waiting in the queue", admission.waiting, admission.queue],
@@ -100,6 +124,8 @@ function tiles({ routing, admission }) {
   return [
     ...places.filter(([, taken]) => taken !== undefined).flatMap(([name, taken, all]) => pair(name, `${taken} of ${all}`)),
     ...pair("deadline of a chat", duration(routing.deadline_s)),
+    ...pair("records", audit === "ok" ? "are written" : label(audit)),
+    ...pair("tokens", TOKENS[tokens.status] ?? tokens.status),
   ];
 }
 
@@ -133,15 +159,14 @@ function drawPast({ now, since, is_whole: isWhole, chats }) {
   note(isWhole ? "" : `So much is asked that the newest ${chats.length} chats fill the picture: ${duration(now - oldest)}.`);
   const count = (kind) => counted.filter((chat) => chat.kind === kind).length;
   const [good, warn, bad] = ["good", "warn", "bad"].map(count);
-  const took = counted.filter((chat) => chat.kind !== "bad").map((chat) => chat.duration).sort((a, b) => a - b);
-  const middle = took[Math.floor(took.length / 2)];
-  const slow = took[Math.floor(took.length * 0.95)];
+  const took = sortedTimes(counted.filter((chat) => chat.kind !== "bad"));
   byId("latency-caption").textContent = took.length
-    ? `How long answers took: half within ${duration(middle)}, 95 % within ${duration(slow)}`
+    ? `How long answers took: half within ${duration(share(took, 0.5))}, 95 % within ${duration(share(took, 0.95))}`
     : "How long answers took: nobody asked";
   byId("errors-caption").textContent = counted.length
     ? `How ${plural(counted.length, "chat")} ended: ${percent(warn, counted.length)} degraded, ${percent(bad, counted.length)} without an answer`
     : "How chats ended: nobody asked";
+  byId("past-records").href = recordsOf({ began: oldest, ended: now });
   drawLatency(byId("latency"), counted, { ...span, summary: byId("latency-caption").textContent });
   drawOutcomes(byId("errors"), counted, { ...span, summary: `${good} by the first choice, ${warn} degraded, ${bad} without an answer` });
 }

@@ -17,7 +17,7 @@ const DOTS = {
   bad: (x, y) => svg("path", { class: "dot-bad", d: `m${x - 3} ${y - 3} 6 6m0 -6 -6 6` }),
 };
 
-/** A dot for each chat: when it began, how long it took (logarithmic). */
+/** A dot for each chat: when it began, how long it took (logarithmic). It leads to its record. */
 export function drawLatency(box, chats, { since, now, summary }) {
   const over = chats.filter((chat) => chat.duration !== null);
   const { frame, x } = prepare(box, since, now, summary);
@@ -28,8 +28,20 @@ export function drawLatency(box, chats, { since, now, summary }) {
     return round(FLOOR - Math.min(share, 1) * (FLOOR - TOP));
   };
   const grid = shown.flatMap((second) => line(box, y(second), duration(second)));
-  const dots = over.map((chat) => DOTS[chat.kind](x(chat.opened_at), y(chat.duration)));
-  replace(box, svg("svg", frame, ...grid, ...hours(x, since, now), ...dots));
+  const dots = over.map((chat) => dot(chat, x(chat.opened_at), y(chat.duration)));
+  replace(box, svg("svg", { ...frame, role: "group" }, ...grid, ...hours(x, since, now), ...dots));
+}
+
+/** Not one stop of the Tab key each: the link below the picture leads to all of them. */
+function dot(chat, x, y) {
+  const words = `${clock(chat.opened_at)}, ${duration(chat.duration)}, ${chat.provider ?? chat.code ?? chat.outcome}`;
+  return svg(
+    "a",
+    { href: `/operator/records#record=${encodeURIComponent(chat.id)}`, tabindex: -1, "aria-label": `Record of ${words}` },
+    svg("title", {}, words),
+    svg("circle", { class: "hit", cx: x, cy: y, r: 7 }),
+    DOTS[chat.kind](x, y),
+  );
 }
 
 /** The powers of ten between which all durations lie, as far as they are drawn. */

@@ -2,6 +2,7 @@
 
 import { ApiError, get, takeTokenFromAddress, token } from "./api.js";
 import { byId, h, replace } from "./dom.js";
+import { zone } from "./words.js";
 
 const EVERY = 5000; // ms between two looks at the state of things
 // The scopes that a page needs: all of one of these sets.
@@ -107,6 +108,7 @@ function enter(status) {
   byId("sign-in").hidden = true;
   byId("sign-out").hidden = !token.get();
   byId("signed-in-as").textContent = `Signed in as ${status.caller.name}`;
+  byId("zone").textContent = `Times are in ${zone()}`;
   const isOpen = showPages();
   showPulse(status);
   if (!isOpen || isBegun) return;

@@ -1,32 +1,37 @@
-// A chat's attempts, one under the other, each as long as it took.
+// A chat's attempts, one under the other, each as long as it took. Who was passed over
+// without being asked has neither a bar nor a time.
 
 import { h, svg } from "./dom.js";
 import { duration, faultWords } from "./words.js";
 
+const NOT_ASKED = new Set(["unhealthy", "resting", "circuit_open", "no_slot"]);
+
 /** `total` is how long the chat took in all, in seconds. */
 export function timeline(attempts, total) {
   const asked = attempts.reduce((sum, attempt) => sum + attempt.duration, 0);
-  const whole = Math.max(total ?? 0, asked, 0.001);
+  const whole = Math.max(total ?? 0, asked);
+  const share = (seconds) => (whole ? seconds / whole : 0);
   let begun = 0;
   const rows = attempts.map((attempt) => {
-    const row = step(attempt, begun / whole, attempt.duration / whole);
+    const row = step(attempt, share(begun), share(attempt.duration));
     begun += attempt.duration;
     return row;
   });
-  const rest = whole - asked;
-  if (total) rows.push(remainder(rest, asked / whole, rest / whole));
+  const rest = total - asked; // both were measured
+  if (total && rest > 0) rows.push(remainder(rest, share(asked), share(rest)));
   return h("ol", { class: "timeline", "aria-label": "Attempts, in their order" }, ...rows);
 }
 
 function step(attempt, start, share) {
   const words = attempt.fault ? faultWords(attempt.fault) : "answered";
   const kind = attempt.fault ? "bad" : "good";
+  const isAsked = !NOT_ASKED.has(attempt.fault);
   return h(
     "li",
     {},
     h("span", { class: "who" }, attempt.upstream),
-    bar(kind, start, share),
-    h("span", { class: "took" }, duration(attempt.duration)),
+    isAsked ? bar(kind, start, share) : h("span", { class: "span muted" }, "not asked"),
+    h("span", { class: "took" }, isAsked ? duration(attempt.duration) : "–"),
     h("span", { class: "how" }, words, ...details(attempt)),
   );
 }

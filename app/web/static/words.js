@@ -31,7 +31,7 @@ const FAULTS = {
   quota: "says that our quota is used up",
   upstream_rejected: "rejects the request",
   content_filter: "forbids it by a content policy",
-  context_length: "can not read a conversation that long",
+  context_length: "cannot read a conversation that long",
   unsupported: "cannot do what was asked",
   unknown_model: "does not know that model",
   upstream_error: "said itself that it failed",
@@ -75,7 +75,8 @@ const PROBLEMS = {
   request_entity_too_large: "The message is too long",
   internal_error: "The gateway made a mistake",
   search_took_too_long: "The search took too long",
-  unreachable: "The gateway can not be reached",
+  unreachable: "The gateway cannot be reached",
+  gateway_unreachable: "The gateway cannot be reached: the front door gets no answer from it",
   invalid_request: "The request is not valid",
   shutting_down: "The gateway is shutting down",
   stream_limit: "The answer took longer than a stream may last",
@@ -84,6 +85,7 @@ const PROBLEMS = {
 };
 
 export const faultWords = (fault) => FAULTS[fault] ?? `failed (${fault})`;
+export const isProblem = (code) => code in PROBLEMS;
 export const problemWords = (code) => PROBLEMS[code] ?? "No answer";
 
 /** Why an upstream is passed over now, and for how long if that is known. */
@@ -106,6 +108,9 @@ const digits = (number, significant) =>
 const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
 
 export const clock = (unix) => new Date(unix * 1000).toLocaleTimeString([], CLOCK);
+
+/** The zone in which all times of the console are told. */
+export const zone = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 export function moment(unix) {
   const at = new Date(unix * 1000);

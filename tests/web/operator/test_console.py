@@ -10,7 +10,7 @@ from app.gateway.errors import CallerGone, GatewayError, ShuttingDown
 from app.services import PerProcess
 from app.upstreams.madre import DEGRADED_BY
 from app.web import make_app
-from app.web.operator.console import STATIC
+from app.web.operator.console import STATIC, VENDOR
 from tests.web.conftest import TOKEN
 
 PAGES = [
@@ -94,6 +94,26 @@ def test_no_script_can_turn_text_into_markup(client, script):
         assert client.get(f"/operator/static/{module}").status_code == 200
 
 
+def test_only_the_sanitiser_may_make_markup(client):
+    told = policy(client.get("/operator/"))
+
+    assert told["trusted-types"] == "dompurify"
+    assert told["require-trusted-types-for"] == "'script'"
+
+
+def test_what_others_wrote_has_its_licence_beside_it():
+    libraries = sorted(VENDOR.glob("*.js"))
+    page = (STATIC.parents[2] / "docs/licences.md").read_text()
+
+    assert [path.stem for path in libraries] == ["marked", "purify"]
+    for path in libraries:
+        assert (VENDOR / f"LICENSE.{path.stem}").stat().st_size > 1000
+        (version,) = re.findall(r"(?:marked v|DOMPurify )([\d.]+)", path.read_text())[
+            :1
+        ]
+        assert f"| {version} |" in page
+
+
 def words_for(table):
     """The codes that a table of the console's words has words for."""
     (rows,) = re.findall(
@@ -133,6 +153,35 @@ def test_every_code_of_a_chat_without_an_answer_is_put_into_words(code):
 )
 def test_nothing_else_can_be_had_as_a_static_file(client, name):
     assert client.get(f"/operator/static/{name}").status_code == 404
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize("path", ["nowhere", "static/nowhere", "records/x", "healthy"])
+def test_a_person_who_is_lost_gets_a_page(client, path):
+    answer = client.get(f"/operator/{path}", headers=BROWSER)
+
+    assert (answer.status_code, answer.mimetype) == (404, "text/html")
+    assert "There is no such page" in answer.text
+    assert policy(answer)["script-src"] == "'self'"
+    assert path not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/operator/nowhere", {}),
+        ("/operator/nowhere", {"Accept": "application/json"}),
+        ("/operator/api/nowhere", BROWSER),
+        ("/v1/nowhere", BROWSER),
+        ("/nowhere", BROWSER),
+    ],
+)
+def test_a_program_that_is_lost_gets_json(client, path, headers):
+    answer = client.get(path, headers=headers)
+
+    assert (answer.status_code, answer.mimetype) == (404, "application/json")
 
 
 def test_an_open_gateway_asks_nobody_to_sign_in(client, services):

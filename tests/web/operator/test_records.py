@@ -238,8 +238,8 @@ def test_the_past_is_for_the_scope_audit_alone(stored, token, path, three):
 
 def test_recent_chats_are_told_as_points_without_words_or_ids(services, token):
     now = time()
-    old = Moment(now - 3600, 0.1, "completed", 200, "switch", None, None)
-    new = Moment(now - 1, 0.2, "completed", 200, "madre", "schema", None)
+    old = Moment(now - 3600, 0.1, "completed", 200, "switch", None, None, "a")
+    new = Moment(now - 1, 0.2, "completed", 200, "madre", "schema", None, "b")
     past = replace(services, activity=FakeActivity(moments=(new, old)))
 
     answer = (
