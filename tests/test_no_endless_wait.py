@@ -35,7 +35,6 @@ ALLOWED = {
     ("cli/children.py", "wait"): "of what was killed a moment ago",
     ("cli/run.py", "poll"): "of a process; it never waits",
     ("cli/run.py", "wait"): "the launcher waits for the gateway, until Ctrl-C",
-    ("gateway/guard/guarded.py", "acquire"): "of a cap on calls, which never waits",
     ("gateway/guard/hang_detection.py", "result"): "of a future that is done",
     ("storage/audit/entry.py", "acquire"): "the writer is about to release it",
     ("storage/sqlite/store.py", "join"): "joins the roster of workers; no wait",
