@@ -131,7 +131,8 @@ class Master:
     log = logging.getLogger("master")
 
     cfg = "the configuration in force"
-    tokens = None
+    tokens = head = None
+    WORKERS = ()
 
     def __init__(self):
         self.done, self.pid = [], os.getpid()
@@ -253,7 +254,7 @@ sys.path.insert(0, {str(HOUSE)!r})
 names = {{}}
 exec(open({str(CONFIG)!r}).read(), names)
 before = [n for n in sys.modules if n.partition(".")[0] == "app"]
-names["post_fork"](types.SimpleNamespace(tokens=None), None)
+names["post_fork"](types.SimpleNamespace(tokens=None, head=None), None)
 after = [n for n in sys.modules if n.partition(".")[0] == "app"]
 print(json.dumps([before, after]))
 """

@@ -108,7 +108,7 @@ def gunicorn(stand_ins, tmp_path_factory):
         madre_url=madre.url,
         switch_timeout=4.0,
         madre_concurrency=MADRE_CONCURRENCY,
-        patience=0.4,
+        hang_check_after=0.4,
     ) as gateway:
         yield gateway
 
@@ -204,7 +204,7 @@ class TestAFrozenSwitch:
 
     def test_that_is_slow_but_healthy_keeps_its_time(self, here, switch):
         """Four inquiries fit into that time, and each is answered."""
-        gateway = here(patience=0.4)
+        gateway = here(hang_check_after=0.4)
         switch.break_with("slow", seconds=2.5)
 
         answer, took, faults = gateway.ask()
@@ -213,7 +213,7 @@ class TestAFrozenSwitch:
         assert took >= 2.5
 
     def test_that_only_hangs_in_chats_has_its_full_limit(self, here, switch):
-        gateway = here(patience=0.4, switch_timeout=2.0)
+        gateway = here(hang_check_after=0.4, switch_timeout=2.0)
         switch.break_with("hang")
 
         _, took, faults = gateway.ask()

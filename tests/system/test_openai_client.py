@@ -282,12 +282,12 @@ class TestErrors:
 
     def test_a_need_that_nobody_meets(self, complete):
         with pytest.raises(openai.BadRequestError) as caught:
-            complete(model="local-only", tools=[WEATHER])
+            complete(model="local-only", tools=[WEATHER], tool_choice="required")
 
         assert caught.value.code == "unsupported"
 
     def test_what_the_front_door_refuses(self, connect, door):
-        huge = [{"role": "user", "content": "x" * 1_200_000}]
+        huge = [{"role": "user", "content": "x" * 22_000_000}]
 
         with pytest.raises(openai.APIStatusError) as caught:
             connect(door.url).chat.completions.create(messages=huge, model="any")

@@ -179,7 +179,7 @@ def gateway(tmp_path, upstreams):
         switch_timeout=2,
         madre_timeout=1,
         chat_deadline=DEADLINE,
-        patience=0.5,
+        hang_check_after=0.5,
         queue_wait=0.5,
         log_level="ERROR",
     ) as gateway:

@@ -156,7 +156,8 @@ class TestWhole:
                 "models": ["a-dear-model"],
                 "extra_headers": {"x": "y"},
                 "extra_body": {"store": True},
-                "service_tier": "priority",
+                # These are the server's own affair.
+                "service_tier": "flex",
                 "store": True,
                 "custom": 1,
             },
@@ -169,6 +170,9 @@ class TestWhole:
             "messages": [{"role": "system", "content": "Be brief."}, raw],
             "temperature": 0.1,
             "chat_template_kwargs": {"a": [1]},
+            "service_tier": "flex",
+            "store": True,
+            "custom": 1,
         }
 
     def test_the_configured_model_goes_before_the_callers(self, adapt, server):

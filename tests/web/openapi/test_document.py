@@ -42,6 +42,7 @@ EXAMPLES = 25  # made up for each route, beside the edges of all types
 # What is for people to look at is not part of the API.
 PAGES = {
     "/",
+    "/operator",
     "/operator/",
     "/operator/api-docs",
     "/operator/health",

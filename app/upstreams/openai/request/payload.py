@@ -4,7 +4,11 @@ from typing import Any
 
 from app.gateway.chat import ChatRequest
 from app.upstreams.openai.request import tasks
-from app.upstreams.openai.request.fields import PASSED_ON
+from app.upstreams.openai.request.fields import KEPT_BACK
+from app.upstreams.openai.request.stream_options import FIELD
+
+# The gateway says these itself.
+OURS = KEPT_BACK | {"messages", "model", "stream", FIELD}
 
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 FEW_TOKENS = 16  # with fewer, there may be no room for a word
@@ -13,7 +17,7 @@ FEW_TOKENS = 16  # with fewer, there may be no room for a word
 def payload_of(request: ChatRequest, model: str) -> dict[str, Any]:
     """Return a request in OpenAI's words, for `model`, or for the one it names."""
     payload = {
-        **{k: v for k, v in request.extra.items() if k in PASSED_ON},
+        **{k: v for k, v in request.extra.items() if k not in OURS},
         **tasks.said(request),
     }
     if asked_for := model or request.model:
