@@ -57,6 +57,7 @@ pictures: $(VENV)/dev ## Take the pictures of the console anew, for docs/picture
 	$(BIN)/python -m tests.support.pictures
 
 soak: $(VENV)/dev ## An hour of random faults and callers: nothing grows
+	VX11_FUZZED_REQUESTS=400 $(BIN)/python -m pytest -n 2 tests/web/openapi --timeout 3600
 	VX11_SOAK=3600 $(BIN)/python -m pytest -m slow tests/system/test_soak.py --timeout 4500 -s
 
 availability: $(VENV)/dev ## Half an hour of outages: nobody is refused while an upstream is left

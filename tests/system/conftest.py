@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 NEVER_AGAIN = {"test_kill", "test_secrets", "test_fork", "test_metrics", "test_guide"}
 
 # These measure what the machine can do, so nothing else may run beside them.
-ALONE = {"test_overload", "test_browser"}
+ALONE = {"test_overload"}
 
 
 def pytest_collection_modifyitems(items):

@@ -20,6 +20,7 @@ ASK = f"""curl -sS --cacert /etc/chat-gateway/tls/certificate.pem \\
     -H 'X-VX11-Token: {TOKEN}' -H 'Content-Type: application/json' \\
     -d '{{"message": "Hello"}}' "https://$(hostname):8443/operator/api/chat"
 """
+CLAUDE = r'\[\[upstreams\]\]\nname = "claude".*?\n\n'  # nobody stands in for that one
 SANDBOX = f"""
 cd {HOUSE}
 VX11_TENTACULO_LINK_TOKEN={TOKEN} setsid {sys.executable} -m sandbox \\
@@ -75,6 +76,10 @@ def test_install_and_upgrade_as_written(host, bundles):
         "VX11_CONFIG=/etc/chat-gateway/gateway.toml\n"
         f"VX11_TENTACULO_LINK_TOKEN={TOKEN}\nLOCAL_LLM_KEY=a-key\nCLAUDE_KEY=a-key\n",
     )
+    settings = host.run("cat /etc/chat-gateway/gateway.toml")  # which upstreams
+    one_less = re.sub(CLAUDE, "", settings, flags=re.DOTALL)
+    assert one_less != settings
+    host.write("/etc/chat-gateway/gateway.toml", one_less)
     host.run("echo 127.0.0.1 switch madre llm $(hostname) >> /etc/hosts")
     host.run(
         SANDBOX.format(house=HOUSE, token=TOKEN, python=HOUSE / ".venv/bin/python")

@@ -1,5 +1,6 @@
 """The document of the API: true of what the doors take and of what they answer."""
 
+import os
 import re
 from dataclasses import replace
 
@@ -147,13 +148,19 @@ api = schemathesis.openapi.from_dict(
 
 
 DEADLINE = "X-Gateway-Deadline-Ms"
+# For each route and way to break it; `make soak` asks more often.
+EXAMPLES = int(os.environ.get("VX11_FUZZED_REQUESTS", "40"))
 
 
 @api.parametrize()
 # Only with a parameter has each route an id of its own (pytest 9.2), as xdist wants.
 @pytest.mark.parametrize("shown", [{"X-VX11-Token": TOKEN}], ids=["token"])
 # All that is made up for a route meets the same gateway, as callers do.
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
+    max_examples=EXAMPLES,
+)
 def test_the_doors_do_what_the_document_says(case, shown, app):
     # Some checks ask once more, and look for whom in both places.
     case.operation.app = case.operation.schema.app = app
