@@ -33,7 +33,8 @@ CallId = Annotated[str, _SAYS]
 
 # Not only thoughts, which are left out: an item with what somebody said or called.
 SAYS: dict[str, JsonValue] = {
-    "anyOf": [{"required": ["content", "role"]}, {"required": ["call_id"]}]
+    "anyOf": [{"required": ["content", "role"]}, {"required": ["call_id"]}],
+    "not": {"properties": {"type": {"const": "reasoning"}}, "required": ["type"]},
 }
 
 
