@@ -84,6 +84,13 @@ class Boot(Gateway):
         """What so many chats are answered, each on a connection of its own."""
         return {(ask or self.chat)().status_code for _ in range(count)}
 
+    def have_both_booted(self):
+        """Each is measured once it has all that it needs."""
+        page = requests.get(
+            f"{self.url}/metrics", headers={"X-VX11-Token": TOKEN}, timeout=10
+        )
+        return "gateway_workers 2.0" in page.text
+
     def is_whole(self):
         return len(self.pids()) == 2 and self.codes() == {200}
 
@@ -189,7 +196,8 @@ class TestAWorkerDies:
         bundle = tmp_path / "ca.pem"
         shutil.copy2(requests.certs.where(), bundle)
         with Boot(tmp_path, upstreams, tls_ca=bundle) as gateway:
-            wait_until(lambda: len(gateway.pids()) == 2)
+            # A worker that has not read the bundle yet would not survive its loss.
+            wait_until(gateway.have_both_booted)
             file = Kept(bundle)
             bundle.unlink()
 

@@ -146,7 +146,7 @@ def test_closing_the_terminal_stops_all_of_it(tmp_path):
     assert len(family) >= 3
 
     os.close(ours)
-    run.process.wait(120)  # more than the grace, however busy the machine is
+    run.process.wait(30)
 
     assert living(family) == []
 
