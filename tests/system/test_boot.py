@@ -91,14 +91,14 @@ class Boot(Gateway):
         )
         return "gateway_workers 2.0" in page.text
 
-    def is_whole(self):
+        wait_until(gateway.have_both_booted)
         return len(self.pids()) == 2 and self.codes() == {200}
 
 
 @pytest.fixture
 def gateway(tmp_path, upstreams):
     with Boot(tmp_path, upstreams) as gateway:
-        wait_until(lambda: len(gateway.pids()) == 2)
+        wait_until(gateway.have_both_booted)
         yield gateway
         assert gateway.process.poll() is None, gateway.output()
         wait_until(gateway.is_whole, 20)
@@ -108,7 +108,7 @@ def gateway(tmp_path, upstreams):
 def lasting(tmp_path_factory, upstreams):
     """One that is refused many reloads, one after the other."""
     with Boot(tmp_path_factory.mktemp("lasting"), upstreams) as gateway:
-        wait_until(lambda: len(gateway.pids()) == 2)
+        wait_until(gateway.have_both_booted)
         yield gateway
 
 
@@ -250,7 +250,7 @@ class TestSighup:
 
         gateway.config.write_bytes(text())
         with gateway:
-            wait_until(lambda: len(gateway.pids()) == 2)
+            wait_until(gateway.have_both_booted)
 
             for bad in (
                 {"tokens_file": "/nonexistent"},
