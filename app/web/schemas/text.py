@@ -5,7 +5,7 @@ and never run.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, GetJsonSchemaHandler, RootModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaValue
@@ -23,16 +23,41 @@ PlainText = Annotated[str, Field(pattern=PLAIN)]
 NulFreeText = Annotated[str, Field(pattern=NUL_FREE)]
 
 
-class PlainValue(
-    RootModel["PlainText | float | bool | None | list[PlainValue] | PlainObject"]
-):
+class _Value:
+    """Describes a model of any JSON value whose texts fit a pattern, names included.
+
+    No `type` is told: each word of the schema speaks of the values it is for. Makers of
+    clients take that for "anything"; a union of all types that holds itself they drop,
+    and with it whatever refers to it.
+    """
+
+    pattern: ClassVar[str]
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        shown = handler(core_schema)
+        _, list_of_itself = shown.pop("anyOf")
+        shown.update(
+            pattern=cls.pattern,
+            items=list_of_itself["items"],
+            additionalProperties=list_of_itself["items"],
+            propertyNames={"pattern": cls.pattern},
+        )
+        return shown
+
+
+class PlainValue(_Value, RootModel["Any | list[PlainValue]"]):
     """Any JSON value without control characters in its texts, but tab and line end."""
 
+    pattern: ClassVar = PLAIN
 
-class NulFreeValue(
-    RootModel["NulFreeText | float | bool | None | list[NulFreeValue] | NulFreeObject"]
-):
+
+class NulFreeValue(_Value, RootModel["Any | list[NulFreeValue]"]):
     """Any JSON value without NUL in its texts."""
+
+    pattern: ClassVar = NUL_FREE
 
 
 PlainObject = Annotated[
