@@ -67,19 +67,16 @@ def operations():
 
 
 class TestDocument:
-    @pytest.mark.parametrize("name", ["PlainValue", "NulFreeValue"])
-    def test_free_values_hold_no_nul_however_deep(self, name):
+    def test_free_values_hold_no_nul_however_deep(self):
         """Told without a type: makers of clients drop a union that holds itself."""
-        schema = {"$ref": f"#/components/schemas/{name}"}
-        known = {
-            "components": {"schemas": {name: DOCUMENT["components"]["schemas"][name]}}
-        }
+        schema = DOCUMENT["components"]["schemas"]["NulFreeValue"]
+        known = {"components": {"schemas": {"NulFreeValue": schema}}}
         validator = Draft202012Validator(schema | known)
 
         fine = [1.5, "a\tb", None, True, [["x"]], {"a": [{"b": "c"}]}]
         bad = ["\0", ["\0"], {"a": [{"b": "\0"}]}, {"a": {"\0": 1}}, [[["\0"]]]]
         assert [v for v in [*fine, *bad] if validator.is_valid(v)] == fine
-        assert "type" not in DOCUMENT["components"]["schemas"][name]
+        assert "type" not in schema
 
     def test_it_is_valid_openapi(self):
         validate(DOCUMENT)
