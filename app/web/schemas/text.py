@@ -23,10 +23,27 @@ SAYS_SOMETHING = rf"^[^\x00]*[^\x00{_BLANKS}][^\x00]*$"
 NulFreeText = Annotated[str, Field(pattern=NUL_FREE)]
 
 
-class NulFreeValue(
-    RootModel["NulFreeText | float | bool | None | list[NulFreeValue] | NulFreeObject"]
-):
+class NulFreeValue(RootModel["Any | list[NulFreeValue]"]):
     """Any JSON value without NUL in its texts."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Tell no `type`: each word of the schema speaks of the values it is for.
+
+        Makers of clients take that for "anything". A union of all types that holds
+        itself they drop, and with it whatever refers to it.
+        """
+        shown = handler(core_schema)
+        _, list_of_itself = shown.pop("anyOf")
+        shown.update(
+            pattern=NUL_FREE,
+            items=list_of_itself["items"],
+            additionalProperties=list_of_itself["items"],
+            propertyNames={"pattern": NUL_FREE},
+        )
+        return shown
 
 
 NulFreeObject = Annotated[
