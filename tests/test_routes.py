@@ -28,12 +28,20 @@ ROUTES = {
     ("GET", "/operator/api/records/<any_id>"): "audit",
     ("GET", "/operator/api/windows"): "audit",
     ("GET", "/operator/api/activity"): "audit",
+    ("GET", "/operator/api/usage"): "audit",
+    ("GET", "/operator/api/upstreams"): "audit",
+    ("POST", "/operator/api/upstreams/<name>/health"): "audit",
+    ("GET", "/operator/api/tokens"): "admin",
+    ("POST", "/operator/api/tokens"): "admin",
+    ("DELETE", "/operator/api/tokens/<token_id>"): "admin",
     # The console's pages hold no data; what they show they ask for with a token.
     ("GET", "/"): PUBLIC,
     ("GET", "/operator"): PUBLIC,
     ("GET", "/operator/"): PUBLIC,
     ("GET", "/operator/health"): PUBLIC,
     ("GET", "/operator/records"): PUBLIC,
+    ("GET", "/operator/usage"): PUBLIC,
+    ("GET", "/operator/tokens"): PUBLIC,
     ("GET", "/operator/static/<name>"): PUBLIC,
 }
 

@@ -14,6 +14,8 @@ EXCERPT = 160  # characters of the question that a list shows
 # The route of the records that tie the chain's lanes together once a minute. They are
 # events; no search finds them, for they would hide all others.
 KNOT = "knot"
+# The route of the records of tokens that were made or revoked. They are events, too.
+TOKENS = "tokens"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,14 @@ import sqlalchemy as sa
 
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
 from app.gateway.guard.breaker_records import ROUTE as BREAKER
-from app.gateway.records.audit import EXCERPT, KNOT, Listed, Query, Record
+from app.gateway.records.audit import (
+    EXCERPT,
+    KNOT,
+    TOKENS,
+    Listed,
+    Query,
+    Record,
+)
 from app.storage.audit.bad_chats import DEGRADED, FAILED
 from app.storage.audit.schema import RECORD, chain, records
 from app.storage.chain.links import Head
@@ -34,7 +41,7 @@ class AuditReader:
 
     def get(self, any_id: str) -> Record | None:
         """See Records."""
-        is_no_chat = records.c.route.in_(("correction", BREAKER, KNOT))
+        is_no_chat = records.c.route.in_(("correction", BREAKER, KNOT, TOKENS))
         owner = (
             sa.select(records.c.caller)
             .where(records.c.correlation_id == any_id, ~is_no_chat)

@@ -181,7 +181,7 @@ class CompletionRequest(NulFree, BaseModel):
 
 
 def usage(usage: chat.Usage) -> dict[str, Any] | None:
-    """Tokens in OpenAI's words; None if the upstream did not count them."""
+    """Tokens in OpenAI's format; None if the upstream did not count them."""
     spent, made = usage.input_tokens, usage.output_tokens
     if spent is None and made is None:
         return None

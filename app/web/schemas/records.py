@@ -40,7 +40,9 @@ _RFC_3339 = re.compile(
 )
 
 
-def _moment(shown: str) -> datetime | str:
+def _moment(shown: object) -> datetime | str:
+    if not isinstance(shown, str):
+        raise PydanticCustomError("moment", "must be a text: RFC 3339 or Unix seconds")
     if _NUMBER.fullmatch(shown) and abs(seconds := float(shown)) <= FARTHEST:
         return datetime.fromtimestamp(seconds, UTC)
     if not _RFC_3339.fullmatch(shown):
@@ -62,7 +64,7 @@ Moment = Annotated[
 ]
 
 
-def _as_sent(schema: JsonDict) -> None:
+def as_sent(schema: JsonDict) -> None:
     """Tell in a query's schema that nothing is null, and empty is as if left out."""
     for field in cast("dict[str, JsonDict]", schema["properties"]).values():
         told = {k: field.pop(k) for k in ("description", "default") if field.get(k)}
@@ -75,7 +77,7 @@ def _as_sent(schema: JsonDict) -> None:
 class RecordQuery(BaseModel):
     """Query string of `GET /operator/api/records`; left out or empty means any."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_as_sent)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=as_sent)
 
     id: Id | None = Field(default=None, description="A record's or correlation id.")
     correlation_id: Id | None = Field(default=None, description="Of this one.")
