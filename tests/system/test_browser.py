@@ -588,9 +588,10 @@ def test_the_copied_command_is_of_its_own_session_and_says_where_the_token_goes(
         undo()
 
 
-def test_a_token_for_records_alone_opens_what_it_may(console):
+def test_a_token_for_records_alone_opens_what_it_may(console, gateway):
     """And the fixture sees that nothing is asked that would be forbidden."""
     browser = console.browser
+    gateway.chat("Something to find")
     console.sign_in(token=AUDITOR)
 
     assert "scope chat" in browser.text("#closed")
@@ -1125,6 +1126,8 @@ def test_every_page_can_be_read_by_everybody(busy_console, size, dark):
     browser.view(size, dark=dark)
 
     for page in looks(busy_console):
+        browser.hold_still()
+        wait_until(lambda: browser.run("return document.readyState") == "complete")
         assert browser.nameless_controls() == [], page
         assert browser.overflow() <= 0, page
         for is_dark in (False, True):

@@ -47,10 +47,12 @@ export function replace(element, ...children) {
 
 /** Replace what a box shows; what had the focus has it again, found by its `data-key`. */
 export function redraw(box, ...children) {
-  if (box.querySelector(":active")) return; // else a click under way would be lost
+  const fresh = box.cloneNode(false);
+  fresh.append(...children.filter(Boolean));
+  if (box.isEqualNode(fresh) || box.querySelector(":active")) return; // a click under way would be lost
   const { activeElement: focused } = document;
   const key = box.contains(focused) ? focused.dataset.key : null;
-  replace(box, ...children);
+  box.replaceChildren(...fresh.childNodes);
   if (key) box.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
 }
 
