@@ -15,7 +15,7 @@ open();
 
 /** Open what the address names, and what it is in. */
 function open() {
-  const shown = location.hash && document.getElementById(location.hash.slice(1));
+  const shown = document.getElementById(location.hash.slice(1));
   for (let part = shown; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
   shown?.scrollIntoView();
 }
