@@ -48,6 +48,7 @@ PAGES = {
     "/operator/api-docs",
     "/operator/health",
     "/operator/records",
+    "/operator/outages",
     "/operator/static/<name>",
 }
 
