@@ -14,7 +14,7 @@ from app.gateway.errors import GatewayError
 from app.gateway.evidence.evidence import Evidence, EvidenceSource
 from app.gateway.evidence.past import Past
 from app.gateway.evidence.reporting import LOOK_BACK
-from app.gateway.evidence.seen import Seen
+from app.gateway.evidence.seen import Case, Seen
 from app.gateway.evidence.simulation import Choice, Configuration, Simulation
 
 # Waiting that differs by less is no difference: another share of it, and of a second.
@@ -120,13 +120,14 @@ class _Sum:
             "examples": tuple(self.examples),
         }
 
-    def take(self, chat: Evidence, before: Choice, after: Choice) -> None:
+    def take(self, case: Case, before: Choice, after: Choice) -> None:
+        chat = case.chat
         self.chats += 1
         answered = chat.provider if chat.outcome == "completed" else None
         self.as_recorded += before.upstream == answered
         self.answered_by[before.upstream or ""] += 1
         self.answered_by_then[after.upstream or ""] += 1
-        self.digests[str(chat.decided().get("config"))] += 1
+        self.digests[str(case.decision.get("config"))] += 1
         if before.is_known and after.is_known:
             self.saved += max(0.0, before.seconds - after.seconds)
             self.added += max(0.0, after.seconds - before.seconds)
@@ -166,12 +167,12 @@ def backtest(
         seen.add(chat)
     before, after = (Simulation(one, seen, past) for one in (now, then))
     crowds = _Crowd(now.slots), _Crowd(then.slots)
-    for chat in _decided(source.chats(since, until), total):
-        total.take(chat, _choice(before, chat), _choice(after, chat))
+    for case in _decided(source.chats(since, until), total):
+        total.take(case, _choice(before, case), _choice(after, case))
         for crowd in crowds:
-            crowd.take(chat)
+            crowd.take(case.chat)
         if total.chats % 1000 == 0:
-            on_progress(chat.opened_at)
+            on_progress(case.chat.opened_at)
     return Backtest(
         since=since,
         until=until,
@@ -198,22 +199,24 @@ class _Crowd:
         self._ends.append(chat.over_at)
 
 
-def _decided(chats: Iterator[Evidence], total: _Sum) -> Iterator[Evidence]:
+def _decided(chats: Iterator[Evidence], total: _Sum) -> Iterator[Case]:
     """The chats that were taken on, and of which it is on record what was decided."""
     for chat in chats:
         if not chat.is_chat or chat.outcome is None:
             continue
         if chat.outcome == "refused":
             total.refused += chat.chats
-        elif not chat.decided():
-            total.undecided += 1
+            continue
+        case = Case.of(chat)
+        if case.decision:
+            yield case
         else:
-            yield chat
+            total.undecided += 1
 
 
-def _choice(simulation: Simulation, chat: Evidence) -> Choice:
+def _choice(simulation: Simulation, case: Case) -> Choice:
     try:
-        return simulation.choose(chat)
+        return simulation.choose(case)
     except GatewayError:  # no upstream serves that model, or can do what it needs
         return REFUSED
 

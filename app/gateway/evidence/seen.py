@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -43,6 +43,19 @@ def calls_of(chat: Evidence) -> Iterator[Call]:
         at += seconds
 
 
+class Case(NamedTuple):
+    """A chat with what is read of its record once: what was decided, and its calls."""
+
+    chat: Evidence
+    decision: Mapping[str, Any]
+    calls: tuple[Call, ...]
+
+    @classmethod
+    def of(cls, chat: Evidence) -> "Case":
+        """Read a record."""
+        return cls(chat, chat.decided(), tuple(calls_of(chat)))
+
+
 class Seen:
     """All calls of a time, by upstream. It is filled first, and asked afterwards."""
 
@@ -55,17 +68,17 @@ class Seen:
         for call in calls_of(chat):
             self._calls[call.upstream].append(call)
 
-    def result(self, chat: Evidence, upstream: str, limit: float) -> Result | None:
+    def result(self, case: Case, upstream: str, limit: float) -> Result | None:
         """How a call of this chat goes that is given `limit` seconds.
 
         It is its own where it made one, else a guess from those of others about then.
         None: nothing on record says it. A call that met the limit of before, and would
         have more time now, says nothing.
         """
-        calls = (call.result for call in calls_of(chat) if call.upstream == upstream)
+        calls = (call.result for call in case.calls if call.upstream == upstream)
         own = next(calls, None)
         if own is None:
-            return self._of_others(upstream, chat.opened_at, limit)
+            return self._of_others(upstream, case.chat.opened_at, limit)
         if own.seconds > limit:
             return Result("read_timeout", limit)
         return None if _was_cut(own) and _is_longer(limit, own.seconds) else own

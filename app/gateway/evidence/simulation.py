@@ -7,6 +7,7 @@ have said is taken from what it said (`seen`).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any, NamedTuple
@@ -14,9 +15,9 @@ from typing import Any, NamedTuple
 from app.gateway.abilities import CHAT
 from app.gateway.chat import ChatRequest
 from app.gateway.errors import GatewayError, NeverSent, UpstreamError
-from app.gateway.evidence.evidence import Evidence
+from app.gateway.evidence.evidence import decision_of
 from app.gateway.evidence.past import Past
-from app.gateway.evidence.seen import Result, Seen
+from app.gateway.evidence.seen import Case, Result, Seen
 from app.gateway.guard.blame import weight_of
 from app.gateway.guard.breaker import CircuitBreaker, Transition
 from app.gateway.guard.circuit import Phase, Rules
@@ -27,6 +28,7 @@ from app.gateway.shared import InProcessState
 
 JITTER = 0.5  # of the longest open period; in production it is drawn
 MARGIN = 1.0  # seconds that a lease outlives its call
+KEPT = 4096  # decisions whose upstreams are kept at hand
 
 
 class Known(NamedTuple):
@@ -77,6 +79,7 @@ class Simulation:
         self._now = 0.0
         self._results: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
+        self._candidates = lru_cache(KEPT)(self._found)
         shared = InProcessState(self._steady)
         self._breakers = {
             one.name: CircuitBreaker(
@@ -94,15 +97,15 @@ class Simulation:
             for one in configuration.upstreams
         }
 
-    def choose(self, chat: Evidence) -> Choice:
+    def choose(self, case: Case) -> Choice:
         """Tell who had answered this chat. Raises GatewayError for one refused."""
+        chat, decision = case.chat, case.decision
         self._come_to(chat.opened_at)
-        decision = chat.decided()
-        candidates = self.configuration.table.upstreams_for(_wish(decision))
-        walk = _Walk(chat, self._deadline(decision))
+        candidates = self._candidates(chat.decision)
+        walk = _Walk(case, self._deadline(decision))
         for place, one in enumerate(candidates):
             behind = [other.timeout for other in candidates[place + 1 :]]
-            if self._is_passed_over(one, chat):
+            if self._is_passed_over(one, chat.caller):
                 walk.passed_over.append(one)
             elif choice := self._ask(one, walk, behind):
                 return choice
@@ -112,14 +115,17 @@ class Simulation:
                 return choice
         return Choice(None, walk.spent, walk.calls)
 
+    def _found(self, decision: str | None) -> tuple[Known, ...]:
+        return self.configuration.table.upstreams_for(_wish(decision_of(decision)))
+
     def _deadline(self, decision: Mapping[str, object]) -> float:
         """What the caller allowed; where he said nothing, what the settings do."""
         asked, limit = decision.get("deadline"), self.configuration.deadline
         return min(asked, limit) if isinstance(asked, int | float) else limit
 
-    def _is_passed_over(self, one: Known, chat: Evidence) -> bool:
+    def _is_passed_over(self, one: Known, caller: str) -> bool:
         down = self._past.down_at(one.name, self._now)
-        return down or self._breakers[one.name].refusal(chat.caller) is not None
+        return down or self._breakers[one.name].refusal(caller) is not None
 
     def _ask(
         self,
@@ -131,8 +137,8 @@ class Simulation:
     ) -> Choice | None:
         """Make the call, as far as it can be; None: the next one is to be asked."""
         limit = share(one.timeout, behind[:KEPT_FOR], walk.deadline - walk.spent)
-        chat, breaker = walk.chat, self._breakers[one.name]
-        result = self._seen.result(chat, one.name, limit)
+        chat, breaker = walk.case.chat, self._breakers[one.name]
+        result = self._seen.result(walk.case, one.name, limit)
         if result is None:
             return Choice(one.name, walk.spent, is_known=False)
         try:
@@ -182,8 +188,8 @@ class Simulation:
 class _Walk:
     """One chat on its way along the upstreams; `spent` is in seconds."""
 
-    def __init__(self, chat: Evidence, deadline: float) -> None:
-        self.chat, self.deadline = chat, deadline
+    def __init__(self, case: Case, deadline: float) -> None:
+        self.case, self.deadline = case, deadline
         self.passed_over: list[Known] = []
         self.spent, self.calls = 0.0, 0
 
