@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 MASKED = "safe\u202etxt.exe\u200b <img src=x onerror=alert(1)>"
-PAGES = ["", "health", "records"]
+PAGES = ["", "health", "records", "outages"]
 AUDITOR, TALKER = "a-token-that-reads-records", "a-token-that-only-chats"
 TOKENS = """
 [[tokens]]
@@ -598,7 +598,7 @@ def test_a_token_for_records_alone_opens_what_it_may(console, gateway):
     assert not browser.all("#composer")[0].is_displayed()
     assert browser.text("#signed-in-as") == "Signed in as night-audit"
     shown = [link.text for link in browser.all(".pages a") if link.is_displayed()]
-    assert shown == ["Chat", "Health", "Records", "Usage", "Break it"]
+    assert shown == ["Chat", "Health", "Records", "Outages", "Usage", "Break it"]
 
     browser.click("#closed a")
     browser.see("#latency svg")
@@ -1110,6 +1110,9 @@ def looks(console):
     console.open("tokens")
     browser.see("#tokens table")
     yield "tokens"
+    console.open("outages")
+    browser.see("#minutes table")
+    yield "outages"
     console.open("api-docs")
     browser.see("#post_chat")
     yield "API"

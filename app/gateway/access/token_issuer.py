@@ -19,10 +19,10 @@ from app.gateway.access.tokens import (
 )
 from app.gateway.chat import Priority
 from app.gateway.errors import AuditUnavailable
-from app.gateway.records.audit import TOKENS, Closing, Intent, Trail, new_audit_id
+from app.gateway.records.audit import Closing, Intent, Trail, new_audit_id
+from app.gateway.records.events import EVENT, TOKENS
 
 COMMIT_LIMIT = 2.0  # seconds; a disk that takes longer is down
-OUTCOME = "event"  # nobody asked for an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,4 +195,4 @@ class TokenIssuer:
 
     def _closing(self, code: str, status: int, began: float) -> Closing:
         now = self._wall_clock()
-        return Closing(OUTCOME, status, max(0.0, now - began), now, code=code)
+        return Closing(EVENT, status, max(0.0, now - began), now, code=code)

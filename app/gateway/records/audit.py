@@ -14,8 +14,6 @@ EXCERPT = 160  # characters of the question that a list shows
 # The route of the records that tie the chain's lanes together once a minute. They are
 # events; no search finds them, for they would hide all others.
 KNOT = "knot"
-# The route of the records of tokens that were made or revoked. They are events, too.
-TOKENS = "tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,8 @@ class Intent:
     `id` is 32 hex digits that sort by time (see `new_audit_id`), `opened_at` is
     Unix time in seconds, `request` is JSON text that is already redacted or
     digested. `caller` is the name of the token, never the token; `person` is for whom
-    it spoke, if it said so.
+    it spoke, if it said so. `decision` is JSON text (see `routing/decisions`), which
+    goes on record with the ending.
     """
 
     id: str
@@ -36,6 +35,7 @@ class Intent:
     opened_at: float
     request: str
     person: str | None = None
+    decision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +176,7 @@ class Record:
     output_tokens: int | None
     closed_at: float | None
     corrects: str | None
+    decision: str | None
     clock_step: float | None
     seq: int | None
     digest: bytes | None

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from app.gateway.guard.breaker_records import ROUTE as BREAKER
 from app.gateway.records.activity import GAP, Kind, Moment, Usage, Window
-from app.gateway.records.audit import KNOT, TOKENS
+from app.gateway.records.events import EVENT
 from app.storage.audit.bad_chats import DEGRADED, REFUSALS, REFUSED, UNANSWERED
 from app.storage.audit.reader import fetch
 from app.storage.audit.schema import records
@@ -32,7 +31,6 @@ class Bad(NamedTuple):
 _ONE: sa.ColumnElement[int] = sa.literal_column("1", sa.Integer)
 _CODE = sa.func.coalesce(records.c.code, records.c.outcome)
 _NO_CORRECTION = records.c.corrects.is_(None)
-_NO_CHATS = (BREAKER, KNOT, TOKENS)  # routes of records that are events
 KINDS: dict[Kind, Bad] = {
     "degraded": Bad(
         sa.and_(DEGRADED, _NO_CORRECTION), records.c.degraded_by, _ONE, GAP
@@ -65,7 +63,7 @@ class ActivityReader:
         query = (
             sa.select(*columns)
             .where(records.c.opened_at >= since, records.c.corrects.is_(None))
-            .where(records.c.route.not_in(_NO_CHATS))
+            .where(records.c.outcome.is_distinct_from(EVENT))
             .order_by(records.c.opened_at.desc())
             .limit(max(1, min(limit, MOMENTS_MAX)))
         )
@@ -117,7 +115,7 @@ def _usage(*, by_person: bool) -> sa.Select[Any]:
     keys = (records.c.caller, *((records.c.person,) if by_person else ()))
     return (
         sa.select(records.c.caller, person, *counts)
-        .where(records.c.route.not_in(_NO_CHATS))
+        .where(outcome.is_distinct_from(EVENT))
         .group_by(*keys)
         .order_by(sa.desc("chats"), *keys)
     )

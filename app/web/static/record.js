@@ -2,8 +2,9 @@
 
 import { get } from "./api.js";
 import { byId, copyButton, h, replace, unmasked } from "./dom.js";
+import { eventWords, why } from "./explanation.js";
 import { timeline } from "./timeline.js";
-import { circuitWords, duration, faultWords, fullMoment, kindOfRecord, moment, problemWords, verdict } from "./words.js";
+import { duration, faultWords, fullMoment, kindOfRecord, moment, problemWords, verdict } from "./words.js";
 
 /** Show the record of that id; `back` leads to the list, `beside` names its neighbours there. */
 export async function showOne(id, { back, beside }) {
@@ -13,6 +14,7 @@ export async function showOne(id, { back, beside }) {
     ways(back, beside),
     h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "Record"), h("span", { class: `chip ${kindOfRecord(record)}` }, verdict(record))),
     h("p", { class: "lead" }, story(record)),
+    why(record),
     ...(record.outcome === "event" ? [] : talk(record)),
     h("section", {}, h("h2", {}, "Facts"), facts(record)),
     h("div", { class: "actions" }, copyButton("Copy as JSON", () => JSON.stringify(record, null, 2))),
@@ -30,12 +32,9 @@ function ways(back, { newer, older }) {
   return h("nav", { class: "actions", "aria-label": "Other records" }, h("a", { class: "link", href: back }, "← Back to the list"), to(newer, "Newer"), to(older, "Older"));
 }
 
-const TOKEN_WORDS = { token_made: "made", token_revoked: "revoked", token_unchanged: "did not change" };
-
 /** What happened, in a sentence. */
 function story(record) {
-  if (record.route === "tokens") return `${record.caller} ${TOKEN_WORDS[record.code] ?? "began to change"} a token at ${moment(record.opened_at)}.`;
-  if (record.outcome === "event") return `At ${moment(record.opened_at)}: ${circuitWords(record)}.`;
+  if (record.outcome === "event") return `At ${moment(record.opened_at)}: ${eventWords(record)}.`;
   const asked = `${record.caller} asked at ${moment(record.opened_at)}. `;
   if (record.outcome === null) return `${asked}The chat is still under way.`;
   if (record.outcome === "completed" && record.degraded_by)

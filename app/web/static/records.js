@@ -3,9 +3,10 @@
 
 import { get } from "./api.js";
 import { byId, csv, download, h, replace, unmasked } from "./dom.js";
+import { eventWords } from "./explanation.js";
 import { showOne } from "./record.js";
 import { isSignedOut, poll, start } from "./shell.js";
-import { circuitWords, duration, kindOfRecord, moment, plural, verdict } from "./words.js";
+import { duration, kindOfRecord, moment, plural, verdict } from "./words.js";
 
 const FIELDS = ["text", "id", "session_id", "caller", "person", "provider", "outcome", "since", "until"];
 const TIMES = ["since", "until"];
@@ -234,6 +235,6 @@ function row(record) {
 }
 
 function excerpt(record) {
-  if (record.outcome === "event") return record.route === "tokens" ? `by ${record.caller}` : circuitWords(record);
+  if (record.outcome === "event") return eventWords(record);
   return record.excerpt === null ? "(not kept)" : unmasked(record.excerpt);
 }

@@ -13,6 +13,7 @@ const NEEDS = {
   records: [["audit"]],
   usage: [["audit"]],
   tokens: [["admin"]],
+  outages: [["audit"]],
 };
 const UNKNOWN = { core_services: {}, routing: { order: [] } };
 let begin = () => {};

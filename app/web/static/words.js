@@ -138,12 +138,3 @@ export function verdict({ outcome, degraded_by: reason }) {
   if (outcome === "completed" && reason) return "degraded";
   return outcome ?? "under way";
 }
-
-const PHASES = {
-  circuit_open: "failed too often and is left alone for a while",
-  circuit_half_open: "is given one chat to show that it is back",
-  circuit_closed: "is asked again as usual",
-};
-
-/** What a circuit breaker's event means. */
-export const circuitWords = ({ provider, code }) => `${provider} ${PHASES[code] ?? code}`;

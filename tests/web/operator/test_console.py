@@ -17,6 +17,7 @@ PAGES = [
     "/operator/",
     "/operator/health",
     "/operator/records",
+    "/operator/outages",
     "/operator/usage",
     "/operator/tokens",
 ]

@@ -3,21 +3,17 @@
 Days are those of UTC, by the beginning of the chats; all times are Unix times.
 """
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from app.web.request.errors import InvalidBody
-from app.web.schemas.chat import reasons
-from app.web.schemas.records import as_sent
+from app.web.schemas.records import QueryString
 
 DAYS_MAX = 92
 
 
-class UsageQuery(BaseModel):
+class UsageQuery(QueryString):
     """Query string of `GET /operator/api/usage`; left out or empty is the default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=as_sent)
 
     days: int = Field(
         default=7, ge=1, le=DAYS_MAX, description="Days, today's included; default: 7."
@@ -27,16 +23,6 @@ class UsageQuery(BaseModel):
         description="`person`: also by the person for whom a caller spoke; default: "
         "`caller`.",
     )
-
-    @classmethod
-    def parse(cls, shown: dict[str, list[str]]) -> Self:
-        """Validate a query string; raise InvalidBody naming every bad field."""
-        if twice := [name for name, values in shown.items() if len(values) > 1]:
-            raise InvalidBody(dict.fromkeys(twice, "must be given once"))
-        try:
-            return cls.model_validate({name: v for name, [v] in shown.items() if v})
-        except ValidationError as error:
-            raise InvalidBody(reasons(error)) from None
 
 
 class UsageEntry(BaseModel):
