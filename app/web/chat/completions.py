@@ -62,12 +62,11 @@ class TextCompletions(Door):
 
     def whole(self, reply: ChatReply) -> str:
         """See Door."""
-        spent = schemas.usage(reply.usage)
+        spent = schemas.usage(reply.usage) or schemas.UNCOUNTED
         choices = [_choice(choice, "message") for choice in schemas.choices(reply)]
         return to_json(
             envelope(reply, "cmpl", "text_completion")
-            | {"choices": choices}
-            | ({"usage": spent} if spent else {})
+            | {"choices": choices, "usage": spent}
         )
 
     def events(self) -> "TextChunks":

@@ -50,6 +50,7 @@ PAGES = {
     "/operator/api-docs",
     "/operator/health",
     "/operator/records",
+    "/operator/outages",
     "/operator/static/<name>",
 }
 
