@@ -45,6 +45,8 @@ DIGESTED = (
     "closed_at",
     "corrects",
     "person",
+    "source",
+    "reuse",
 )
 ANCHOR = re.compile(r"\banchor (\d+):(\d+):([0-9a-f]{64})\b")
 HEAD = re.compile(r"(\d+):(\d+):([0-9a-f]{64})")

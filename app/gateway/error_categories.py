@@ -8,12 +8,16 @@ ours. `_OTHER` is a failure that nobody has thought of: an alarm.
 from collections.abc import Mapping
 
 from app.gateway.errors import (
+    AnswerNotKept,
     AuditUnavailable,
     CallerFault,
     CallerGone,
     ContentFiltered,
     GatewayError,
+    KeyInFlight,
+    KeyReused,
     NobodyAnswered,
+    NotCached,
     Overloaded,
     Rejected,
     ShuttingDown,
@@ -89,6 +93,10 @@ CLASSES: Mapping[type[BaseException], str] = {
     Overloaded: "policy_overloaded",
     ShuttingDown: "gateway_shutting_down",
     StreamLimit: "policy_stream_limit",
+    NotCached: "caller_not_cached",
+    KeyInFlight: "caller_key",
+    KeyReused: "caller_key",
+    AnswerNotKept: "caller_key",
     AuditUnavailable: AUDIT_UNAVAILABLE,
 }
 
