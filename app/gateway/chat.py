@@ -250,6 +250,11 @@ class ChatReply:
         """Whether the caller got less than the first choice would have given."""
         return self.degraded_by is not None
 
+    @property
+    def first_id(self) -> str:
+        """The id of the record of whoever was given this very answer first."""
+        return (self.said.audit_id if self.said else "") or self.audit_id
+
     def with_facts(self, facts: Iterable["ReplyFacts"]) -> "ChatReply":
         """The reply with these facts put into it; of two, the later one counts."""
         known: dict[str, Any] = {

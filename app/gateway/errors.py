@@ -23,6 +23,7 @@
     ├── ShuttingDown           the gateway stops before the answer can be had
     ├── StreamLimit            the stream lasted as long as one may
     ├── NotCached              the caller wants a cached answer, and there is none
+    ├── KeyMalformed           its Idempotency-Key is none
     ├── KeyInFlight            the first request with its key is not over yet
     ├── KeyReused              its key belongs to another request
     ├── AnswerNotKept          its key was answered, and the words are not kept
@@ -183,6 +184,13 @@ class NotCached(GatewayError):
     code = "not_cached"
 
 
+class KeyMalformed(GatewayError):
+    """What is shown as an Idempotency-Key cannot be one."""
+
+    code = "idempotency_key_malformed"
+    may_repeat = False
+
+
 class KeyInFlight(GatewayError):
     """Another request with the same Idempotency-Key is still being answered."""
 
@@ -255,6 +263,7 @@ CONSEQUENCES: dict[type[GatewayError], Consequence] = {
     ShuttingDown: Consequence(fails_over=False, status=503),
     StreamLimit: Consequence(fails_over=False, status=504),
     NotCached: Consequence(fails_over=False, status=504),
+    KeyMalformed: Consequence(fails_over=False, status=400),
     KeyInFlight: Consequence(fails_over=False, status=409),
     KeyReused: Consequence(fails_over=False, status=422),
     AnswerNotKept: Consequence(fails_over=False, status=409),

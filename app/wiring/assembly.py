@@ -30,6 +30,7 @@ from app.telemetry.traces.export import open_exporter
 from app.upstreams import KINDS, Kinds
 from app.version import VERSION
 from app.wiring import keys, parts
+from app.wiring.kept import KeptAnswers
 
 
 class Assembly:
@@ -54,6 +55,7 @@ class Assembly:
         given = handed()
         self.trail = self.audit.trail(
             anchor_file=settings.anchor_file,
+            keep_bytes=settings.keep_bytes,
             is_known=given is not None,
             newest=given.head if given else None,
         )
@@ -63,6 +65,8 @@ class Assembly:
             one.name: self._guarded(one) for one in settings.effective_upstreams()
         }
         self.big_work = BigWork()
+        stored = self.audit.answers()
+        self.kept = KeptAnswers(settings, stored, self.shared, self.trail.key)
         self.audited = self._audited()
         self.gate = parts.gate(settings)
         self.history = CallHistory(self.shared)
@@ -84,6 +88,7 @@ class Assembly:
                 self.breakers,
                 self.shared,
                 self.audit.space,
+                self.kept.size,
                 self.settings.workers,
                 VERSION,
             )
@@ -97,6 +102,7 @@ class Assembly:
         self.exporter.close()
         self.prober.stop()
         self.audited.close()
+        self.kept.close()
         self.trail.close()
         self.transport.close()
         self.shared.close()
@@ -152,7 +158,7 @@ class Assembly:
         settings, trail = self.settings, self.trail
         router = parts.router(settings, list(self.guards.values()), self.upstreams)
         return Audited(
-            Counted(BoundSessions(router, trail.key)),
+            self.kept.around(Counted(BoundSessions(router, trail.key))),
             trail,
             parts.content_policy(settings, trail.key, self.big_work),
             required=settings.audit_mode == "required",

@@ -146,18 +146,22 @@ class Cached:
             if has_claim:
                 self._claims.release(place.key)
             raise
-        stream.pieces = []
+        stream.pieces, begun = [], stream.reply
         stream.learn(ReplyFacts(caching=Caching(MISS)))
-        stream.on_end(lambda ended: self._ended(ended, request, place))
+        stream.on_end(lambda ended: self._ended(ended, begun, request, place))
         if has_claim:
             stream.on_settled(lambda _: self._claims.release(place.key))
         return stream
 
-    def _ended(self, stream: ReplyStream, request: ChatRequest, place: Place) -> None:
+    def _ended(
+        self, stream: ReplyStream, begun: ChatReply, request: ChatRequest, place: Place
+    ) -> None:
         if not is_worth_keeping(stream):
             return
-        seconds = self._lifetimes.of(request.model)
-        if self._keeping.keep(stream, place, seconds, is_streamed=request.stream):
+        seconds, is_streamed = self._lifetimes.of(request.model), request.stream
+        if self._keeping.keep(
+            stream, place, seconds, begun=begun, is_streamed=is_streamed
+        ):
             kept = Caching(MISS, ttl=int(seconds), is_stored=True)
             stream.learn(ReplyFacts(caching=kept))
 

@@ -7,12 +7,11 @@ next request asks anew (docs/decisions/0056).
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 
 from app.gateway.budget import Budget, Clock
-from app.gateway.chat import ChatRequest, ReplyFacts
+from app.gateway.chat import ChatReply, ChatRequest, ReplyFacts
 from app.gateway.errors import (
     AnswerNotKept,
     CallerGone,
@@ -120,41 +119,43 @@ class Idempotent:
         stream.was_left = bool(has_left)
         if stream.pieces is None:
             stream.pieces = []
+        begun = stream.reply
         stream.learn(ReplyFacts(said=said))
-        stream.on_end(self._keeper(place, request, budget, has_left))
+        stream.on_end(
+            lambda ended: self._ended(ended, begun, place, request, budget, has_left)
+        )
         stream.on_settled(lambda _: self._claims.release(place.key))
         return stream
 
-    def _keeper(
+    def _ended(
         self,
+        stream: ReplyStream,
+        begun: ChatReply,
         place: Place,
         request: ChatRequest,
         budget: Budget,
         has_left: list[bool],
-    ) -> Callable[[ReplyStream], None]:
-        def keep(stream: ReplyStream) -> None:
-            stream.was_left |= bool(has_left)
-            if stream.outcome is not Outcome.COMPLETED:
-                return
-            reply = stream.reply
-            assert reply.said  # noqa: S101  # see _asked
-            total = self._clock() - budget.since
-            said = reply.said._replace(
-                audit_id=reply.audit_id,
-                ended=self._keeping.now(),
-                total=total,
-                attempts=reply.attempts,
-            )
-            stream.learn(ReplyFacts(said=said))
-            self._keeping.keep(
-                stream,
-                place,
-                self._seconds,
-                is_streamed=request.stream,
-                with_words=self._with_words,
-            )
-
-        return keep
+    ) -> None:
+        """Have a whole answer kept, with how it was said."""
+        stream.was_left |= bool(has_left)
+        reply = stream.reply
+        if stream.outcome is not Outcome.COMPLETED or reply.said is None:
+            return
+        said = reply.said._replace(
+            audit_id=reply.audit_id,
+            ended=self._keeping.now(),
+            total=self._clock() - budget.since,
+            attempts=reply.attempts,
+        )
+        stream.learn(ReplyFacts(said=said))
+        self._keeping.keep(
+            stream,
+            place,
+            self._seconds,
+            begun=begun,
+            is_streamed=request.stream,
+            with_words=self._with_words,
+        )
 
 
 def _scope(request: ChatRequest) -> bytes:

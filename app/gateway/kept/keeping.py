@@ -7,7 +7,7 @@ from hashlib import sha256
 from time import time
 from typing import NamedTuple
 
-from app.gateway.chat import ReplyFacts
+from app.gateway.chat import ChatReply, ReplyFacts
 from app.gateway.handler import Outcome, ReplyStream
 from app.gateway.kept.answers import MOST_KEPT, Answers, Kept, Sealing
 from app.gateway.kept.spoken import Spoken
@@ -79,17 +79,20 @@ class Keeping:
         place: Place,
         seconds: float,
         *,
+        begun: ChatReply,
         is_streamed: bool,
         with_words: bool = True,
     ) -> bool:
         """Have an answer kept once its record is committed; return whether it will be.
 
-        Without `with_words`, and of one that is too large, only that there was one.
+        `begun` is what was known of it when it began. Without `with_words`, and of one
+        that is too large, only that there was one.
         """
         reply, now = stream.reply, self.now()
         kept = Kept(place.key, place.mark, reply.audit_id, now, now + seconds, None)
         if with_words:
-            spoken = Spoken(reply, tuple(stream.pieces or ()), is_streamed)
+            pieces = tuple(stream.pieces or ())
+            spoken = Spoken(reply, pieces, is_streamed, begun.model, begun.usage)
             kept = kept._replace(body=self._sealed(place, kept, spoken))
         if kept.body is None and not place.mark:
             return False

@@ -2,11 +2,11 @@
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, replace
 from typing import Any, NamedTuple, Self
 
-from app.gateway.chat import Attempt, ChatReply, Delta, Seam, Usage
+from app.gateway.chat import Attempt, ChatReply, Delta, ReplyFacts, Seam, Usage
 from app.gateway.handler import ReplyStream
 from app.gateway.kept.reuse import Said
 from app.gateway.replies import as_whole
@@ -15,15 +15,20 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class Spoken(NamedTuple):
-    """An answer with its pieces; `is_streamed` tells the shape that they have."""
+    """An answer with its pieces; `is_streamed` tells the shape that they have.
+
+    `model` and `usage` are what was known of both when the reply began.
+    """
 
     reply: ChatReply
     pieces: tuple[Delta, ...]
     is_streamed: bool
+    model: str
+    usage: Usage
 
     def to_bytes(self) -> bytes:
         """Return it as JSON. Raises TypeError for values that JSON lacks."""
-        reply, usage = self.reply, self.reply.usage
+        reply = self.reply
         return _encode(
             {
                 "streamed": self.is_streamed,
@@ -31,7 +36,8 @@ class Spoken(NamedTuple):
                 "text": reply.text if self._is_text_apart else None,
                 "upstream": reply.upstream,
                 "model": reply.model,
-                "usage": [usage.input_tokens, usage.output_tokens, dict(usage.details)],
+                "usage": _spent(self.reply.usage),
+                "began_with": [self.model, _spent(self.usage)],
                 "finish_reason": reply.finish_reason,
                 "degraded_by": reply.degraded_by,
                 "choices": reply.choices,
@@ -48,12 +54,12 @@ class Spoken(NamedTuple):
         told = json.loads(data)
         pieces = tuple(map(_unpacked, told["pieces"]))
         text = told["text"]
-        spent, made, details = told["usage"]
+        model, usage = told["began_with"]
         reply = ChatReply(
             "".join(piece.text for piece in pieces) if text is None else text,
             told["upstream"],
             told["model"],
-            Usage(spent, made, details),
+            Usage(*told["usage"]),
             told["finish_reason"],
             told["degraded_by"],
             choices=tuple(told["choices"]),
@@ -62,16 +68,36 @@ class Spoken(NamedTuple):
             body=b64decode(told["body"]),
             said=told["said"] and _said(told["said"]),
         )
-        return cls(reply, pieces, told["streamed"])
+        return cls(reply, pieces, told["streamed"], model, Usage(*usage))
 
     def again(self, reply: ChatReply, *, is_streamed: bool) -> ReplyStream:
-        """Return the answer as a stream with this reply's facts, in the asked shape."""
+        """Return the answer as a stream with this reply's facts, in the asked shape.
+
+        What was not known when it began is not known when it begins again.
+        """
         if is_streamed and not self.is_streamed:
             whole = as_whole(reply, self.pieces)
             stream = ReplyStream.whole(whole, is_streamed=True)
+        elif is_streamed:
+            stream = self._begun_again(reply)
         else:
             stream = ReplyStream(AtHand(self.pieces), reply)
         stream.is_repeated = True
+        return stream
+
+    def _begun_again(self, reply: ChatReply) -> ReplyStream:
+        begun = replace(
+            reply, text="", model=self.model, usage=self.usage, choices=(), extra={}
+        )
+        pieces = AtHand(self.pieces)
+        stream = ReplyStream(pieces, begun)
+        ending = ReplyFacts(
+            model=reply.model,
+            usage=reply.usage,
+            choices=reply.choices,
+            extra=reply.extra,
+        )
+        pieces.on_end = lambda: stream.learn(ending)
         return stream
 
     @property
@@ -83,17 +109,24 @@ class AtHand(Iterator[Delta]):
     """The pieces of an answer, all of which are in hand, so that they go together."""
 
     def __init__(self, pieces: Sequence[Delta]) -> None:
+        self.on_end: Callable[[], None] = lambda: None
         self._left = iter(pieces)
         self._number = len(pieces)
 
     def __next__(self) -> Delta:
         self._number -= 1
+        if self._number < 0:
+            self.on_end()
         return next(self._left)
 
     @property
     def is_ready(self) -> bool:
         """Whether there is another one."""
         return self._number > 0
+
+
+def _spent(usage: Usage) -> list[Any]:
+    return [usage.input_tokens, usage.output_tokens, dict(usage.details)]
 
 
 def _packed(piece: Delta) -> Any:

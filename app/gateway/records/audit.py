@@ -240,6 +240,7 @@ class Query:
     person: str | None = None
     caller: str | None = None
     provider: str | None = None
+    reuse: str | None = None
     outcome: str | None = None
     degraded: bool = False
     failed: bool = False

@@ -12,7 +12,7 @@ from app.gateway.errors import AuditUnavailable
 from app.gateway.kept.answers import Kept
 from app.host.forks import at_fork
 from app.storage.audit.entry import RETRY_AFTER
-from app.storage.audit.errors import StoreFailed
+from app.storage.audit.errors import RowRefused, StoreFailed
 from app.storage.audit.rows import Draft
 from app.storage.backend import MOST_BYTES
 from app.storage.sqlite.statements import connect_reader, translated
@@ -138,10 +138,11 @@ class SqliteAnswers:
                 row: tuple[Any, ...] | None
                 row = self._connected().execute(query, values).fetchone()
                 return row
-        except StoreFailed as failure:
+        except (StoreFailed, RowRefused) as failure:
             with self._lock:
                 self._disconnect()
-            raise AuditUnavailable(failure.reason, retry_after=RETRY_AFTER) from failure
+            reason = getattr(failure, "reason", "unreadable")
+            raise AuditUnavailable(reason, retry_after=RETRY_AFTER) from failure
 
     def _connected(self) -> sqlite3.Connection:
         inode = self._database.stat().st_ino

@@ -92,7 +92,7 @@ class SqliteStore:
                 is_known = known is not None and known[0] == self._inode()
                 thoroughly = self._is_suspect or not is_known
                 prepare_again(self._files, self._lock, thoroughly=thoroughly)
-                self._key = self._given_key or self._key_of_file()
+                self._key = self._given_key or read_key(self._files.key, may_make=False)
                 self._connection = connect_writer(self._files.database)
                 self._roster.join()
                 self._witness.saw(self._head(self._connection))
@@ -229,9 +229,8 @@ class SqliteStore:
             head = self._head(connection)
             self._witness.check_with_others(connection, head)
             check_guards(connection)
-            rows, _ = seal(
-                [trial_draft(self.instance, time())], head, self._key, now=time()
-            )
+            draft = trial_draft(self.instance, time())
+            rows, _ = seal([draft], head, self._key, now=time())
             try:
                 write_rows(connection, rows)
             except (RowRefused, sqlite3.IntegrityError) as error:
@@ -242,9 +241,6 @@ class SqliteStore:
         """Read the head as a newcomer would: our own cache hides a damaged file."""
         with closing(connect_reader(self._files.database)) as connection:
             self._head(connection)
-
-    def _key_of_file(self) -> bytes:
-        return read_key(self._files.key, may_make=False)
 
     # ---- the file
 
