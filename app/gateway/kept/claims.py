@@ -53,12 +53,19 @@ class Claims(Protocol):
 
 
 class SharedClaims:
-    """Fulfils `Claims` for the workers of a host, by what they share."""
+    """Fulfils `Claims` for the workers of a host, by what they share.
+
+    `renewal` is the time between two renewals in seconds.
+    """
 
     def __init__(
-        self, shared: SharedState, pause: Callable[[float], None] = sleep
+        self,
+        shared: SharedState,
+        pause: Callable[[float], None] = sleep,
+        *,
+        renewal: float = RENEWAL,
     ) -> None:
-        self._shared, self._pause = shared, pause
+        self._shared, self._pause, self._renewal = shared, pause, renewal
         self._held: dict[bytes, tuple[bytes, Event]] = {}
         self._lock = Lock()  # guards the two below and `_held`
         self._renewer: Thread | None = None
@@ -120,7 +127,7 @@ class SharedClaims:
 
     def _renew(self) -> None:
         """Renew what is held until nothing is, so that an idle process does nothing."""
-        while not self._closed.wait(RENEWAL):
+        while not self._closed.wait(self._renewal):
             with self._lock:
                 held = [(key, mine) for key, (mine, _) in self._held.items()]
                 if not held:
