@@ -163,7 +163,7 @@ ANTHROPIC = {
 
 
 def read_native(body):
-    asked = schemas.ChatRequest.parse(parsed(body, schemas.CONTROLS)).to_request(
+    asked = schemas.ChatRequest.parse(parsed(body, schemas.NUL)).to_request(
         facts_of(body), stream=False
     )
     POLICY.request(asked)
@@ -182,7 +182,7 @@ def facts_of(body):
 
 
 def read_openai(body):
-    value = parsed(body, openai_schemas.NUL)
+    value = parsed(body)
     asked = openai_schemas.CompletionRequest.parse(value).to_request(
         value, facts_of(body)
     )
@@ -190,7 +190,7 @@ def read_openai(body):
 
 
 def read_anthropic(body):
-    value = parsed(body, openai_schemas.NUL)
+    value = parsed(body)
     asked = anthropic_schemas.MessagesRequest.parse(value).to_request(
         value, facts_of(body)
     )

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import signal
 import socket
 import sqlite3
 import threading
@@ -43,7 +45,7 @@ DOORS = {
     "/operator/api/chat": {"message": "Hello"},
 }
 LEASE = 3.0  # seconds; after a kill nobody waits for longer
-SLACK = 3.0  # of a machine that others are loading
+SLACK = 7.0  # of a machine that others are loading; the deadline is 36 s
 
 
 @contextlib.contextmanager
@@ -204,16 +206,15 @@ class TestKeys:
 
         gone = at_once(1, first)
         wait_until(lambda: speaker.heard)
-        for worker in gateway.workers():
-            worker.kill()
-        gone()
+        (row,) = wait_until(lambda: gateway.records("seq IS NULL"))
         go.set()
-        wait_until(lambda: len(gateway.workers()) == 2)
+        os.kill(int(row["worker"].partition("-")[0]), signal.SIGKILL)
+        gone()
         began = time.monotonic()
 
         again = ask(gateway, key=key, messages=question)
 
-        assert time.monotonic() - began < LEASE + 1 + SLACK
+        assert time.monotonic() - began < LEASE + SLACK
         assert (again.status_code, len(speaker.heard)) == (200, 2)
         assert "Idempotent-Replayed" not in again.headers
 

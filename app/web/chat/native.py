@@ -64,7 +64,7 @@ class NativeDoor(Door):
     def read(self, data: bytes) -> ChatRequest:
         """See Door."""
         request, caller = this_request(), g.caller
-        body = schemas.ChatRequest.parse(parsed(data, schemas.CONTROLS))
+        body = schemas.ChatRequest.parse(parsed(data, schemas.NUL))
         session = _session_id(body)
         facts: Facts = {
             "session_id": session or correlation.new_id(),
