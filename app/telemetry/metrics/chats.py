@@ -157,7 +157,7 @@ class Metrics:
             self._count_failed_record(ending)
         for before, attempt in pairwise(reply.attempts):
             self._count_next(before, attempt)
-        self._count_kept(ending)
+        _count_kept(tally, ending)
         if reply.reuse:
             return  # its tokens were spent and counted when it was said first
         for kind, spent in (
@@ -166,12 +166,6 @@ class Metrics:
         ):
             if spent is not None:
                 tally.observe(its.TOKENS, spent, CHAT, reply.upstream, kind)
-
-    def _count_kept(self, ending: Ending) -> None:
-        if ending.request.idempotency_key:
-            self._tally.count(its.IDEMPOTENCY, _result_of(ending))
-        if ending.reply.caching:
-            self._tally.count(its.CACHE, ending.reply.caching.result)
 
     def _count_failed_record(self, ending: Ending) -> None:
         is_vetoed = ending.error_type == error_types.AUDIT_UNAVAILABLE
@@ -200,6 +194,13 @@ class _Shape(NamedTuple):
 
 def _class_of(request: ChatRequest) -> str:
     return request.priority.name.lower()
+
+
+def _count_kept(tally: MetricRecorder, ending: Ending) -> None:
+    if ending.request.idempotency_key:
+        tally.count(its.IDEMPOTENCY, _result_of(ending))
+    if ending.reply.caching:
+        tally.count(its.CACHE, ending.reply.caching.result)
 
 
 def _result_of(ending: Ending) -> str:
