@@ -45,6 +45,7 @@ DIGESTED = (
     "closed_at",
     "corrects",
     "person",
+    "decision",
     "source",
     "reuse",
 )

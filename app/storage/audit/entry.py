@@ -112,7 +112,8 @@ class Entry:
 
     def close(self, closing: Closing) -> None:
         """Set how the chat ended; the row is built here, in the caller's thread."""
-        draft = closed_draft(self.opening, closed(closing, self.corrects))
+        ending = closed(closing, self.corrects, self.intent.decision)
+        draft = closed_draft(self.opening, ending)
         if closing.kept or self.forgotten:
             draft = draft._replace(kept=closing.kept, forgotten=self.forgotten)
         self._draft, self.closing = draft, closing

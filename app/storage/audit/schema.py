@@ -39,6 +39,7 @@ records = sa.Table(
     sa.Column("output_tokens", sa.BigInteger),
     sa.Column("closed_at", sa.Double),
     sa.Column("corrects", sa.String(32)),
+    sa.Column("decision", sa.Text),
     sa.Column("source", sa.String(32)),
     sa.Column("reuse", sa.Text),
     sa.Column("lane", sa.Integer, nullable=False, server_default="1"),
@@ -140,6 +141,7 @@ DIGESTED = (
     "closed_at",
     "corrects",
     "person",
+    "decision",
     "source",
     "reuse",
 )

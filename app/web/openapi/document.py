@@ -45,6 +45,7 @@ TAGS = {
     **dict.fromkeys(OPENAI_DOORS, OPENAI),
     "anthropic": ("Anthropic", "The same for any client that speaks messages."),
     "audit": ("Records", "What was asked and answered, and how it went of late."),
+    "evidence": ("Evidence", "What the records prove: why chats went wrong."),
     "ops": ("Operations", "Is it alive, is it ready, what does it know."),
     "metrics": ("Metrics", "What Prometheus comes for."),
     "api_docs": ("This document", "The API, for programs."),

@@ -208,7 +208,7 @@ class TestInTheFile:
             "DROP TRIGGER records_stay",
             "ALTER TABLE records DROP COLUMN source",
             "ALTER TABLE records DROP COLUMN reuse",
-            "UPDATE alembic_version SET version_num = '2_0001'",
+            "UPDATE alembic_version SET version_num = '2_0002'",
         )
         sql(*GUARDS.values())
 

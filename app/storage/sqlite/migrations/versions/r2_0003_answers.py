@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "2_0002"
-down_revision = "2_0001"
+revision = "2_0003"
+down_revision = "2_0002"
 branch_labels = None
 depends_on = None
 
