@@ -62,11 +62,10 @@ class ChatCompletions(Door):
 
     def whole(self, reply: ChatReply) -> str:
         """See Door."""
-        spent = schemas.usage(reply.usage)
+        spent = schemas.usage(reply.usage) or schemas.UNCOUNTED
         return to_json(
             envelope(reply, "chatcmpl", "chat.completion")
-            | {"choices": schemas.choices(reply)}
-            | ({"usage": spent} if spent else {})
+            | {"choices": schemas.choices(reply), "usage": spent}
             | dict(reply.extra)
         )
 

@@ -67,6 +67,7 @@ OF_REPLIES = (
     "X-Gateway-Degraded",
     "X-Gateway-Fallback-Reason",
     "X-Gateway-Left-Out",
+    "X-Gateway-Usage",
     "X-Gateway-Attempts",
     "X-Gateway-Audit-Id",
     "Server-Timing",
@@ -80,6 +81,7 @@ SOMETIMES = frozenset(
         "X-Gateway-Fallback-Reason",
         "X-Gateway-Attempts",
         "X-Gateway-Choices",
+        "X-Gateway-Usage",
         "x-should-retry",
         *OF_KEPT,
     }
@@ -105,6 +107,10 @@ ANSWER: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "X-Gateway-Fallback-Reason": ("Why not, if it was not.", TEXT),
     LEFT_OUT: ("What of the request was left out, so that it could be answered.", TEXT),
+    "X-Gateway-Usage": (
+        "`unknown`: nobody has counted the tokens, and a usage is zeros.",
+        TEXT,
+    ),
     "X-Gateway-Attempts": ("Upstreams asked, or passed over, for a chat.", COUNT),
     "X-Gateway-Choices": ("How many answers came, if fewer than `n` asked for.", COUNT),
     "X-Gateway-Audit-Id": ("The record of this very answer.", TEXT),
