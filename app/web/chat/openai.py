@@ -44,7 +44,7 @@ to_json = strict_json.encoder(separators=(",", ":"))  # upstreams' numbers may b
     )
 )
 def post_completion() -> ResponseReturnValue:
-    """Answer one chat by its deadline, on record, in OpenAI's words."""
+    """Answer one chat by its deadline, on record, in OpenAI's format."""
     return answer(ChatCompletions())
 
 

@@ -174,7 +174,7 @@ UNCOUNTED = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
 def usage(usage: chat.Usage) -> dict[str, Any] | None:
-    """Tokens in OpenAI's words; None if the upstream did not count them."""
+    """Tokens in OpenAI's format; None if the upstream did not count them."""
     spent, made = usage.input_tokens, usage.output_tokens
     if spent is None and made is None:
         return None
