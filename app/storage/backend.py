@@ -9,6 +9,7 @@ from app.gateway.records.audit import AuditSpace
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
 from app.storage.chain.knots import Place
+from app.storage.chain.retention import FOR_EVER, Erased, Keep, Whose
 from app.storage.chain.verification import OnProgress, Verification, ignore
 
 
@@ -36,6 +37,7 @@ class AuditBackend(Protocol):
         is_known: bool = False,
         may_begin: bool = True,
         newest: str | None = None,
+        keep: Keep = FOR_EVER,
     ) -> QueuedTrail:
         """Open the write side, making and migrating the records if need be.
 
@@ -47,6 +49,7 @@ class AuditBackend(Protocol):
         Without `may_begin` one that is not there is an UnusableDatabase, too.
         Anchors go to the log, and to `anchor_file`. `newest` is what `newest_head`
         said to somebody who lives longer than a worker: older records are refused.
+        Words and records go when they are older than `keep` says.
         With `is_known` somebody has opened it before, so it is never made, and
         whatever is wrong with it, it opens, refuses chats, and comes back once that is
         mended.
@@ -79,6 +82,16 @@ class AuditBackend(Protocol):
 
         `noted` are heads of earlier that were kept elsewhere: each must still be part
         of the chain.
+        """
+        ...
+
+    def erase(
+        self, whose: Whose, *, is_rehearsal: bool, on_progress: OnProgress = ignore
+    ) -> Erased:
+        """Take the words of all records of somebody, and put that on record.
+
+        Works while workers write. A rehearsal only counts. Raises StoreFailed,
+        AuditUnavailable or SearchTookTooLong.
         """
         ...
 

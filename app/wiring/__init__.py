@@ -17,11 +17,14 @@ from app.wiring.checks import (
     problems_of_listed_kinds,
 )
 from app.wiring.commands import (
+    Erased,
     OnProgress,
     Place,
     Verification,
+    Whose,
     anchors_in,
     begin_counts,
+    erase_words,
     export_records,
     newest_head,
     open_records,
@@ -39,9 +42,11 @@ from app.wiring.keys import last_good_tokens
 from app.wiring.parts import metrics_folder
 
 __all__ = [
+    "Erased",
     "OnProgress",
     "Place",
     "Verification",
+    "Whose",
     "anchors_in",
     "begin_counts",
     "build_services",
@@ -49,6 +54,7 @@ __all__ = [
     "check_all",
     "check_files",
     "default_services",
+    "erase_words",
     "export_records",
     "last_good_tokens",
     "metrics_folder",

@@ -56,6 +56,7 @@ class Assembly:
             anchor_file=settings.anchor_file,
             is_known=given is not None,
             newest=given.head if given else None,
+            keep=parts.keep(settings),
         )
         self.health, self.prober = self._health_and_prober()
         self.breakers = self._breakers()

@@ -16,6 +16,7 @@ from app.storage.audit.reader import AuditReader
 from app.storage.audit.scan import scan, whole_chain
 from app.storage.chain.anchors import anchors_in, parse_head
 from app.storage.chain.knots import Place
+from app.storage.chain.retention import Erased, Whose
 from app.storage.chain.verification import OnProgress, Verification
 from app.storage.tokens.edit import TokenFile
 from app.telemetry import logs
@@ -23,11 +24,14 @@ from app.telemetry.metrics.directory import MetricDirectory, remove_left_behind
 from app.wiring import parts
 
 __all__ = [
+    "Erased",
     "OnProgress",
     "Place",
     "Verification",
+    "Whose",
     "anchors_in",
     "begin_counts",
+    "erase_words",
     "export_records",
     "newest_head",
     "open_records",
@@ -132,6 +136,20 @@ def verify_records(
     audit = parts.audit(settings)
     try:
         return audit.verify(noted=noted, on_progress=on_progress)
+    except StoreFailed as error:
+        raise AuditUnavailable(str(error)) from error
+
+
+def erase_words(
+    settings: Settings, whose: Whose, *, is_rehearsal: bool, on_progress: OnProgress
+) -> Erased:
+    """Take the words of somebody's records; works while the gateway writes.
+
+    Raises AuditUnavailable, with what an operator can do, or SearchTookTooLong.
+    """
+    audit = parts.audit(settings)
+    try:
+        return audit.erase(whose, is_rehearsal=is_rehearsal, on_progress=on_progress)
     except StoreFailed as error:
         raise AuditUnavailable(str(error)) from error
 

@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
+from math import inf
 from threading import Lock
 from time import time
 
@@ -51,7 +52,7 @@ class MemoryBackend:
             begin = replace(GENESIS, knotted_at=time())
             write_head(connection, begin, head_mac(self.key, begin))
 
-    def trail(self, *, anchor_file=None, is_known=False, may_begin=True, newest=None):
+    def trail(self, *, anchor_file=None, **_):
         return QueuedTrail(
             lambda: MemoryStore(self),
             key=lambda: self.key,
@@ -134,6 +135,9 @@ class MemoryStore:
                 return None
             drafts = [knot((), self.instance, self._watch.now())]
             return self._append(connection, drafts, is_knot=True)
+
+    def prune(self, *, is_idle):
+        return inf
 
     def maintain(self):
         pass

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
 from app.gateway.guard.breaker_records import ROUTE as BREAKER
-from app.gateway.records.audit import EXCERPT, KNOT, Listed, Query, Record
+from app.gateway.records.audit import EXCERPT, KNOT, RETENTION, Listed, Query, Record
 from app.storage.audit.bad_chats import DEGRADED, FAILED
 from app.storage.audit.schema import RECORD, chain, records
 from app.storage.chain.links import Head
@@ -71,7 +71,9 @@ class AuditReader:
     def sealed_after(self, seq: int) -> tuple[Record, ...]:
         """See Records."""
         statement = (
-            _RECORDS.where(records.c.seq > seq, records.c.route != KNOT)
+            _RECORDS.where(
+                records.c.seq > seq, records.c.route.not_in((KNOT, RETENTION))
+            )
             .order_by(records.c.seq)
             .limit(LIMIT_MAX)
         )
@@ -163,6 +165,8 @@ def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
         if (value := getattr(query, name)) is not None
     ]
     conditions.append(records.c.route != KNOT)
+    if query.outcome != "event":
+        conditions.append(records.c.route != RETENTION)
     if query.outcome is not None:
         wanted = None if query.outcome == "open" else query.outcome
         conditions.append(records.c.outcome.is_not_distinct_from(wanted))

@@ -14,7 +14,7 @@ from hashlib import sha256
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from app.gateway.records.audit import Closing, Intent
+from app.gateway.records.audit import Closing, Intent, new_audit_id
 from app.storage.audit.schema import CONTENT, DIGESTED, OPENING, records
 
 Values = tuple[object, ...]
@@ -111,6 +111,12 @@ def closed_draft(opening: Values, ending: Values) -> Draft:
     return Draft(values, row_digest(values, *word_digests(values, salt)), salt)
 
 
+def rehearsed(worker: str, now: float) -> Draft:
+    """Make a row that is written and taken back, to see whether one would fit."""
+    nobody = Intent(new_audit_id(now), "", "", "", "", now, "{}")
+    return closed_draft(opened(nobody, worker), interrupted(now))
+
+
 def word_digests(values: Sequence[Any], salt: bytes) -> tuple[bytes, bytes]:
     """Return the digests of request and reply, which stand for them in the row's.
 
@@ -118,6 +124,11 @@ def word_digests(values: Sequence[Any], salt: bytes) -> tuple[bytes, bytes]:
     their digest. Raises TypeError for words that are no text.
     """
     request, reply = _words(values)
+    return digests_of(request, reply, salt)
+
+
+def digests_of(request: Any, reply: Any, salt: bytes) -> tuple[bytes, bytes]:
+    """As `word_digests`, of the words themselves."""
     asked = b"-" if request is None else b"q" + str.encode(request)
     said = b"-" if reply is None else b"a" + str.encode(reply)
     return sha256(salt + asked).digest(), sha256(salt + said).digest()

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 PROBE_INTERVAL = 1.0
 SWEEP_INTERVAL = 3.0
 RETRY_INTERVAL = 0.5
+PRUNE_RETRY = 60.0
 # A write that takes longer than this is stuck (lock, disk): refuse new chats.
 STUCK = 1.5
 # How long a fork waits for the write that is going on.
@@ -57,7 +58,8 @@ class Writer:
         self._backlog = Backlog() if backlog is None else backlog
         self._shortage: str | None = None
         self._busy_since: float | None = None
-        self._probe_at = self._sweep_at = self._retry_at = 0.0
+        self._probe_at = self._sweep_at = self._retry_at = self._prune_at = 0.0
+        self._siblings = siblings
         self._is_stopping = False
         self._ready = Event()
         self._quiet = Lock()  # held while the store is at work
@@ -139,7 +141,7 @@ class Writer:
         return self._inbox.is_empty
 
     def _turn(self) -> None:
-        until = self._retry_at if self.fault else self._probe_at
+        until = self._retry_at if self.fault else min(self._probe_at, self._prune_at)
         endings = self._inbox.take_endings(
             0.0 if self._is_stopping else until, heed_intents=self.fault is None
         )
@@ -235,6 +237,18 @@ class Writer:
                     self._on_anchor(head)
         except Exception as error:
             self._fail(error)
+            return
+        if now >= self._prune_at and not len(self._inbox):
+            self._prune_at = now + self._prune()
+
+    def _prune(self) -> float:
+        """What breaks here holds up no chat: a write that cannot be done says so."""
+        try:
+            return self._store.prune(is_idle=not self._siblings())
+        except Exception as error:
+            is_known = isinstance(error, StoreFailed)
+            log.error("Nothing is erased: %s", error, exc_info=not is_known)
+            return PRUNE_RETRY
 
     def _note_shortage(self, shortage: str | None) -> None:
         if shortage and not self._shortage:

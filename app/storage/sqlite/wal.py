@@ -29,9 +29,14 @@ class WriteAheadLog:
         """Whether it has grown by 4 MB since it could last be emptied."""
         return self.size > self._checkpoint_above
 
-    def check_point(self, connection: sqlite3.Connection) -> None:
-        """Checkpoint; one that fails is no fault, the log holds all there is."""
-        mode = "TRUNCATE" if self.size > ALARM else "PASSIVE"
+    def check_point(
+        self, connection: sqlite3.Connection, mode: str | None = None
+    ) -> bool:
+        """Checkpoint; one that fails is no fault, the log holds all there is.
+
+        Returns whether all of it went into the database.
+        """
+        mode = mode or ("TRUNCATE" if self.size > ALARM else "PASSIVE")
         try:
             is_done = checkpoint(connection, mode)
         except sqlite3.Error as error:
@@ -40,6 +45,7 @@ class WriteAheadLog:
         self.size = os.stat(self._path).st_size
         self._checkpoint_above = WAL_LIMIT + (0 if is_done else self.size)
         self._alarm(self.size > ALARM)
+        return is_done
 
     def _alarm(self, is_large: bool) -> None:
         if is_large and not self._is_alarmed:
