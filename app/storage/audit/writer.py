@@ -19,8 +19,10 @@ from app.storage.audit.backlog import Backlog
 from app.storage.audit.entry import Entry, correction
 from app.storage.audit.errors import RowRefused, StoreFailed
 from app.storage.audit.inbox import Inbox
+from app.storage.audit.incidents import STUCK, Incidents, WriterEvents
 from app.storage.audit.rows import Draft
 from app.storage.audit.store import Store
+from app.storage.chain.idle_work import IdleWork
 from app.storage.chain.links import Head
 
 log = logging.getLogger(__name__)
@@ -28,9 +30,6 @@ log = logging.getLogger(__name__)
 PROBE_INTERVAL = 1.0
 SWEEP_INTERVAL = 3.0
 RETRY_INTERVAL = 0.5
-PRUNE_RETRY = 60.0
-# A write that takes longer than this is stuck (lock, disk): refuse new chats.
-STUCK = 1.5
 # How long a fork waits for the write that is going on.
 HOLD_STILL = 1.0
 
@@ -54,12 +53,14 @@ class Writer:
         self._dropped = 0
         self._store, self._clock, self._wall = store, clock, wall
         self._on_anchor = on_anchor
+        self.events: WriterEvents | None = None  # set before the start
+        self.incidents = Incidents(clock, wall)
         self._inbox = Inbox(siblings, clock)
         self._backlog = Backlog() if backlog is None else backlog
         self._shortage: str | None = None
         self._busy_since: float | None = None
-        self._probe_at = self._sweep_at = self._retry_at = self._prune_at = 0.0
-        self._siblings = siblings
+        self._probe_at = self._sweep_at = self._retry_at = 0.0
+        self._siblings, self._idle_work = siblings, IdleWork(store, clock)
         self._is_stopping = False
         self._ready = Event()
         self._quiet = Lock()  # held while the store is at work
@@ -141,7 +142,9 @@ class Writer:
         return self._inbox.is_empty
 
     def _turn(self) -> None:
-        until = self._retry_at if self.fault else min(self._probe_at, self._prune_at)
+        until = (
+            self._retry_at if self.fault else min(self._probe_at, self._idle_work.at)
+        )
         endings = self._inbox.take_endings(
             0.0 if self._is_stopping else until, heed_intents=self.fault is None
         )
@@ -154,6 +157,8 @@ class Writer:
                 work()
             except Exception as error:
                 self._fail(error)  # a defect must not silence the trail
+            took = self._clock() - self._busy_since
+            self.incidents.looked(self.fault or self._shortage, took)
             self._busy_since = None
 
     def _work(self, endings: list[Entry]) -> None:
@@ -213,11 +218,16 @@ class Writer:
 
     def _settle(self, endings: list[Entry]) -> None:
         for entry in endings:
-            if not entry.settle() and entry.says_completed:
+            if entry.settle():
+                continue
+            self.incidents.gave_up()
+            if entry.says_completed:
                 self.put(correction(entry, self._wall()))
 
     def _put_aside(self, endings: Iterable[Entry], reason: str | None) -> None:
         for entry in endings:
+            if entry.says_completed:
+                self.incidents.undelivered()
             entry.settle(reason)
             self._backlog.add(entry)
 
@@ -225,6 +235,8 @@ class Writer:
 
     def _keep_house(self) -> None:
         now = self._clock()
+        if self.events is not None:
+            self.incidents.tell(self.events)
         try:
             self._store.maintain()
             if now >= self._probe_at:
@@ -238,17 +250,8 @@ class Writer:
         except Exception as error:
             self._fail(error)
             return
-        if now >= self._prune_at and not len(self._inbox):
-            self._prune_at = now + self._prune()
-
-    def _prune(self) -> float:
-        """What breaks here holds up no chat: a write that cannot be done says so."""
-        try:
-            return self._store.prune(is_idle=not self._siblings())
-        except Exception as error:
-            is_known = isinstance(error, StoreFailed)
-            log.error("Nothing is erased: %s", error, exc_info=not is_known)
-            return PRUNE_RETRY
+        if not len(self._inbox):
+            self._idle_work.turn(is_idle=not self._siblings())
 
     def _note_shortage(self, shortage: str | None) -> None:
         if shortage and not self._shortage:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision = "2_0002"
-down_revision = "2_0001"
+revision = "2_0003"
+down_revision = "2_0002"
 branch_labels = None
 depends_on = None
 
@@ -38,6 +38,7 @@ FIXED = (
     "output_tokens",
     "closed_at",
     "corrects",
+    "decision",
     "lane",
     "clock_step",
     "seq",
