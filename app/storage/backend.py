@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+from app.gateway.kept.answers import Answers
 from app.gateway.records.activity import Activity
 from app.gateway.records.audit import AuditSpace
 from app.storage.audit.queued_trail import QueuedTrail
@@ -11,6 +12,8 @@ from app.storage.audit.reader import AuditReader
 from app.storage.chain.knots import Place
 from app.storage.chain.retention import FOR_EVER, Erased, Keep, Whose
 from app.storage.chain.verification import OnProgress, Verification, ignore
+
+MOST_BYTES = 256 * 1024 * 1024  # of kept answers
 
 
 class AuditBackend(Protocol):
@@ -35,6 +38,7 @@ class AuditBackend(Protocol):
         *,
         anchor_file: Path | None = None,
         is_known: bool = False,
+        keep_bytes: int = MOST_BYTES,
         may_begin: bool = True,
         newest: str | None = None,
         keep: Keep = FOR_EVER,
@@ -47,7 +51,8 @@ class AuditBackend(Protocol):
         it has never been there and can't be made.
 
         Without `may_begin` one that is not there is an UnusableDatabase, too.
-        Anchors go to the log, and to `anchor_file`. `newest` is what `newest_head`
+        Anchors go to the log, and to `anchor_file`. Kept answers take at most
+        `keep_bytes`. `newest` is what `newest_head`
         said to somebody who lives longer than a worker: older records are refused.
         Words and records go when they are older than `keep` says.
         With `is_known` somebody has opened it before, so it is never made, and
@@ -93,6 +98,10 @@ class AuditBackend(Protocol):
         Works while workers write. A rehearsal only counts. Raises StoreFailed,
         AuditUnavailable or SearchTookTooLong.
         """
+        ...
+
+    def answers(self) -> Answers:
+        """Open the view of the kept answers, which come with their records."""
         ...
 
     def space(self) -> AuditSpace:

@@ -17,11 +17,12 @@ from typing import Any
 from app.host.file_lock import FileLock
 from app.storage.audit.errors import RowRefused, StoreFailed
 from app.storage.audit.orphans import Orphans
-from app.storage.audit.rows import Draft, rehearsed
+from app.storage.audit.rows import Draft, trial_draft
 from app.storage.audit.store import Compose
 from app.storage.chain.knots import is_due, knot
 from app.storage.chain.links import ClockWatch, Head, head_mac, is_signed, seal
 from app.storage.chain.retention import FOR_EVER, Keep
+from app.storage.sqlite.answers import KeptAnswers
 from app.storage.sqlite.files import (
     RESERVE,
     AuditFiles,
@@ -62,12 +63,13 @@ class SqliteStore:
         key: bytes | None = None,
         *,
         reserve: int = RESERVE,
+        answers: KeptAnswers | None = None,
         watch: ClockWatch | None = None,
         newest: str | None = None,
         keep: Keep = FOR_EVER,
     ) -> None:
         self._files, self._given_key, self._reserve = files, key, reserve
-        self._watch = watch or ClockWatch()
+        self._answers, self._watch = answers or KeptAnswers(), watch or ClockWatch()
         self._lock = FileLock(files.lock)
         self._roster = LiveWorkers(files.workers)
         self._witness = RollbackDetector(self._roster, newest)
@@ -79,7 +81,6 @@ class SqliteStore:
         self._inodes: tuple[int, int] | None = None  # of the database and its log
         self._size = 0
         self._wal = WriteAheadLog(files.wal)
-        self._is_dirty = self._was_dirty = False
         self._is_suspect = False  # so its pages are looked at once more
 
     @property
@@ -128,7 +129,9 @@ class SqliteStore:
                 # As a newcomer would: our own cache hides a damaged file.
                 with closing(connect_reader(self._files.database)) as newcomer:
                     self._head(newcomer)
-            self._check_point_when_idle()
+            if self._wal.has_come_to_rest():
+                with self._lock.held():
+                    self._check_point()
             return shortage(self._files, self._reserve)
 
     def sweep(self) -> int:
@@ -183,10 +186,13 @@ class SqliteStore:
             return head
 
     def maintain(self) -> None:
-        """Bring the log into the database once it has grown by 4 MB."""
+        """Bring the log into the database once it has grown by 4 MB; tidy up."""
         if self._wal.is_long:
             with translated(), self._lock.held():
                 self._check_point()
+        if self._answers.is_due():
+            with translated(), self._lock.held(), self._transaction() as connection:
+                self._answers.tidy(connection, time())
 
     def close(self) -> None:
         """Empty the log, leave the roster and let go of all files."""
@@ -224,6 +230,7 @@ class SqliteStore:
         now, step = self._watch.read(head.sealed_at)
         rows, new_head = seal(drafts, head, self._key, now=now, clock_step=step)
         write_rows(connection, rows)
+        self._answers.write(connection, drafts)
         if new_head != head:
             self._watch.marked()
         new_head = replace(new_head, **changes)
@@ -242,7 +249,7 @@ class SqliteStore:
         return found[0]
 
     def _committed(self, head: Head) -> None:
-        self._is_dirty = True
+        self._wal.is_dirty = True
         # A deleted file takes writes as before, and they lead nowhere.
         self._check_in_place()
         self._witness.saw(head)
@@ -253,7 +260,7 @@ class SqliteStore:
             head = self._head(connection)
             self._witness.check_with_others(connection, head)
             check_guards(connection)
-            draft = rehearsed(self.instance, time())
+            draft = trial_draft(self.instance, time())
             rows, _ = seal([draft], head, self._key, now=time())
             try:
                 write_rows(connection, rows)
@@ -275,12 +282,6 @@ class SqliteStore:
         self._size, self._wal.size = database.st_size, wal.st_size
 
     # ---- the log
-
-    def _check_point_when_idle(self) -> None:
-        if self._was_dirty and not self._is_dirty:
-            with self._lock.held():
-                self._check_point()
-        self._was_dirty, self._is_dirty = self._is_dirty, False
 
     def _check_point(self, mode: str | None = None) -> bool:
         connection = self._connection

@@ -15,11 +15,12 @@ ALARM = 64 * 1024 * 1024
 class WriteAheadLog:
     """Watches over one log. Call `check_point` under the writers' lock; one thread's.
 
-    `size` is in bytes, as its owner saw it last.
+    `size` is in bytes, as its owner saw it last; `is_dirty` is set with each commit.
     """
 
     def __init__(self, path: Path) -> None:
         self.size = 0
+        self.is_dirty = self._was_dirty = False
         self._path = path
         self._checkpoint_above = WAL_LIMIT
         self._is_alarmed = False
@@ -28,6 +29,15 @@ class WriteAheadLog:
     def is_long(self) -> bool:
         """Whether it has grown by 4 MB since it could last be emptied."""
         return self.size > self._checkpoint_above
+
+    def has_come_to_rest(self) -> bool:
+        """Whether there was a commit before this was asked last, and none since.
+
+        For once a second.
+        """
+        rests = self._was_dirty and not self.is_dirty
+        self._was_dirty, self.is_dirty = self.is_dirty, False
+        return rests
 
     def check_point(
         self, connection: sqlite3.Connection, mode: str | None = None

@@ -29,6 +29,15 @@ _ERASE = (
     "UPDATE records SET request = NULL, reply = NULL, salt = NULL,"
     " request_digest = ?, reply_digest = ? WHERE lane = ? AND seq = ?"
 )
+# An answer that would be said again is gone with the record that said it.
+_FORGET = (
+    "DELETE FROM answers"
+    " WHERE record = (SELECT id FROM records WHERE lane = ? AND seq = ?)"
+)
+_FORGET_PRUNED = (
+    "DELETE FROM answers"
+    " WHERE record IN (SELECT id FROM records WHERE lane = ? AND seq <= ?)"
+)
 _TIMES = (
     "SELECT seq, closed_at FROM records WHERE lane = ? AND seq > ?"
     " AND closed_at > ? AND closed_at <= ? ORDER BY seq LIMIT ?"
@@ -96,6 +105,7 @@ def erase(connection: sqlite3.Connection, words: Iterable[Words]) -> list[int]:
         with suppress(TypeError, UnicodeEncodeError):
             digests = digests_of(request, reply, salt)
             connection.execute(_ERASE, (*digests, LANE, seq))
+            connection.execute(_FORGET, (LANE, seq))
             done.append(seq)
     return done
 
@@ -103,6 +113,7 @@ def erase(connection: sqlite3.Connection, words: Iterable[Words]) -> list[int]:
 def prune(connection: sqlite3.Connection, floor: int) -> None:
     """Delete the records up to the floor, which the head must name by then."""
     query = "DELETE FROM records WHERE lane = ? AND seq <= ?"
+    connection.execute(_FORGET_PRUNED, (LANE, floor))
     connection.execute(query, (LANE, floor))
 
 

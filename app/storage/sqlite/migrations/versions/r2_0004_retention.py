@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision = "2_0003"
-down_revision = "2_0002"
+revision = "2_0004"
+down_revision = "2_0003"
 branch_labels = None
 depends_on = None
 
@@ -39,6 +39,8 @@ FIXED = (
     "closed_at",
     "corrects",
     "decision",
+    "source",
+    "reuse",
     "lane",
     "clock_step",
     "seq",
