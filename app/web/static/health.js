@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { loadFigures, showCards } from "./cards.js";
-import { byId, h, redraw, replace } from "./dom.js";
+import { byId, h, redraw } from "./dom.js";
 import { recordsHref } from "./links.js";
 import { drawLatency, drawOutcomes } from "./plot.js";
 import { isSignedOut, may, poll, start } from "./shell.js";
@@ -41,10 +41,10 @@ async function tell(task) {
 async function status() {
   const known = await get("status");
   byId("as-of").textContent = `As of ${moment(Date.parse(known.timestamp) / 1000)}, ${zone()}`;
-  replace(byId("alarms"), ...alarms(known.gateway));
+  redraw(byId("alarms"), ...alarms(known.gateway));
   const { scope, workers } = known.admission;
   showCards(known.routing.order, known.core_services);
-  replace(byId("tiles"), ...tiles(known));
+  redraw(byId("tiles"), ...tiles(known));
   byId("load-title").textContent = scope === "host" ? `Now, in ${plural(workers, "worker")}` : "Now, in the worker that answered";
   byId("load-note").hidden = scope !== "worker";
 }
