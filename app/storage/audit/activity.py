@@ -88,13 +88,13 @@ class ActivityReader:
         return tuple(Usage(row[0], row[1], *map(int, row[2:])) for row in rows)
 
 
-def _usage(since: float, until: float, *, by_person: bool) -> sa.Select[Any]:
-    """Sum up chats by their caller; a correction takes an answer back.
+def _narrow(since: float, until: float, *, by_person: bool) -> sa.CTE:
+    """Pick what usage counts of each chat; a correction's outcome is `lost`.
 
-    What is grouped is narrow and made first: else SQLite would sort all words with it.
+    It is made before it is grouped: else SQLite would sort all words with it.
     """
     outcome = records.c.outcome
-    chats = (
+    return (
         sa.select(
             records.c.caller,
             (records.c.person if by_person else sa.null()).label("person"),
@@ -108,7 +108,12 @@ def _usage(since: float, until: float, *, by_person: bool) -> sa.Select[Any]:
         .where(records.c.opened_at >= since, records.c.opened_at < until)
         .cte("chats")
         .prefix_with("MATERIALIZED")
-    ).c
+    )
+
+
+def _usage(since: float, until: float, *, by_person: bool) -> sa.Select[Any]:
+    """Sum up chats by their caller; a correction takes an answer back."""
+    chats = _narrow(since, until, by_person=by_person).c
     is_lost = chats.outcome.is_not_distinct_from("lost")
 
     def ended(*how: str) -> sa.ColumnElement[int]:
