@@ -8,6 +8,7 @@ import click
 
 from app.cli.chat import chat
 from app.cli.config import config
+from app.cli.copies import backup, restore
 from app.cli.doctor import doctor
 from app.cli.exits import MEANINGS, exit_codes
 from app.cli.failing import Commands
@@ -39,6 +40,8 @@ for command in (
     explain,
     doctor,
     records,
+    backup,
+    restore,
     config,
     post_task,
     token,

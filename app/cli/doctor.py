@@ -17,7 +17,7 @@ from app.cli.screen import say_json, say_line
 from app.gateway.errors import AuditUnavailable
 from app.gateway.records.activity import Kind, Window
 from app.settings import Settings, SettingsError, load_usable
-from app.wiring import check_files, open_windows
+from app.wiring import open_windows, problems_of_files
 
 SKEW = 2.0  # seconds between our clock and the gateway's that are no accident
 DAY = timedelta(days=1)
@@ -42,6 +42,7 @@ NEXT = {
     "audit_unsigned": "Run `records verify`, then see GatewayAuditUnsigned in"
     " docs/operating.md.",
     "tokens_stale": "Run `token list`; it names the mistake in the file of tokens.",
+    "settings_stale": "Run `config check`, mend what it names, and send HUP again.",
     "no_upstream": "Look after the upstreams below; each is asked again by itself.",
     "down": "Look after that upstream; it is used again as soon as it answers.",
     "failing": "Look at why that upstream fails: the records tell (`records search`).",
@@ -99,10 +100,7 @@ def _summary(worst: Finding) -> tuple[str, ...]:
 
 def _settings(settings: Settings, problems: list[str]) -> Iterator[Finding]:
     """The settings as they lie there, which a running gateway need not have read."""
-    try:
-        check_files(settings)
-    except SettingsError as error:
-        problems = [*problems, *error.problems]
+    problems = list(dict.fromkeys([*problems, *problems_of_files(settings)]))
     step = "Mend it before the next HUP or start: `config check` names every mistake."
     for problem in problems:
         yield Finding("settings", WARN, problem, step)

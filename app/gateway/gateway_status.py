@@ -4,8 +4,8 @@ One function says it for `/readyz`, the status page, the commands, the console a
 metrics, so that no two of them contradict each other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -87,6 +87,13 @@ class Guard(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class LastReload:
+    """Whether the newest settings were refused; the server tells how to find out."""
+
+    is_refused: Callable[[], bool] = lambda: False
+
+
 @dataclass(frozen=True, slots=True)
 class StatusBoard:
     """What the status is made of. Threads may share it.
@@ -102,6 +109,7 @@ class StatusBoard:
     guards: Mapping[str, Guard]
     health: HealthBoard
     history: CallHistory
+    reload: LastReload = field(default_factory=LastReload)
 
     def now(self) -> GatewayStatus:
         """Say how the gateway is now; nobody is asked, nothing is waited for."""
@@ -141,6 +149,9 @@ class StatusBoard:
         if self.keyring and self.keyring.problems:
             detail = "the file of tokens has mistakes, and the tokens of before hold"
             yield Reason(State.DEGRADED, "tokens_stale", detail)
+        if self.reload.is_refused():
+            detail = "the last reload was refused, and the settings of before hold"
+            yield Reason(State.DEGRADED, "settings_stale", detail)
 
     def _of_upstreams(self) -> Iterator[Reason]:
         lost = self.history.unanswered()

@@ -10,14 +10,15 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from app.server.scoreboard import Scoreboard
-from app.settings import SettingsError, load, warnings_about
+from app.settings import SettingsError, changed, warnings_about
 from app.settings.file import config_text
 from app.settings.handed import Handover
 from app.wiring import (
     begin_counts,
-    check_addresses,
     check_all,
+    check_reload,
     last_good_tokens,
+    load_checked,
     newest_head,
 )
 
@@ -31,7 +32,7 @@ class Hooks:
 
     def __init__(self) -> None:
         with _exit_if_bad():
-            self.config, self.settings = config_text(), load()
+            self.config, self.settings = config_text(), load_checked()
 
     def on_starting(self, server: Any) -> None:
         """Look at all that workers need before any is made."""
@@ -105,7 +106,9 @@ class Hooks:
         settings = load()
         set_up_logging(settings)
         worker.slots = settings.slots
-        worker.drain = worker.app.callable.extensions["gateway"]().drain
+        services = worker.app.callable.extensions["gateway"]()
+        services.board.reload.is_refused = lambda: worker.board.is_reload_refused
+        worker.drain = services.drain
         # What is there now stays, and looking through it again held up chats for 30 ms.
         gc.collect()
         gc.freeze()
@@ -143,7 +146,8 @@ def _reload_if_sound(server: Any, reload: Callable[[], None]) -> None:
     _look_at_heads(server)
     before = server.settings, server.tokens, server.head
     try:
-        server.settings, server.tokens = _checked(server.settings)
+        server.settings = check_reload(server.settings)
+        server.tokens = last_good_tokens(server.settings)
         if server.settings.audit_url != before[0].audit_url:
             server.head = None  # that of other records
         reload()
@@ -155,14 +159,10 @@ def _reload_if_sound(server: Any, reload: Callable[[], None]) -> None:
             raise  # it is a worker that ends, which was made by this reload
         server.log.exception("Not reloaded")
     else:
+        names = ", ".join(changed(server.settings, before[0])) or "no setting"
+        server.log.info("Reloaded: %s changed", names)
+        server.board.reloaded(is_refused=False)
         return
+    server.board.reloaded(is_refused=True)
     server.settings, server.tokens, server.head = before
     server.app.cfg = server.cfg  # gunicorn has emptied it before it read anything
-
-
-def _checked(before: Any) -> tuple[Any, Any]:
-    """The settings of now and their tokens. Raises SettingsError if they are bad."""
-    settings = load()
-    check_all(settings, before)
-    check_addresses(settings, before)
-    return settings, last_good_tokens(settings)

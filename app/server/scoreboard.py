@@ -2,8 +2,8 @@
 
 from app.host.files import map_anonymous
 
-STOPPING, BOOTED = 0, 1  # the first cells; the others are the workers' places
-FIRST_PLACE = 2
+STOPPING, BOOTED, REFUSED = 0, 1, 2  # the first cells; the others are of the workers
+FIRST_PLACE = 3
 MOST = 0xFFFF
 
 
@@ -34,6 +34,15 @@ class Scoreboard:
     def stop(self) -> None:
         """Say so, for good."""
         self._cells[STOPPING] = 1
+
+    @property
+    def is_reload_refused(self) -> bool:
+        """Whether the last reload was refused, so that settings of before hold."""
+        return self._cells[REFUSED] == 1
+
+    def reloaded(self, *, is_refused: bool) -> None:
+        """Say how the last reload ended. For the master."""
+        self._cells[REFUSED] = int(is_refused)
 
     def take_place(self) -> int | None:
         """Return a free place, None if there is none. For the master."""

@@ -6,10 +6,15 @@ the TOML file named by `VX11_CONFIG`, then from the defaults in `model`.
 
 from app.settings.entries import UpstreamSettings
 from app.settings.loading import (
+    changed,
     in_force,
     load,
     load_local,
     load_usable,
+    name_of,
+    origin,
+    shown,
+    told_at,
     warnings_about,
 )
 from app.settings.model import Settings
@@ -19,9 +24,14 @@ __all__ = [
     "Settings",
     "SettingsError",
     "UpstreamSettings",
+    "changed",
     "in_force",
     "load",
     "load_local",
     "load_usable",
+    "name_of",
+    "origin",
+    "shown",
+    "told_at",
     "warnings_about",
 ]

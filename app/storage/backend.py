@@ -82,6 +82,30 @@ class AuditBackend(Protocol):
         """
         ...
 
+    def backup(self, folder: Path) -> Verification:
+        """Copy the records into a new folder while others write, and check the copy.
+
+        What is returned is of the copy, which stays also if it is not whole. Raises
+        StoreFailed if nothing was copied.
+        """
+        ...
+
+    def restore(self, folder: Path, *, sets_aside: bool = False) -> Verification:
+        """Put a copy that `backup` made in the place of the records, if it is whole.
+
+        Records that are there are never overwritten: they are moved into a folder
+        beside, if `sets_aside`. Raises StoreFailed, having changed nothing, for that,
+        for a copy that is not whole, and while the gateway runs.
+        """
+        ...
+
+    def look(self) -> list[str]:
+        """Return warnings about the place, changing nothing; also while others write.
+
+        Raises StoreFailed for what keeps a gateway from starting there.
+        """
+        ...
+
     def space(self) -> AuditSpace:
         """What the records take and have left. Raises OSError."""
         ...

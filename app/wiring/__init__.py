@@ -11,16 +11,18 @@ is counted is what callers get; those who get no slot are counted and on record 
 
 from app.wiring.assembly import build_services, default_services
 from app.wiring.checks import (
-    check_addresses,
+    AT_RESTART_ONLY,
     check_all,
-    check_files,
-    problems_of_listed_kinds,
+    check_reload,
+    load_checked,
+    problems_of_files,
 )
 from app.wiring.commands import (
     OnProgress,
     Place,
     Verification,
     anchors_in,
+    backup_records,
     begin_counts,
     export_records,
     newest_head,
@@ -28,6 +30,7 @@ from app.wiring.commands import (
     open_windows,
     parse_head,
     place_of_records,
+    restore_records,
     run_post_task,
     search_records,
     server_logging,
@@ -35,29 +38,34 @@ from app.wiring.commands import (
     token_store,
     verify_records,
 )
+from app.wiring.doubts import doubts_about
 from app.wiring.keys import last_good_tokens
 from app.wiring.parts import metrics_folder
 
 __all__ = [
+    "AT_RESTART_ONLY",
     "OnProgress",
     "Place",
     "Verification",
     "anchors_in",
+    "backup_records",
     "begin_counts",
     "build_services",
-    "check_addresses",
     "check_all",
-    "check_files",
+    "check_reload",
     "default_services",
+    "doubts_about",
     "export_records",
     "last_good_tokens",
+    "load_checked",
     "metrics_folder",
     "newest_head",
     "open_records",
     "open_windows",
     "parse_head",
     "place_of_records",
-    "problems_of_listed_kinds",
+    "problems_of_files",
+    "restore_records",
     "run_post_task",
     "search_records",
     "server_logging",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from app.gateway.access.tokens import LINK, Keyring, Token, TokensUnusable
-from app.settings import Settings, SettingsError
+from app.settings import Settings, SettingsError, told_at
 from app.settings.handed import handed
 from app.storage.tokens.watch import LastGood, TokenWatch
 
@@ -31,7 +31,7 @@ def watch_tokens(settings: Settings, keyring: Keyring | None) -> Callable[[], No
         return lambda: None
     given = handed()
     watch = TokenWatch(settings.tokens_file, keyring)
-    with _told_as("VX11_TOKENS_FILE"):
+    with _told_as("tokens_file"):
         watch.start(last_good=given.tokens if given else None)
     return watch.stop
 
@@ -43,16 +43,16 @@ def last_good_tokens(settings: Settings) -> LastGood | None:
     """
     if settings.tokens_file is None or not has_several_callers(settings):
         return None
-    with _told_as("VX11_TOKENS_FILE"):
+    with _told_as("tokens_file"):
         return LastGood(settings.tokens_file)
 
 
 @contextmanager
-def _told_as(variable: str) -> Iterator[None]:
+def _told_as(setting: str) -> Iterator[None]:
     try:
         yield
     except TokensUnusable as error:
-        problems = [f"{variable}: {problem}" for problem in error.problems]
+        problems = [told_at(setting, problem) for problem in error.problems]
         raise SettingsError(problems) from None
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from app.gateway.records.audit import AuditSpace
 from app.storage.audit.activity import ActivityReader
+from app.storage.audit.errors import StoreFailed
 from app.storage.audit.orphans import Orphans
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
@@ -72,6 +73,15 @@ class MemoryBackend:
 
     def require_readable(self):
         pass
+
+    def look(self):
+        return []
+
+    def backup(self, folder):
+        raise StoreFailed("unreadable", "memory is not copied")
+
+    def restore(self, folder, *, sets_aside=False):
+        raise StoreFailed("unreadable", "memory is not copied")
 
     def space(self):
         return AuditSpace()

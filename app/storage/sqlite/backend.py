@@ -2,10 +2,8 @@
 
 import logging
 import os
-import sqlite3
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -18,7 +16,9 @@ from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
 from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import Place
-from app.storage.chain.verification import OnProgress, Verification, ignore, verify
+from app.storage.chain.verification import OnProgress, Verification, ignore
+from app.storage.sqlite.checking import reading_engine, verify_files
+from app.storage.sqlite.copies import backup, restore
 from app.storage.sqlite.files import (
     AuditFiles,
     read_key,
@@ -27,10 +27,10 @@ from app.storage.sqlite.files import (
     was_begun,
 )
 from app.storage.sqlite.live_workers import LiveWorkers
+from app.storage.sqlite.look import look
 from app.storage.sqlite.preparation import prepare, refuse_if_gone
 from app.storage.sqlite.rollback_detector import newest_of
-from app.storage.sqlite.soundness import flaw_of_file
-from app.storage.sqlite.statements import connect_reader, translated
+from app.storage.sqlite.statements import translated
 from app.storage.sqlite.store import RESERVE, SqliteStore
 
 log = logging.getLogger(__name__)
@@ -96,62 +96,39 @@ class SqliteBackend:
 
     def records(self) -> AuditReader:
         """Open the read side."""
-        return AuditReader(self._reading_engine())
+        return AuditReader(reading_engine(self._files))
 
     def activity(self) -> ActivityReader:
         """Open the view of the recent past."""
-        return ActivityReader(self._reading_engine())
+        return ActivityReader(reading_engine(self._files))
 
     def verify(
         self, *, noted: Iterable[Place] = (), on_progress: OnProgress = ignore
     ) -> Verification:
         """Check the whole chain; works while workers write. Raises StoreFailed."""
-        self.require_readable()
-        files = self._files
-        if self._key is None:
-            require_readable(files.key)
-        with translated():
-            key = self._key or read_key(files.key, may_make=False)
-        failure: Exception | None = None
-        try:
-            result = verify(self._reading_engine(), key, noted, on_progress)
-        except sa.exc.SQLAlchemyError as error:
-            result, failure = Verification(0, ok=False), error
-        return self._with_file_checked(result, failure)
+        return verify_files(self._files, self._key, noted, on_progress)
 
-    def _with_file_checked(
-        self, result: Verification, failure: Exception | None
-    ) -> Verification:
-        """Look at the file around a chain that is whole, or could not be read."""
-        if not (result.ok or failure):
-            return result
-        detail = f"{self._files.database} cannot be read"
-        try:
-            why = flaw_of_file(self._files.database)
-        except sqlite3.Error as error:
-            raise StoreFailed("unreadable", detail) from error
-        if why:
-            return replace(result, ok=False, reason=why)
-        if failure:
-            raise StoreFailed("unreadable", detail) from failure
-        return result
+    def backup(self, folder: Path) -> Verification:
+        """Copy the records, and their key if it is in a file; check the copy."""
+        return backup(self._files, self._key, folder)
+
+    def restore(self, folder: Path, *, sets_aside: bool = False) -> Verification:
+        """Check a copy, and put it in the place of the records."""
+        return restore(self._files, self._key, folder, sets_aside=sets_aside)
 
     def require_readable(self) -> None:
         """Raise StoreFailed, with whose they are, if this user may not read them."""
         files = self._files
         require_readable(files.database, files.wal, files.shm)
 
+    def look(self) -> list[str]:
+        """Look at folder, files and key as a start would, changing nothing."""
+        return list(look(self._files, self._key, self._reserve))
+
     def space(self) -> AuditSpace:
         """The size of the write-ahead log, and what is free beside it."""
         disk = os.statvfs(self.folder)
         return AuditSpace(_size(self._files.wal), disk.f_bavail * disk.f_frsize)
-
-    def _reading_engine(self) -> sa.Engine:
-        return sa.create_engine(
-            "sqlite://",
-            creator=lambda: connect_reader(self._files.database),
-            poolclass=sa.NullPool,  # the file may be replaced at any time
-        )
 
 
 def _prepare(files: AuditFiles, key: bytes | None, *, may_begin: bool) -> bytes:

@@ -79,6 +79,14 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def connect_looker(path: Path) -> sqlite3.Connection:
+    """Connect to read, and leave no file behind where nobody else is connected."""
+    is_in_use = path.with_name(f"{path.name}-wal").exists()
+    connection = _connect(path, "ro" if is_in_use else "ro&immutable=1")
+    connection.execute(_TRUST_NO_SCHEMA)
+    return connection
+
+
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",

@@ -33,6 +33,7 @@ from app.web.schemas.ops import (
     ReasonState,
     RecentCallsState,
     Routing,
+    SettingsInForce,
     Status,
     StatusData,
     TokenState,
@@ -142,6 +143,14 @@ def get_status() -> ResponseReturnValue:
             audit_key=services().trail.key_id(),
         )
     )
+
+
+@bp.get("/operator/api/settings")
+@token_required("admin", rated=False)
+@documented(Note(SettingsInForce))
+def get_settings() -> ResponseReturnValue:
+    """The settings in force, which the file need not say any more; no secret."""
+    return json_response(SettingsInForce(settings=dict(services().settings())))
 
 
 def _gateway() -> GatewayState:

@@ -33,11 +33,7 @@ from app.gateway.errors import (
     Unsupported,
     consequence,
 )
-from app.web.request.caller_error import (
-    CallerError,
-    is_anthropic_path,
-    is_openai_path,
-)
+from app.web.request.caller_error import CallerError, is_openai_path
 
 log = logging.getLogger(__name__)
 
@@ -118,15 +114,9 @@ def error_response(
     wait = _wait(status, retry_after)
     if is_openai():
         status = OPENAI_STATUS.get((status, code), status)
-        param = next((e["field"] for e in more.get("errors", ())), None)
-        told = CallerError(status, code, detail)
-        if is_anthropic_path(request.path):
-            body = told.anthropic(correlation.current.get())
-        else:
-            body = told.openai(param)
-    else:
-        found = {"detail": detail, "code": code}
-        body = found | {"correlation_id": correlation.current.get()} | more
+    param = next((e["field"] for e in more.get("errors", ())), None)
+    told = CallerError(status, code, detail)
+    body = told.body(request.path, correlation.current.get(), param, **more)
     response = jsonify(body)
     response.status_code = status
     if wait is not None:
