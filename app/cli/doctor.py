@@ -32,24 +32,6 @@ KINDS: dict[Kind, str] = {
     "unanswered": "answered by nobody",
     "refused": "refused by the gateway itself",
 }
-# What to do about each reason of the gateway's state, by its code.
-NEXT = {
-    "shutting_down": "Wait for it to stop, then start it.",
-    "audit_unavailable": "Mend what keeps the audit from being written (see The audit"
-    " database in docs/operating.md); chats are taken again within 5 s.",
-    "audit_best_effort": "Set VX11_AUDIT_MODE to required again and send HUP, once"
-    " records can be written.",
-    "audit_unsigned": "Run `records verify`, then see GatewayAuditUnsigned in"
-    " docs/operating.md.",
-    "tokens_stale": "Run `token list`; it names the mistake in the file of tokens.",
-    "settings_stale": "Run `config check`, mend what it names, and send HUP again.",
-    "no_upstream": "Look after the upstreams below; each is asked again by itself.",
-    "down": "Look after that upstream; it is used again as soon as it answers.",
-    "failing": "Look at why that upstream fails: the records tell (`records search`).",
-    "circuit_open": "Look after that upstream; it is asked again by itself.",
-    "resting": "Wait, or ask whoever runs that upstream for more.",
-    "unanswered": "Look at the upstreams below.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +60,7 @@ def doctor(front_door: str | None, as_json: bool) -> None:
     is broken, and tells what it could not look at.
     """
     settings, problems = load_usable()
-    findings = [*_settings(settings, problems), *_gateway(), *_windows(settings)]
+    findings = [*_gateway(), *_settings(settings, problems), *_windows(settings)]
     if front_door:
         findings.append(_certificate(front_door))
     worst = max(findings, key=lambda finding: list(EXITS).index(finding.state))
@@ -137,7 +119,7 @@ def _state(gateway: dict[str, Any]) -> Iterator[Finding]:
         state = BAD if gateway["state"] == "refusing" else WARN
         since = reason.get("since") or gateway["since"]
         words = f"{reason['detail']}, since {_local(since)}"
-        yield Finding("gateway", state, words, NEXT.get(reason["code"], ""))
+        yield Finding("gateway", state, words, reason["next_step"])
 
 
 def _upstreams(known: dict[str, Any]) -> Iterator[Finding]:

@@ -5,8 +5,10 @@ import gc
 import logging
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import Any
 
 from app.server.scoreboard import Scoreboard
@@ -21,6 +23,8 @@ from app.wiring import (
     load_checked,
     newest_head,
 )
+
+DEATHS_WITHIN = 300.0  # seconds
 
 
 class Hooks:
@@ -55,7 +59,7 @@ class Hooks:
         """Let workers know when all of us stops, and survive files that go bad."""
         # A reload doubles the workers for a moment.
         server.board = Scoreboard(places=3 * self.settings.workers)
-        server.settings, server.head = self.settings, None
+        server.settings, server.head, server.deaths = self.settings, None, deque()
         stop, reload, manage_workers = server.stop, server.reload, server.manage_workers
 
         def stop_all(graceful: bool = True) -> None:
@@ -66,6 +70,7 @@ class Hooks:
             if server.tokens:
                 server.tokens.look()
             _look_at_heads(server)
+            _count_deaths(server)
             manage_workers()
 
         server.stop, server.manage_workers = stop_all, look_and_manage_workers
@@ -79,6 +84,8 @@ class Hooks:
 
     def child_exit(self, server: Any, worker: Any) -> None:
         """Free the place of a worker that ended, however it did."""
+        if server.board.has_died(worker.place):
+            server.deaths.append(monotonic())
         server.board.leave_place(worker.place)
 
     def post_fork(self, server: Any, worker: Any) -> None:
@@ -107,7 +114,8 @@ class Hooks:
         set_up_logging(settings)
         worker.slots = settings.slots
         services = worker.app.callable.extensions["gateway"]()
-        services.board.reload.is_refused = lambda: worker.board.is_reload_refused
+        services.board.server.is_reload_refused = lambda: worker.board.is_reload_refused
+        services.board.server.deaths = lambda: worker.board.deaths
         worker.drain = services.drain
         # What is there now stays, and looking through it again held up chats for 30 ms.
         gc.collect()
@@ -140,6 +148,12 @@ def _exit_if_bad() -> Iterator[None]:
 def _look_at_heads(server: Any) -> None:
     """Keep the newest head of the audit; its workers may end with what they know."""
     server.head = newest_head(server.settings, tuple(server.WORKERS), server.head)
+
+
+def _count_deaths(server: Any) -> None:
+    while server.deaths and monotonic() - server.deaths[0] > DEATHS_WITHIN:
+        server.deaths.popleft()
+    server.board.tell_deaths(len(server.deaths))
 
 
 def _reload_if_sound(server: Any, reload: Callable[[], None]) -> None:

@@ -2,8 +2,8 @@
 
 from app.host.files import map_anonymous
 
-STOPPING, BOOTED, REFUSED = 0, 1, 2  # the first cells; the others are of the workers
-FIRST_PLACE = 3
+STOPPING, BOOTED, REFUSED, DEATHS = range(4)  # the first cells; the rest are workers'
+FIRST_PLACE = 4
 MOST = 0xFFFF
 
 
@@ -43,6 +43,19 @@ class Scoreboard:
     def reloaded(self, *, is_refused: bool) -> None:
         """Say how the last reload ended. For the master."""
         self._cells[REFUSED] = int(is_refused)
+
+    @property
+    def deaths(self) -> int:
+        """How many workers died within the last minutes, as the master has told."""
+        return self._cells[DEATHS]
+
+    def tell_deaths(self, count: int) -> None:
+        """Say how many. For the master."""
+        self._cells[DEATHS] = min(count, MOST)
+
+    def has_died(self, place: int | None) -> bool:
+        """Whether the worker of a place ended without having been told to."""
+        return place is not None and self._cells[place] != MOST
 
     def take_place(self) -> int | None:
         """Return a free place, None if there is none. For the master."""

@@ -137,7 +137,8 @@ class HealthBoard:
         if was_healthy == (reason is None):
             return
         level = logging.WARNING if reason else logging.INFO
-        log.log(level, "Upstream %s is now %s", upstream, reason or "healthy")
+        state = f"is down: {reason}" if reason else "is healthy again"
+        log.log(level, "Upstream %s %s", upstream, state)
         for listener in self._on_failure if reason else self._on_recovery:
             listener(upstream)
 

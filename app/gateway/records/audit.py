@@ -67,6 +67,33 @@ def undelivered(closing: Closing) -> Closing:
     return replace(closing, outcome="failed", code="audit_unavailable", status=503)
 
 
+class AuditSpace(NamedTuple):
+    """The room of the records in bytes; None where nobody here can tell.
+
+    `log` is the size of what is committed and not yet brought into the database,
+    `free` is the space that is left for more.
+    """
+
+    log: int | None = None
+    free: int | None = None
+
+
+NOTHING_KNOWN = AuditSpace()
+
+
+@dataclass(frozen=True, slots=True)
+class TrailSigns:
+    """What is odd about the clock and the disk, though records can be written.
+
+    `clock_step` is by how many seconds the wall clock was set, 0.0 if it was not,
+    and `stepped_for` how many seconds ago.
+    """
+
+    clock_step: float = 0.0
+    stepped_for: float = 0.0
+    space: AuditSpace = NOTHING_KNOWN
+
+
 class Trail(Protocol):
     """The port that stores records. Threads may share it."""
 
@@ -114,20 +141,14 @@ class Trail(Protocol):
         """How many open records of the past were found that we did not write."""
         ...
 
+    @property
+    def signs(self) -> TrailSigns:
+        """What was seen within the last second; nothing is waited for."""
+        ...
+
     def key_id(self) -> str:
         """Fingerprint of the key that signs, "" while there is none."""
         ...
-
-
-class AuditSpace(NamedTuple):
-    """The room of the records in bytes; None where nobody here can tell.
-
-    `log` is the size of what is committed and not yet brought into the database,
-    `free` is the space that is left for more.
-    """
-
-    log: int | None = None
-    free: int | None = None
 
 
 def new_audit_id(now: float) -> str:

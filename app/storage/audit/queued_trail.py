@@ -7,10 +7,11 @@ from threading import Lock
 from time import monotonic
 
 from app.gateway.errors import AuditUnavailable
-from app.gateway.records.audit import Closing, Intent
+from app.gateway.records.audit import AuditSpace, Closing, Intent, TrailSigns
 from app.host.forks import at_fork
 from app.storage.audit.backlog import ROWS, Backlog
 from app.storage.audit.entry import RETRY_AFTER, CommitResult, Entry
+from app.storage.audit.signs import SignsWatch
 from app.storage.audit.store import Store
 from app.storage.audit.writer import Writer
 from app.storage.chain.links import Head, key_fingerprint
@@ -32,8 +33,8 @@ class QueuedTrail:
     and a writer of its own; what was under way belongs to the parent. `fault` is a
     reason why writing does not work from the start, `key` returns the chain's key,
     b"" while there is none to be had, `on_anchor` is told, in the writer's thread, each
-    head that is to be kept outside, and `backlog_rows` how many records are kept
-    while writing does not work.
+    head that is to be kept outside, `backlog_rows` how many records are kept
+    while writing does not work, and `space` tells of the room that there is.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class QueuedTrail:
         on_anchor: Callable[[Head], None] = lambda _: None,
         backlog_rows: int = ROWS,
         clock: Callable[[], float] = monotonic,
+        space: Callable[[], AuditSpace] = AuditSpace,
     ) -> None:
         self.key = key
+        self._space = space
         self.key_id = lambda: key_fingerprint(key())
         self._make_store, self._clock = make_store, clock
         self._on_anchor = on_anchor
@@ -112,6 +115,11 @@ class QueuedTrail:
         """See Trail."""
         return self._writer.unsigned if self._writer else 0
 
+    @property
+    def signs(self) -> TrailSigns:
+        """See Trail."""
+        return self._writer.watch.signs if self._writer else TrailSigns()
+
     # ---- its life
 
     def start(self) -> Writer:
@@ -153,6 +161,7 @@ class QueuedTrail:
             on_anchor=self._on_anchor,
             clock=self._clock,
         )
+        writer.watch = SignsWatch(self._space, clock=self._clock)
         try:
             writer.start()
         except RuntimeError as no_thread:

@@ -20,6 +20,7 @@ from app.storage.audit.entry import Entry, correction
 from app.storage.audit.errors import RowRefused, StoreFailed
 from app.storage.audit.inbox import Inbox
 from app.storage.audit.rows import Draft
+from app.storage.audit.signs import SignsWatch
 from app.storage.audit.store import Store
 from app.storage.chain.links import Head
 
@@ -48,6 +49,7 @@ class Writer:
         clock: Callable[[], float] = monotonic,
         wall: Callable[[], float] = time,
     ) -> None:
+        self.watch = SignsWatch()  # whoever made us may have given another one
         self.fault = fault
         self.unsigned = 0  # open rows that we did not write, of dead workers
         self._dropped = 0
@@ -227,6 +229,7 @@ class Writer:
             self._store.maintain()
             if now >= self._probe_at:
                 self._probe_at = now + PROBE_INTERVAL
+                self.watch.look()
                 self._note_shortage(self._store.probe())
             if now >= self._sweep_at:
                 self._sweep_at = now + SWEEP_INTERVAL

@@ -88,6 +88,7 @@ class SqliteBackend:
             key=lambda: key or _found_key(files),
             fault=fault,
             on_anchor=Anchors(anchor_file),
+            space=self.space,
         )
 
     def newest_head(self, pids: Iterable[int], known: str | None) -> str | None:

@@ -164,6 +164,7 @@ def _gateway() -> GatewayState:
             ReasonState(
                 code=reason.code,
                 detail=reason.detail,
+                next_step=reason.next_step,
                 upstream=reason.upstream or None,
                 since=_wall_time(reason.since),
             )

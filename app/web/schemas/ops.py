@@ -155,6 +155,7 @@ class ReasonState(BaseModel):
 
     code: str
     detail: str = Field(description="One clause, for people.")
+    next_step: str = Field(description="What to do about it.")
     upstream: str | None = Field(default=None, description="Whom it is about.")
     since: AwareDatetime | None = Field(
         default=None, description="Since when, if it is known."
