@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from app.cli.behind_link import warnings_behind_link
 from app.cli.client import GatewayClient
 from app.cli.exits import CONFIG, NOT_ALLOWED, exit_codes
 from app.cli.failing import Failure
@@ -53,11 +52,7 @@ def check(as_json: bool) -> None:
         warnings = warnings_about()
         _warn(() if as_json else warnings)
         raise Failure(CONFIG, *problems, warnings=warnings)
-    warnings = [
-        *doubts_about(settings),
-        *warnings_behind_link(settings),
-        *warnings_about(settings),
-    ]
+    warnings = [*doubts_about(settings), *warnings_about(settings)]
     changes = list(_changes(settings))
     if as_json:
         found = {**in_force(settings), "warnings": warnings, "changes": changes}

@@ -165,7 +165,7 @@ class StatusBoard:
 
     def _signs(self) -> Iterator[Reason]:
         """What was seen of clock and disk, while all else goes on."""
-        signs = self.trail.signs
+        signs = self.trail.signs()
         log, free = signs.space
         if signs.clock_step and signs.stepped_for < CLOCK_NEWS:
             way = "ahead" if signs.clock_step > 0 else "back"

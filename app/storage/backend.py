@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.gateway.records.activity import Activity
-from app.gateway.records.audit import AuditSpace
+from app.gateway.records.signs import AuditSpace
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
 from app.storage.chain.knots import Place

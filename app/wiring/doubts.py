@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from app.gateway.routing.failover import least_shares
 from app.host.files import shown_path
 from app.settings import Settings, UpstreamSettings, told_at
+from app.wiring.behind_link import warnings_behind_link
 from app.wiring.checks import warnings_of_places
 
 # Kinds whose servers are asked below /v1, with the name of a model.
@@ -25,6 +26,7 @@ def doubts_about(settings: Settings) -> list[str]:
         *_routes(settings),
         *_authorities(settings),
         *warnings_of_places(settings),
+        *warnings_behind_link(settings),
     ]
 
 

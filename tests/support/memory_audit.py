@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from app.gateway.records.audit import AuditSpace
+from app.gateway.records.signs import AuditSpace
 from app.storage.audit.activity import ActivityReader
 from app.storage.audit.errors import StoreFailed
 from app.storage.audit.orphans import Orphans

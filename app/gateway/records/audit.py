@@ -7,7 +7,9 @@ ends. Nothing here knows how or where the rows are kept.
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from app.gateway.records.signs import TrailSigns
 
 EXCERPT = 160  # characters of the question that a list shows
 
@@ -67,33 +69,6 @@ def undelivered(closing: Closing) -> Closing:
     return replace(closing, outcome="failed", code="audit_unavailable", status=503)
 
 
-class AuditSpace(NamedTuple):
-    """The room of the records in bytes; None where nobody here can tell.
-
-    `log` is the size of what is committed and not yet brought into the database,
-    `free` is the space that is left for more.
-    """
-
-    log: int | None = None
-    free: int | None = None
-
-
-NOTHING_KNOWN = AuditSpace()
-
-
-@dataclass(frozen=True, slots=True)
-class TrailSigns:
-    """What is odd about the clock and the disk, though records can be written.
-
-    `clock_step` is by how many seconds the wall clock was set, 0.0 if it was not,
-    and `stepped_for` how many seconds ago.
-    """
-
-    clock_step: float = 0.0
-    stepped_for: float = 0.0
-    space: AuditSpace = NOTHING_KNOWN
-
-
 class Trail(Protocol):
     """The port that stores records. Threads may share it."""
 
@@ -141,7 +116,6 @@ class Trail(Protocol):
         """How many open records of the past were found that we did not write."""
         ...
 
-    @property
     def signs(self) -> TrailSigns:
         """What was seen within the last second; nothing is waited for."""
         ...

@@ -7,7 +7,8 @@ from threading import Lock
 from time import monotonic
 
 from app.gateway.errors import AuditUnavailable
-from app.gateway.records.audit import AuditSpace, Closing, Intent, TrailSigns
+from app.gateway.records.audit import Closing, Intent
+from app.gateway.records.signs import AuditSpace, TrailSigns
 from app.host.forks import at_fork
 from app.storage.audit.backlog import ROWS, Backlog
 from app.storage.audit.entry import RETRY_AFTER, CommitResult, Entry
@@ -51,6 +52,7 @@ class QueuedTrail:
         self.key = key
         self._space = space
         self.key_id = lambda: key_fingerprint(key())
+        self.signs = lambda: self._writer.watch.signs if self._writer else TrailSigns()
         self._make_store, self._clock = make_store, clock
         self._on_anchor = on_anchor
         self._fault, self._backlog_rows = fault, backlog_rows
@@ -114,11 +116,6 @@ class QueuedTrail:
     def unsigned(self) -> int:
         """See Trail."""
         return self._writer.unsigned if self._writer else 0
-
-    @property
-    def signs(self) -> TrailSigns:
-        """See Trail."""
-        return self._writer.watch.signs if self._writer else TrailSigns()
 
     # ---- its life
 

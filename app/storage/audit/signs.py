@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, time
 
-from app.gateway.records.audit import AuditSpace, TrailSigns
+from app.gateway.records.signs import AuditSpace, TrailSigns
 from app.storage.chain.links import ClockWatch
 
 

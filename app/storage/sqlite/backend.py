@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.gateway.records.audit import AuditSpace
+from app.gateway.records.signs import AuditSpace
 from app.host.file_lock import FileLock
 from app.storage.audit.activity import ActivityReader
 from app.storage.audit.errors import StoreFailed, UnusableDatabase
