@@ -10,6 +10,8 @@ from app.cli.chat import chat
 from app.cli.config import config
 from app.cli.copies import backup, restore
 from app.cli.doctor import doctor
+from app.cli.evidence.backtest import backtest
+from app.cli.evidence.report import report
 from app.cli.exits import MEANINGS, exit_codes
 from app.cli.failing import Commands
 from app.cli.post_task import post_task
@@ -42,6 +44,8 @@ for command in (
     records,
     backup,
     restore,
+    report,
+    backtest,
     config,
     post_task,
     token,

@@ -32,11 +32,11 @@ class ConfigFile:
         return old | said
 
 
-def config_file() -> ConfigFile:
-    """Read it; nothing is raised, for what can be used of it is of use."""
-    path = os.environ.get(CONFIG, "")
+def config_file(other: Path | None = None) -> ConfigFile:
+    """Read it, or the other one; nothing is raised, for what can be used is of use."""
+    path = str(other or os.environ.get(CONFIG, ""))
     try:
-        toml = TomlText(_text(path))
+        toml = TomlText(other.read_text("utf-8") if other else _text(path))
     except OSError as error:
         where = shown_path(Path(path))
         why = f"{CONFIG}: {where} cannot be read: {error.strerror}"

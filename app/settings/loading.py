@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -54,6 +55,11 @@ def load_local(**overrides: Any) -> Settings:
     Raises SettingsError as `load` does. No gateway may be built of these.
     """
     return _load(overrides, unlooked=("auth_mode",))
+
+
+def load_other(file: Path) -> Settings:
+    """Read them as `load_local` does, with this file in place of VX11_CONFIG."""
+    return _load({}, unlooked=("auth_mode",), file=file)
 
 
 def load_usable(*, needs_token: bool = False) -> tuple[Settings, list[str]]:
@@ -116,16 +122,22 @@ def _places() -> Places:
     return Places(config_file(), VARIABLES)
 
 
-def _load(overrides: dict[str, Any], unlooked: Collection[str] = ()) -> Settings:
+def _load(
+    overrides: dict[str, Any],
+    unlooked: Collection[str] = (),
+    file: Path | None = None,
+) -> Settings:
     """Build them, as long as nothing is wrong but conflicts of what is `unlooked`."""
-    reading = _read(overrides, unlooked)
+    reading = _read(overrides, unlooked, file)
     if reading.problems:
         raise SettingsError(reading.problems)
     return reading.settings
 
 
-def _read(overrides: dict[str, Any], unlooked: Collection[str]) -> Reading:
-    file = config_file()
+def _read(
+    overrides: dict[str, Any], unlooked: Collection[str], other: Path | None = None
+) -> Reading:
+    file = config_file(other)
     values = file.values | environment(VARIABLES) | overrides
     settings, problems = _checked(values, unlooked)
     told = Places(file, VARIABLES).told(problems)

@@ -13,7 +13,7 @@ from app.gateway.chain.admission_queue import AdmissionQueue, Limits
 from app.gateway.chain.big_work import BigWork
 from app.gateway.chain.memory_limit import Watermark
 from app.gateway.guard.circuit import Rules
-from app.gateway.records.content import Content, ContentPolicy
+from app.gateway.records.content import Content, ContentPolicy, Decide
 from app.gateway.records.redaction import Redactor
 from app.gateway.routing.models import Model, Models
 from app.gateway.routing.router import ChatRouter
@@ -21,7 +21,7 @@ from app.gateway.routing.routes import Route
 from app.gateway.shared import SharedState
 from app.gateway.turns import Candidate
 from app.host.files import shown_path
-from app.services import READERS
+from app.services import READERS, Whereabouts
 from app.settings import Settings, SettingsError, UpstreamSettings, told_at
 from app.storage.backend import AuditBackend
 from app.storage.shared.shared_memory import MEMORY, open_shared
@@ -128,6 +128,14 @@ def ports(settings: Settings) -> dict[str, int]:
     }
 
 
+def whereabouts(settings: Settings) -> dict[str, Whereabouts]:
+    """What each upstream speaks, and where, by name."""
+    return {
+        one.name: Whereabouts(one.kind, one.url)
+        for one in settings.effective_upstreams()
+    }
+
+
 def rules(settings: Settings, one: UpstreamSettings) -> Rules:
     """When the circuit of an upstream opens, and for how long."""
     slow_call = settings.breaker_slow_call if one.slow_call is None else one.slow_call
@@ -203,11 +211,11 @@ def memory_is_short(settings: Settings) -> Callable[[], bool]:
 
 
 def content_policy(
-    settings: Settings, key: Callable[[], bytes], big_work: BigWork
+    settings: Settings, key: Callable[[], bytes], big_work: BigWork, decide: Decide
 ) -> ContentPolicy:
     """Make what decides how much of a chat is stored."""
     content = Content(settings.audit_content)
-    return ContentPolicy(content, redactor(settings), key, big_work)
+    return ContentPolicy(content, redactor(settings), key, big_work, decide)
 
 
 def redactor(settings: Settings) -> Redactor:
@@ -227,14 +235,14 @@ def audit(settings: Settings, backends: Backends = BACKENDS) -> AuditBackend:
 
 def shared(settings: Settings, backends: Backends = BACKENDS) -> SharedState:
     """Open what all workers of this instance share; another instance has its own."""
-    state = _state_dir(settings, backends)
+    state = state_dir(settings, backends)
     folders = (settings.shared_dir,) if settings.shared_dir else (MEMORY, state)
     return open_shared(_identity(settings, state), folders)
 
 
 def metrics_folder(settings: Settings, backends: Backends = BACKENDS) -> Path:
     """Where the workers of this instance count."""
-    state = _state_dir(settings, backends)
+    state = state_dir(settings, backends)
     default = MEMORY if MEMORY.is_dir() else state
     return folder_of(_identity(settings, state), settings.metrics_dir or default)
 
@@ -245,7 +253,8 @@ def _identity(settings: Settings, state: Path) -> str:
     return f"{where} {settings.bind}"
 
 
-def _state_dir(settings: Settings, backends: Backends) -> Path:
+def state_dir(settings: Settings, backends: Backends = BACKENDS) -> Path:
+    """The folder in which this instance keeps what is its own."""
     folder = settings.state_dir or audit(settings, backends).folder
     if folder is None:
         words = "must be set with this VX11_AUDIT_URL"
