@@ -13,10 +13,10 @@ from app.host.forks import at_fork
 from app.storage.audit.backlog import ROWS, Backlog
 from app.storage.audit.entry import RETRY_AFTER, CommitResult, Entry
 from app.storage.audit.incidents import WriterEvents
-from app.storage.audit.signs import SignsWatch
 from app.storage.audit.store import Store
 from app.storage.audit.writer import Writer
 from app.storage.chain.links import Head, key_fingerprint
+from app.storage.chain.signs import SignsWatch
 
 log = logging.getLogger(__name__)
 

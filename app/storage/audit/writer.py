@@ -21,9 +21,9 @@ from app.storage.audit.errors import RowRefused, StoreFailed
 from app.storage.audit.inbox import Inbox
 from app.storage.audit.incidents import STUCK, Incidents, WriterEvents
 from app.storage.audit.rows import Draft
-from app.storage.audit.signs import SignsWatch
 from app.storage.audit.store import Store
 from app.storage.chain.links import Head
+from app.storage.chain.signs import SignsWatch
 
 log = logging.getLogger(__name__)
 
