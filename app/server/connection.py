@@ -261,9 +261,9 @@ def refusal(status: HTTPStatus, begins: bytes = b"") -> bytes:
     reason = RENAMED.get(status, status.phrase)
     phrase = reason.lower()
     code = re.sub("[^a-z]", "_", phrase)
-    told = CallerError(status, code, phrase)
+    error = CallerError(status, code, phrase)
     path = begins[:100].partition(b" ")[2].decode("latin-1").split(" ")[0]
-    text = json.dumps(told.body(path, correlation_id))
+    text = json.dumps(error.body(path, correlation_id))
     lines = [
         f"HTTP/1.1 {status.value} {reason}",
         "Content-Type: application/json",

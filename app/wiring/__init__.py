@@ -20,13 +20,16 @@ from app.wiring.checks import (
     problems_of_files,
 )
 from app.wiring.commands import (
+    Erased,
     OnProgress,
     Place,
     Verification,
+    Whose,
     anchors_in,
     backtest_of,
     backup_records,
     begin_counts,
+    erase_words,
     explained,
     export_records,
     newest_head,
@@ -50,9 +53,11 @@ from app.wiring.parts import metrics_folder
 
 __all__ = [
     "AT_RESTART_ONLY",
+    "Erased",
     "OnProgress",
     "Place",
     "Verification",
+    "Whose",
     "anchors_in",
     "backtest_of",
     "backup_records",
@@ -62,6 +67,7 @@ __all__ = [
     "check_reload",
     "default_services",
     "doubts_about",
+    "erase_words",
     "explained",
     "export_records",
     "last_good_tokens",

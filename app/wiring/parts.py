@@ -4,6 +4,7 @@ import itertools
 import ssl
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from app.host.files import shown_path
 from app.services import READERS, Whereabouts
 from app.settings import Settings, SettingsError, UpstreamSettings, told_at
 from app.storage.backend import AuditBackend
+from app.storage.chain.retention import Keep
 from app.storage.shared.shared_memory import MEMORY, open_shared
 from app.storage.trail import BACKENDS, Backends, open_backend
 from app.telemetry.host import container_memory as memory
@@ -35,6 +37,7 @@ from app.wiring.keys import has_several_callers, plain_tokens
 
 Upstreams = Mapping[str, Dialect]
 
+DAY = 86400.0  # seconds
 # Bytes of a body. A photo of 15 MB, in base64; words need less.
 PHOTOS, WORDS = 20 * 1024 * 1024, 1024 * 1024
 
@@ -231,6 +234,12 @@ def audit(settings: Settings, backends: Backends = BACKENDS) -> AuditBackend:
         return open_backend(settings.audit_url, settings.audit_key_bytes(), backends)
     except ValueError as error:
         raise SettingsError([told_at("audit_url", str(error))]) from None
+
+
+def keep(settings: Settings) -> Keep:
+    """For how long words and records are kept, in seconds."""
+    words, records = settings.keep_words, settings.keep_records
+    return Keep(DAY * (words or inf), DAY * (records or inf))
 
 
 def shared(settings: Settings, backends: Backends = BACKENDS) -> SharedState:
