@@ -55,7 +55,7 @@ const ALARMS = { refusing: ["bad", "Chats are refused"], degraded: ["warn", "Deg
 function alarms({ state, since, reasons }) {
   if (!(state in ALARMS)) return [];
   const [kind, words] = ALARMS[state];
-  const causes = reasons.map(({ detail, code }) => h("li", {}, `${detail} `, h("code", {}, code)));
+  const causes = reasons.map(({ detail, code, next_step }) => h("li", {}, `${detail}. ${next_step} `, h("code", {}, code)));
   return [h("div", { class: `notice ${kind}` }, h("strong", {}, `${words} since ${moment(Date.parse(since) / 1000)}`), h("ul", {}, ...causes))];
 }
 
