@@ -36,6 +36,9 @@ UNUSABLE = Refusal(
     409, "tokens_unusable", "the file of tokens cannot be read or changed"
 )
 TAKEN = Refusal(409, "name_taken", "there is a token of that name")
+NEVER_VALID = Refusal(
+    409, "never_valid", "expires must be in the future, and later than not_before"
+)
 CHANGES = (AuditUnavailable, Overloaded)
 
 
@@ -86,7 +89,7 @@ def get_tokens() -> ResponseReturnValue:
         body=NewToken,
         example={"name": "ci", "scopes": ["chat"], "rate": 60},
         failures=CHANGES,
-        refusals=(NO_FILE, UNUSABLE, TAKEN),
+        refusals=(NO_FILE, UNUSABLE, TAKEN, NEVER_VALID),
     )
 )
 @takes_a_place
@@ -94,6 +97,8 @@ def get_tokens() -> ResponseReturnValue:
 def post_token() -> ResponseReturnValue:
     """Make a token, on record; it is in effect within 5 s and shown here alone."""
     asked = NewToken.parse(read_json(this_request(), BODY_MAX))
+    if not asked.is_ever_valid:
+        return error_response(NEVER_VALID.status, NEVER_VALID.code, NEVER_VALID.meaning)
     if (issuer := services().tokens) is None:
         return _no_file()
     try:

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.gateway.records.activity import Kind
-from app.web.request.errors import InvalidBody
 from app.web.schemas.records import Moment, QueryString
 
 DAY = 86400.0
@@ -24,18 +23,14 @@ class ReportQuery(QueryString):
         default=None, description="From then on: RFC 3339 or Unix seconds."
     )
     until: Moment | None = Field(
-        default=None, description="Until then, 7 days at most."
+        default=None, description="Until then; of more than 7 days the last ones."
     )
 
     def span(self, now: float) -> tuple[float, float]:
-        """The time that is asked about. Raises InvalidBody for one too long."""
+        """The time that is asked about, no longer than a report may be."""
         until = self.until.timestamp() if self.until else now
         since = self.since.timestamp() if self.since else until - DAY
-        if since >= until:
-            raise InvalidBody({"since": "must be before until"})
-        if until - since > LONGEST:
-            raise InvalidBody({"since": "must be at most 7 days before until"})
-        return since, until
+        return min(max(since, until - LONGEST), until), until
 
 
 class AnchorQuery(QueryString):

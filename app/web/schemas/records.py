@@ -41,8 +41,10 @@ _RFC_3339 = re.compile(
 
 
 def _moment(shown: object) -> datetime | str:
+    if isinstance(shown, int | float) and not isinstance(shown, bool):
+        shown = str(shown)
     if not isinstance(shown, str):
-        raise PydanticCustomError("moment", "must be a text: RFC 3339 or Unix seconds")
+        raise PydanticCustomError("moment", "must be RFC 3339 or Unix seconds")
     if _NUMBER.fullmatch(shown) and abs(seconds := float(shown)) <= FARTHEST:
         return datetime.fromtimestamp(seconds, UTC)
     if not _RFC_3339.fullmatch(shown):
@@ -66,12 +68,14 @@ Moment = Annotated[
 
 def as_sent(schema: JsonDict) -> None:
     """Tell in a query's schema that nothing is null, and empty is as if left out."""
-    for field in cast("dict[str, JsonDict]", schema["properties"]).values():
+    needed = cast("list[str]", schema.get("required", []))
+    for name, field in cast("dict[str, JsonDict]", schema["properties"]).items():
         told = {k: field.pop(k) for k in ("description", "default") if field.get(k)}
         choices = cast("list[JsonValue]", field.pop("anyOf", None) or [dict(field)])
         field.clear()
         kept = (choice for choice in choices if choice != {"type": "null"})
-        field.update(told, anyOf=[*kept, {"const": ""}])
+        empty: list[JsonValue] = [] if name in needed else [{"const": ""}]
+        field.update(told, anyOf=[*kept, *empty])
 
 
 class QueryString(BaseModel):

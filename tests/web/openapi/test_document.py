@@ -50,6 +50,8 @@ PAGES = {
     "/operator/api-docs",
     "/operator/health",
     "/operator/records",
+    "/operator/tokens",
+    "/operator/usage",
     "/operator/outages",
     "/operator/static/<name>",
 }

@@ -123,13 +123,8 @@ def test_a_name_is_taken_once(call):
         ({"rate": "60"}, "rate"),
         ({"volume": -1}, "volume"),
         ({"names_people": "yes"}, "names_people"),
-        ({"expires": "2020-01-01T00:00:00Z"}, "expires"),
         ({"expires": "tomorrow"}, "expires"),
-        ({"expires": 4e9}, "expires"),
-        (
-            {"expires": "2100-01-01T00:00:00Z", "not_before": "2101-01-01T00:00:00Z"},
-            "expires",
-        ),
+        ({"expires": True}, "expires"),
         ({"token": "mine"}, "token"),
         ({"name": "nobody-yet", "rotate": True}, "name"),
     ],
@@ -140,6 +135,21 @@ def test_a_mistake_is_422_names_its_field_and_makes_nothing(call, trail, wrong, 
     assert answer.status_code == 422, answer.text
     assert [error["field"] for error in answer.json["errors"]] == [field]
     assert "all-of-it" not in answer.text
+    assert (listed(call), trail.closed) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"expires": "2020-01-01T00:00:00Z"},
+        {"expires": 0},
+        {"expires": "2100-01-01T00:00:00Z", "not_before": "2101-01-01T00:00:00Z"},
+    ],
+)
+def test_a_token_that_would_never_be_valid_is_not_made(call, trail, times):
+    answer = call("POST", json={"name": "ci"} | times)
+
+    assert (answer.status_code, answer.json["code"]) == (409, "never_valid")
     assert (listed(call), trail.closed) == ([], [])
 
 

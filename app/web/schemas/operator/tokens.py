@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from app.gateway.access.token_issuer import WantedToken
-from app.gateway.access.tokens import Token, name_problem
+from app.gateway.access.tokens import RESERVED_NAMES, Token, name_problem
 from app.gateway.chat import Priority
 from app.web.schemas.chat import validated
 from app.web.schemas.records import Moment
 
+NAME = "^[a-z0-9][a-z0-9_.-]{0,63}$"  # as `name_problem` looks at it
 Scope = Literal["chat", "audit", "metrics", "admin"]
 Class = Literal["high", "normal", "low"]
 
@@ -23,9 +24,8 @@ class NewToken(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     name: str = Field(
-        min_length=1,
-        max_length=64,
         description="Goes on record: a-z, 0-9, `.`, `_`, `-`.",
+        json_schema_extra={"pattern": NAME, "not": {"enum": sorted(RESERVED_NAMES)}},
     )
     rotate: bool = Field(
         default=False,
@@ -64,27 +64,18 @@ class NewToken(BaseModel):
             raise ValueError(problem)
         return name
 
-    @field_validator("expires")
-    @classmethod
-    def _expires_in_the_future(cls, expires: datetime | None) -> datetime | None:
-        if expires is not None and expires.timestamp() <= time():
-            raise ValueError("must be in the future")
-        return expires
-
-    @field_validator("expires")
-    @classmethod
-    def _expires_after_it_begins(
-        cls, expires: datetime | None, info: Any
-    ) -> datetime | None:
-        begins = info.data.get("not_before")
-        if expires is not None and begins is not None and expires <= begins:
-            raise ValueError("must be later than not_before")
-        return expires
-
     @classmethod
     def parse(cls, body: Any) -> Self:
         """Validate a JSON value; raise InvalidBody naming every bad field."""
         return validated(cls, body)
+
+    @property
+    def is_ever_valid(self) -> bool:
+        """Whether there is a time, from now on, at which the token is valid."""
+        if self.expires is None:
+            return True
+        begins = self.not_before.timestamp() if self.not_before else 0.0
+        return self.expires.timestamp() > max(begins, time())
 
     def wanted(self) -> WantedToken:
         """Make the core's value of it; moments are whole seconds."""
