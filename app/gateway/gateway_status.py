@@ -35,6 +35,9 @@ AUDIT = {
     "open_key": "its key is open to others, or belongs to somebody else",
     "wrong_key": "its key is that of another database",
     "unreadable": "its database cannot be read",
+    "unreachable": "its database server does not answer",
+    "not_replicated": "its standby does not take what is committed",
+    "unsuitable": "its database server may lose what it has committed, or is too old",
 }
 
 

@@ -4,12 +4,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+from app.gateway.access.pools import Pools
 from app.gateway.records.activity import Activity
 from app.gateway.records.audit import AuditSpace
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
 from app.storage.chain.knots import Place
 from app.storage.chain.verification import OnProgress, Verification, ignore
+
+
+class OpenPools(Pools, Protocol):
+    """Pools that are to be closed."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
 
 
 class AuditBackend(Protocol):
@@ -36,6 +45,7 @@ class AuditBackend(Protocol):
         is_known: bool = False,
         may_begin: bool = True,
         newest: str | None = None,
+        state_dir: Path | None = None,
     ) -> QueuedTrail:
         """Open the write side, making and migrating the records if need be.
 
@@ -47,6 +57,7 @@ class AuditBackend(Protocol):
         Without `may_begin` one that is not there is an UnusableDatabase, too.
         Anchors go to the log, and to `anchor_file`. `newest` is what `newest_head`
         said to somebody who lives longer than a worker: older records are refused.
+        In `state_dir` a backend without a folder keeps what is this host's own.
         With `is_known` somebody has opened it before, so it is never made, and
         whatever is wrong with it, it opens, refuses chats, and comes back once that is
         mended.
@@ -80,6 +91,10 @@ class AuditBackend(Protocol):
         `noted` are heads of earlier that were kept elsewhere: each must still be part
         of the chain.
         """
+        ...
+
+    def pools(self, state_dir: Path) -> OpenPools | None:
+        """Open what hosts that use these records share; None: there is but one host."""
         ...
 
     def space(self) -> AuditSpace:

@@ -1,6 +1,9 @@
 """Assembly: the parts of one process, put together. See the room for the order."""
 
-from app.gateway.access.rate_limits import FailedAuth
+from collections.abc import Callable
+
+from app.gateway.access.pools import PooledRateLimits
+from app.gateway.access.rate_limits import FailedAuth, RateLimits
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.big_work import BigWork
@@ -17,8 +20,10 @@ from app.gateway.guard.concurrency import ConcurrencyLimit, ConcurrencyLimits
 from app.gateway.guard.guarded import EXTRA_CALLS, Guarded
 from app.gateway.guard.hang_detection import HangCheck
 from app.gateway.guard.health import HealthBoard
+from app.gateway.guard.host_places import HostPlaces, PlacesBeat
 from app.gateway.guard.prober import Prober
 from app.gateway.routing.retries import Retried, RetryBudget
+from app.gateway.shared import InProcessState
 from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load
@@ -49,6 +54,7 @@ class Assembly:
         self.keyring = keys.keyring(settings)
         self._forget_tokens = keys.watch_tokens(settings, self.keyring)
         self.shared = parts.shared(settings, backends)
+        self.pools = self.audit.pools(parts.state_dir(settings, backends))
         self.measuring = Measuring(parts.metrics_folder(settings, backends))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
         given = handed()
@@ -56,9 +62,11 @@ class Assembly:
             anchor_file=settings.anchor_file,
             is_known=given is not None,
             newest=given.head if given else None,
+            state_dir=parts.state_dir(settings, backends),
         )
         self.health, self.prober = self._health_and_prober()
         self.breakers = self._breakers()
+        self._held: list[tuple[HostPlaces, Callable[[], int]]] = []
         self.guards = {
             one.name: self._guarded(one) for one in settings.effective_upstreams()
         }
@@ -67,7 +75,8 @@ class Assembly:
         self.gate = parts.gate(settings)
         self.history = CallHistory(self.shared)
         self.board = self._board()
-        self.rate_limits = SlidingRateLimits(self.shared)
+        self.rate_limits = self._rate_limits()
+        self.places_beat = PlacesBeat(self._held)
         self.failed_auth = FailedAuth(self.rate_limits)
         self.failed_auth.on_failure(self.measuring.metrics.auth_failed)
 
@@ -75,6 +84,7 @@ class Assembly:
         """Start the background threads."""
         self.trail.start()
         self.prober.start()
+        self.places_beat.start()
         self.measuring.watch(
             GaugeSources(
                 self.gate,
@@ -96,6 +106,9 @@ class Assembly:
         self.measuring.close()
         self.exporter.close()
         self.prober.stop()
+        self.places_beat.stop()
+        if self.pools:
+            self.pools.close()
         self.audited.close()
         self.trail.close()
         self.transport.close()
@@ -173,9 +186,11 @@ class Assembly:
     def _guarded(self, one: UpstreamSettings) -> Guarded:
         several = keys.has_several_callers(self.settings)
 
-        def limit(name: str, most: int | None) -> ConcurrencyLimit:
+        def limit(
+            name: str, most: int | None, places: HostPlaces | None = None
+        ) -> ConcurrencyLimit:
             return ConcurrencyLimit(
-                name, self.shared, most, has_several_callers=several
+                name, self.shared, most, has_several_callers=several, places=places
             )
 
         return Guarded(
@@ -183,12 +198,31 @@ class Assembly:
             self.health,
             self.breakers[one.name],
             ConcurrencyLimits(
-                limit(one.name, one.concurrency or None),
+                self._of_all_hosts(one, limit),
                 limit(f"extra:{one.name}", EXTRA_CALLS),
             ),
             hang_check=self._hang_check(one.name),
             queue_wait=self.settings.queue_wait,
         )
+
+    def _of_all_hosts(
+        self, one: UpstreamSettings, limit: Callable[..., ConcurrencyLimit]
+    ) -> ConcurrencyLimit:
+        """The limit of an upstream, whose places the hosts share if there are some."""
+        most = one.concurrency or None
+        if self.pools is None or most is None:
+            return limit(one.name, most)
+        places = HostPlaces(f"places:{one.name}", most, self.shared, self.pools)
+        found = limit(one.name, most, places)
+        self._held.append((places, lambda: found.running))
+        return found
+
+    def _rate_limits(self) -> RateLimits:
+        own = SlidingRateLimits(self.shared)
+        if self.pools is None:
+            return own
+        alone = SlidingRateLimits(InProcessState())
+        return PooledRateLimits(self.pools, alone)
 
     def _hang_check(self, name: str) -> HangCheck | None:
         if not self.health.is_probed(name):

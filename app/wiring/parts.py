@@ -21,6 +21,7 @@ from app.gateway.shared import SharedState
 from app.gateway.turns import Candidate
 from app.services import READERS
 from app.settings import Settings, SettingsError, UpstreamSettings
+from app.storage.audit.errors import NoKey
 from app.storage.backend import AuditBackend
 from app.storage.shared.shared_memory import MEMORY, open_shared
 from app.storage.trail import BACKENDS, Backends, open_backend
@@ -214,20 +215,22 @@ def audit(settings: Settings, backends: Backends = BACKENDS) -> AuditBackend:
     """Make the place of the audit records. Raises SettingsError for a URL of none."""
     try:
         return open_backend(settings.audit_url, settings.audit_key_bytes(), backends)
+    except NoKey as error:
+        raise SettingsError([f"VX11_AUDIT_KEY: {error}"]) from None
     except ValueError as error:
         raise SettingsError([f"VX11_AUDIT_URL: {error}"]) from None
 
 
 def shared(settings: Settings, backends: Backends = BACKENDS) -> SharedState:
     """Open what all workers of this instance share; another instance has its own."""
-    state = _state_dir(settings, backends)
+    state = state_dir(settings, backends)
     folders = (settings.shared_dir,) if settings.shared_dir else (MEMORY, state)
     return open_shared(_identity(settings, state), folders)
 
 
 def metrics_folder(settings: Settings, backends: Backends = BACKENDS) -> Path:
     """Where the workers of this instance count."""
-    state = _state_dir(settings, backends)
+    state = state_dir(settings, backends)
     default = MEMORY if MEMORY.is_dir() else state
     return folder_of(_identity(settings, state), settings.metrics_dir or default)
 
@@ -238,7 +241,8 @@ def _identity(settings: Settings, state: Path) -> str:
     return f"{where} {settings.bind}"
 
 
-def _state_dir(settings: Settings, backends: Backends) -> Path:
+def state_dir(settings: Settings, backends: Backends = BACKENDS) -> Path:
+    """The folder of this instance. Raises SettingsError if none is named."""
     folder = settings.state_dir or audit(settings, backends).folder
     if folder is None:
         raise SettingsError(["VX11_STATE_DIR: must be set with this VX11_AUDIT_URL"])

@@ -51,7 +51,7 @@ class MemoryBackend:
             begin = replace(GENESIS, knotted_at=time())
             write_head(connection, begin, head_mac(self.key, begin))
 
-    def trail(self, *, anchor_file=None, is_known=False, may_begin=True, newest=None):
+    def trail(self, *, anchor_file=None, **options):
         return QueuedTrail(
             lambda: MemoryStore(self),
             key=lambda: self.key,
@@ -71,6 +71,9 @@ class MemoryBackend:
         return known
 
     def require_readable(self):
+        pass
+
+    def pools(self, state_dir):
         pass
 
     def space(self):

@@ -1,72 +1,26 @@
 """`kill -9` of random workers under load: no answer without a committed record."""
 
 import contextlib
-import http.client
-import json
 import os
 import random
 import sqlite3
 import threading
 import time
-import uuid
 
 import psutil
 import pytest
 
 from app.storage.trail import open_backend
-from tests.support.stack import TOKEN, Gateway, sandbox, wait_until
+from tests.support.load import Load
+from tests.support.stack import Gateway, sandbox, wait_until
 
 KILLS = int(os.environ.get("VX11_KILLS", "25"))
-CLIENTS = 8
 
 
 @pytest.fixture
 def upstreams():
     with sandbox() as (switch, madre):
         yield {"switch_url": switch.url, "madre_url": madre.url}
-
-
-class Load:
-    """Clients that chat without a pause and remember what they were answered."""
-
-    def __init__(self, port):
-        self.port = port
-        self.answered, self.refused, self.cut = [], 0, 0
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(CLIENTS)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exc):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(60)
-
-    def _run(self):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        while not self._stop.is_set():
-            try:
-                self._chat(connection)
-            except (OSError, http.client.HTTPException):
-                self.cut += 1
-                connection.close()
-                self._stop.wait(0.02)
-        connection.close()
-
-    def _chat(self, connection):
-        mine = str(uuid.uuid4())
-        body = json.dumps({"message": "Hello", "correlation_id": mine})
-        headers = {"X-VX11-Token": TOKEN, "Content-Type": "application/json"}
-        connection.request("POST", "/operator/api/chat", body, headers)
-        response = connection.getresponse()
-        answer = json.loads(response.read())
-        if response.status == 200:
-            self.answered.append(answer["correlation_id"])
-        else:
-            self.refused += 1
 
 
 def kill_workers(gateway, load, count, chance):

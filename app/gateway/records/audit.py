@@ -5,11 +5,14 @@ ends. Nothing here knows how or where the rows are kept.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 EXCERPT = 160  # characters of the question that a list shows
+
+# The place in each lane of the chain up to which its records were read.
+Ends = Mapping[int, int]
 
 # The route of the records that tie the chain's lanes together once a minute. They are
 # events; no search finds them, for they would hide all others.
@@ -265,18 +268,18 @@ class Records(Protocol):
         """
         ...
 
-    def last_seq(self) -> int:
-        """The `seq` of the record that was sealed last, 0 before the first.
+    def ends(self) -> Ends:
+        """Where each lane ends now: whatever is sealed later follows there.
 
         Raises AuditUnavailable when the records can't be read.
         """
         ...
 
-    def sealed_after(self, seq: int) -> tuple[Record, ...]:
-        """Return what was sealed after that one, in that order, at most 500 at once.
+    def sealed_after(self, ends: Ends) -> tuple[tuple[Record, ...], Ends]:
+        """Return what was sealed behind these places, and where to ask on from.
 
-        Whoever asks on from the last one's `seq` sees each record once: a record is
-        sealed when its chat ends, and never before one that has a lower `seq`.
+        At most 500 at once; of each lane in its order. Who asks on sees each record
+        once: a record is sealed when its chat ends, and behind all of its lane.
         Raises AuditUnavailable when the records can't be read.
         """
         ...

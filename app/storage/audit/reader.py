@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import astuple
 from threading import Timer
 from time import monotonic
 from typing import Any
@@ -11,8 +12,9 @@ import sqlalchemy as sa
 
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
 from app.gateway.guard.breaker_records import ROUTE as BREAKER
-from app.gateway.records.audit import EXCERPT, KNOT, Listed, Query, Record
+from app.gateway.records.audit import KNOT, Ends, Listed, Query, Record
 from app.storage.audit.bad_chats import DEGRADED, FAILED
+from app.storage.audit.functions import ExcerptOf
 from app.storage.audit.schema import RECORD, chain, records
 from app.storage.chain.links import Head
 
@@ -34,6 +36,8 @@ class AuditReader:
 
     def get(self, any_id: str) -> Record | None:
         """See Records."""
+        if "\0" in any_id:
+            return None  # as in a search
         is_no_chat = records.c.route.in_(("correction", BREAKER, KNOT))
         owner = (
             sa.select(records.c.caller)
@@ -63,19 +67,22 @@ class AuditReader:
         rows = fetch(self._engine, _newest_first(_LISTED, query))
         return tuple(Listed(*row) for row in rows)
 
-    def last_seq(self) -> int:
+    def ends(self) -> Ends:
         """See Records."""
-        ((seq,),) = fetch(self._engine, sa.select(sa.func.max(records.c.seq)))
-        return seq or 0
+        return {head.lane: head.seq for head in self.heads()}
 
-    def sealed_after(self, seq: int) -> tuple[Record, ...]:
+    def sealed_after(self, ends: Ends) -> tuple[tuple[Record, ...], Ends]:
         """See Records."""
-        statement = (
-            _RECORDS.where(records.c.seq > seq, records.c.route != KNOT)
-            .order_by(records.c.seq)
-            .limit(LIMIT_MAX)
-        )
-        return self._read(statement)
+        found: list[Record] = []
+        after = dict(ends)
+        for head in self.heads():
+            # A lane that is new since then began after it.
+            seq, left = ends.get(head.lane, head.floor_seq), LIMIT_MAX - len(found)
+            if left and head.seq > seq:
+                page = self.chained(head, seq)[:left]
+                found += (one for one in page if one.route != KNOT)
+                after[head.lane] = page[-1].seq or seq if page else head.seq
+        return tuple(found), after
 
     def heads(self) -> tuple[Head, ...]:
         """Return the head of each lane, as they are at one moment.
@@ -163,6 +170,8 @@ def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
         if (value := getattr(query, name)) is not None
     ]
     conditions.append(records.c.route != KNOT)
+    if any("\0" in value for value in _texts(query)):
+        return [sa.false()]  # no record holds one, and PostgreSQL takes none
     if query.outcome is not None:
         wanted = None if query.outcome == "open" else query.outcome
         conditions.append(records.c.outcome.is_not_distinct_from(wanted))
@@ -179,6 +188,12 @@ def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
     if query.text:
         conditions.append(_contains(query.text))
     return conditions
+
+
+def _texts(query: Query) -> Iterator[str]:
+    for value in (*astuple(query), *(query.before or ())):
+        if isinstance(value, str):
+            yield value
 
 
 def _contains(text: str) -> sa.ColumnElement[bool]:
@@ -199,26 +214,7 @@ def _lower(letter: str) -> str:
     return letter.lower() if letter.isascii() else letter
 
 
-def _excerpt() -> sa.ColumnElement[Any]:
-    """The beginning of the newest question, so that no whole words leave SQLite."""
-    turns = sa.func.json_each(records.c.request, "$.messages").table_valued(
-        "key", "value"
-    )
-    role, said = (sa.func.json_extract(turns.c.value, f"$[{n}]") for n in (0, 1))
-    newest = (
-        sa.select(sa.func.substr(said, 1, EXCERPT))
-        .select_from(turns)
-        .where(role == "user")
-        .order_by(turns.c.key.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    return sa.case((sa.func.json_valid(records.c.request) == 1, newest)).label(
-        "excerpt"
-    )
-
-
 _LISTED = sa.select(
     *(records.c[name] for name in Listed.__dataclass_fields__ if name != "excerpt"),
-    _excerpt(),
+    ExcerptOf(records.c.request).label("excerpt"),
 )

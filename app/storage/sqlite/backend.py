@@ -69,6 +69,7 @@ class SqliteBackend:
         is_known: bool = False,
         may_begin: bool = True,
         newest: str | None = None,
+        state_dir: Path | None = None,  # noqa: ARG002  # it has a folder
     ) -> QueuedTrail:
         """Open the write side, making and migrating the file if need be."""
         files, key, fault = self._files, self._key, None
@@ -140,6 +141,9 @@ class SqliteBackend:
         """Raise StoreFailed, with whose they are, if this user may not read them."""
         files = self._files
         require_readable(files.database, files.wal, files.shm)
+
+    def pools(self, state_dir: Path) -> None:
+        """Nothing: one file is for one host."""
 
     def space(self) -> AuditSpace:
         """The size of the write-ahead log, and what is free beside it."""
