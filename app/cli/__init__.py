@@ -14,6 +14,7 @@ from app.cli.failing import Commands
 from app.cli.post_task import post_task
 from app.cli.records import records
 from app.cli.run import run
+from app.cli.several_hosts.shared_records import accept_losses, move
 from app.cli.status import explain, status
 from app.cli.token import token
 
@@ -44,3 +45,5 @@ for command in (
     token,
 ):
     main.add_command(command)
+for part in (move, accept_losses):
+    records.add_command(part)

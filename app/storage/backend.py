@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import sqlalchemy as sa
 
 from app.gateway.access.pools import Pools
 from app.gateway.records.activity import Activity
@@ -10,11 +12,16 @@ from app.gateway.records.audit import AuditSpace
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
 from app.storage.chain.knots import Place
+from app.storage.chain.links import Head
 from app.storage.chain.verification import OnProgress, Verification, ignore
 
 
 class OpenPools(Pools, Protocol):
-    """Pools that are to be closed."""
+    """Pools that are to be started and closed."""
+
+    def start(self) -> None:
+        """Begin to answer. Raises RuntimeError if no thread is to be had."""
+        ...
 
     def close(self) -> None:
         """Let go of everything."""
@@ -79,6 +86,10 @@ class AuditBackend(Protocol):
         """Open the read side."""
         ...
 
+    def reading(self) -> sa.Engine:
+        """Return an engine that reads."""
+        ...
+
     def activity(self) -> Activity:
         """Open the view of the recent past."""
         ...
@@ -99,4 +110,32 @@ class AuditBackend(Protocol):
 
     def space(self) -> AuditSpace:
         """What the records take and have left. Raises OSError."""
+        ...
+
+
+class Moved(NamedTuple):
+    """How many records were moved, and the heads of the lanes that they are."""
+
+    records: int
+    heads: tuple[Head, ...]
+
+
+@runtime_checkable
+class SharedBackend(AuditBackend, Protocol):
+    """A place of records that several hosts share."""
+
+    def take_over(
+        self, source: AuditBackend, on_progress: OnProgress = ignore
+    ) -> Moved:
+        """Copy the trail of another backend, which nobody writes to any more.
+
+        Both are verified. Raises StoreFailed; then nothing was moved.
+        """
+        ...
+
+    def accept_loss(self) -> int:
+        """Let all lanes go on from where they end now; return how many they are.
+
+        An event of the chain says so. Raises StoreFailed.
+        """
         ...

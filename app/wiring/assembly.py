@@ -84,6 +84,8 @@ class Assembly:
         """Start the background threads."""
         self.trail.start()
         self.prober.start()
+        if self.pools:
+            self.pools.start()
         self.places_beat.start()
         self.measuring.watch(
             GaugeSources(

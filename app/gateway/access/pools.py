@@ -15,8 +15,8 @@ from app.gateway.access.rate_limits import WINDOW, RateLimits, Standing
 from app.gateway.shared import MAX_EXPIRING, MAX_STRANGERS, STRANGERS
 
 # Seconds: what was spent in so many is asked for again; what is not spent in so many
-# is given back; how long an engine that did not answer is left alone.
-RECENT, LASTS, REST = 0.25, 1.0, 5.0
+# is given back; when to come again while the engine does not answer.
+RECENT, LASTS, AGAIN = 0.25, 1.0, 1.0
 LEASE = 5.0  # seconds that places are held without a word
 
 
@@ -46,7 +46,7 @@ class Wish(NamedTuple):
 class Pools(Protocol):
     """The port that hands out pieces, for all hosts. Threads may share it.
 
-    Never raises, and adds 50 ms at most, once in REST seconds.
+    Never raises, and adds 50 ms at most: while one waits for longer, nobody else does.
     """
 
     @property
@@ -54,10 +54,11 @@ class Pools(Protocol):
         """How many processes were alive when it was last known; at least one."""
         ...
 
-    def take(self, wish: Wish) -> Piece | None:
+    def take(self, wish: Wish, late: Callable[[Piece], None]) -> Piece | None:
         """Take a piece, of `cost` at least, if anything is left; None: no answer.
 
-        The last one may go beyond the quota by what one request costs.
+        An answer that comes later is told to `late`, in another thread. The last piece
+        may go beyond the quota by what one request costs.
         """
         ...
 
@@ -73,21 +74,32 @@ class Pools(Protocol):
 class _Held:
     """What this process holds of one quota."""
 
-    __slots__ = ("bad_until", "count", "left", "lock", "spent", "until", "window")
+    __slots__ = (
+        "bad_until",
+        "count",
+        "left",
+        "lock",
+        "reserve",
+        "spent",
+        "until",
+        "window",
+    )
 
     def __init__(self) -> None:
         self.lock = Lock()
-        self.count = self.left = self.window = 0
+        self.count = self.left = self.reserve = self.window = 0
         self.until = self.bad_until = 0.0
-        self.spent: tuple[float, int] = (0.0, 0)  # since when, and how much
+        # Since when, how much, and how much in the quarter of a second before it.
+        self.spent: tuple[float, int, int] = (0.0, 0, 0)
 
 
 class PooledRateLimits:
     """Fulfils `RateLimits` for all hosts. Threads may share it.
 
-    Where the engine does not answer, nothing new is let in for a minute, in which the
-    others' last pieces are spent; behind it each process has its share of the quota.
-    So the sum stays within it. Failed logins are counted by each process then.
+    While the engine does not answer, a process goes on with a small part of what was
+    left a moment ago. Then nothing new is let in until a minute has gone since the last
+    answer, for others may have spent the rest; behind that each process has its share.
+    So the sum stays within the quota. Failed logins are counted by each process then.
     """
 
     def __init__(
@@ -102,7 +114,6 @@ class PooledRateLimits:
         self._of_strangers: OrderedDict[str, _Held] = OrderedDict()
         self._lock = Lock()  # guards both; never held in a round trip
         self._answered_at = clock()
-        self._rests_until = 0.0
 
     def take(self, key: str, quota: int, cost: int = 1) -> Standing:
         """See RateLimits."""
@@ -113,7 +124,7 @@ class PooledRateLimits:
                 return _standing(held, quota, now, is_within=False)
             if held.count < cost or now >= held.until:
                 if not self._refill(key, held, quota, cost, now):
-                    return self._alone(key, quota, cost, now)
+                    return self._alone(key, held, quota, cost)
                 now = self._clock()
             if held.count <= 0:
                 return _standing(held, quota, now, is_within=False)
@@ -132,39 +143,51 @@ class PooledRateLimits:
 
     def _refill(self, key: str, held: _Held, quota: int, cost: int, now: float) -> bool:
         """Ask for a new piece; return whether there was an answer."""
-        if now < self._rests_until:
-            return False
-        since, spent = held.spent
-        want = max(cost, spent if now - since < 2 * RECENT else 0)
+        since, *spent = held.spent
+        want = max(cost, *spent) if now - since < 2 * RECENT else cost
         back = max(0, held.count)
-        piece = self._pools.take(Wish(key, quota, cost, want, back, held.window))
-        now = self._clock()
+
+        def late(piece: Piece) -> None:
+            with held.lock:
+                self._put(key, held, piece)
+
+        wish = Wish(key, quota, cost, want, back, held.window)
+        piece = self._pools.take(wish, late)
         if piece is None:
-            self._rests_until = now + REST
+            held.count = min(held.count, 0)  # it may be given back already
             return False
-        self._answered_at = now
+        self._put(key, held, piece)
+        return True
+
+    def _put(self, key: str, held: _Held, piece: Piece) -> None:
+        self._answered_at = now = self._clock()
         held.count, held.left, held.window = piece.granted, piece.left, piece.window
         held.until = now + LASTS
+        held.reserve = piece.left // (4 * self._pools.sharers)
         if not piece.granted:
             # Others may give back; a stranger is told to come when there is room.
             soon = piece.reset if key.startswith(STRANGERS) else RECENT
             held.bad_until = now + min(soon, piece.reset)
-        return True
 
-    def _alone(self, key: str, quota: int, cost: int, now: float) -> Standing:
+    def _alone(self, key: str, held: _Held, quota: int, cost: int) -> Standing:
+        now = self._clock()
         share = max(1, quota // self._pools.sharers)
-        wait = self._answered_at + WINDOW - now
-        if wait > 0 and not key.startswith(STRANGERS):
-            return Standing(is_within=False, quota=quota, remaining=0, reset=wait)
-        return self._own.take(key, share, cost)
+        is_over = now >= self._answered_at + WINDOW
+        if is_over or key.startswith(STRANGERS):
+            return self._own.take(key, share, cost)
+        is_fresh = now < held.until
+        if is_fresh and held.reserve >= cost:
+            held.reserve -= cost
+            return Standing(True, quota, held.reserve, 0.0)
+        return Standing(is_within=False, quota=quota, remaining=0, reset=AGAIN)
 
     @staticmethod
     def _note(held: _Held, cost: int, now: float) -> None:
-        since, spent = held.spent
+        since, spent, before = held.spent
         if now - since < RECENT:
-            held.spent = since, spent + cost
+            held.spent = since, spent + cost, before
         else:
-            held.spent = now, cost
+            held.spent = now, cost, spent
 
     def _of(self, key: str) -> _Held:
         most = MAX_STRANGERS if key.startswith(STRANGERS) else MAX_EXPIRING

@@ -10,11 +10,13 @@ import sqlalchemy as sa
 
 from app.gateway.records.audit import AuditSpace
 from app.storage.audit.activity import ActivityReader
-from app.storage.audit.errors import StoreFailed, UnusableDatabase
+from app.storage.audit.errors import RowRefused, StoreFailed, UnusableDatabase
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
+from app.storage.backend import AuditBackend, Moved
 from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import Place
+from app.storage.chain.links import Head
 from app.storage.chain.verification import OnProgress, Verification, ignore, verify
 from app.storage.postgres.connections import (
     Session,
@@ -23,6 +25,7 @@ from app.storage.postgres.connections import (
     place_of,
     translated,
 )
+from app.storage.postgres.moving import copy_trail
 from app.storage.postgres.pools import PostgresPools
 from app.storage.postgres.preparation import flaw_of_schema, prepare
 from app.storage.postgres.store import Host, PostgresStore
@@ -122,6 +125,29 @@ class PostgresBackend:
             session.close()
         return replace(result, ok=False, reason=why) if why else result
 
+    def take_over(
+        self, source: AuditBackend, on_progress: OnProgress = ignore
+    ) -> Moved:
+        """Copy the trail of another backend, which nobody writes to any more.
+
+        Both are verified. Raises StoreFailed; then nothing was moved.
+        """
+        _require_whole(source.verify(), source.place)
+        session = Session(self._parameters, "move")
+        try:
+            with translated():
+                session.open()
+                prepare(session, self._parameters, self._key, may_begin=True)
+                moved = copy_trail(
+                    source.reading(), session, self._key, source.place, on_progress
+                )
+        except RowRefused as refusal:
+            raise StoreFailed("unsuitable", f"a record is refused: {refusal}") from None
+        finally:
+            session.close()
+        _require_whole(self.verify(noted=map(place_in, moved.heads)), self.place)
+        return moved
+
     def accept_loss(self) -> int:
         """Let all lanes go on from where they end now; return how many they are.
 
@@ -142,6 +168,10 @@ class PostgresBackend:
         """What nobody here can tell: the disk is the server's."""
         return AuditSpace()
 
+    def reading(self) -> sa.Engine:
+        """Return an engine that reads."""
+        return self._engine()
+
     def _prepare(self, *, may_begin: bool) -> None:
         session = Session(self._parameters, "start")
         try:
@@ -158,3 +188,13 @@ class PostgresBackend:
         return sa.create_engine(
             "postgresql+psycopg://", creator=connect, poolclass=pool
         )
+
+
+def place_in(head: Head) -> Place:
+    """Return a head as one that was noted."""
+    return Place(head.lane, head.seq, head.digest)
+
+
+def _require_whole(found: Verification, place: str) -> None:
+    if not found.ok:
+        raise StoreFailed("corrupt", f"{place}: {found.reason}")

@@ -8,20 +8,19 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TookTooLong
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from time import monotonic
 from typing import Any
 
-import psycopg
-
-from app.gateway.access.pools import LEASE, REST, Piece, Wish
-from app.storage.audit.errors import StoreFailed
+from app.gateway.access.pools import LEASE, Piece, Wish
 from app.storage.postgres.connections import Parameters, Session
 
 log = logging.getLogger(__name__)
 
 WAIT = 0.05  # seconds that a request waits for an answer, at most
+REST = 1.0  # seconds that a server which refused us is left alone
 BEAT = 1.0  # seconds between two looks at who is alive
 SWEEP = 60.0  # seconds between two sweeps of what has expired
 
@@ -40,11 +39,16 @@ Ask = Callable[[Session], Any]
 class PostgresPools:
     """Fulfils `Pools` on a connection of its own, which one thread uses.
 
-    `holder` names this host among those who hold places.
+    `holder` names this host among those who hold places, `wait` is in seconds. Until
+    it was started nobody is answered.
     """
 
-    def __init__(self, parameters: Parameters, holder: str) -> None:
+    def __init__(
+        self, parameters: Parameters, holder: str, *, wait: float = WAIT
+    ) -> None:
         self.sharers = 1
+        self._wait = wait
+        self._overdue: Future[Any] | None = None
         self._holder = holder
         self._session = Session(parameters, "pools")
         self._asked: SimpleQueue[tuple[Ask, Future[Any]] | None] = SimpleQueue()
@@ -53,7 +57,14 @@ class PostgresPools:
         self._lock = Lock()  # guards the starting of the thread
         self._thread: Thread | None = None
 
-    def take(self, wish: Wish) -> Piece | None:
+    def start(self) -> None:
+        """Connect, in a thread. Raises RuntimeError if there is none to be had."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="pools", daemon=True)
+                self._thread.start()
+
+    def take(self, wish: Wish, late: Callable[[Piece], None]) -> Piece | None:
         """See Pools."""
 
         def ask(session: Session) -> Piece:
@@ -63,7 +74,7 @@ class PostgresPools:
             )
             return Piece(count, left, reset, number)
 
-        found: Piece | None = self._answer(ask)
+        found: Piece | None = self._answer(ask, late)
         return found
 
     def hold(self, key: str, limit: int, used: int, want: int) -> int | None:
@@ -73,7 +84,7 @@ class PostgresPools:
             ((count,),) = session.run(_HOLD, (key, self._holder, limit, used, want))
             return int(count)
 
-        found: int | None = self._answer(ask)
+        found: int | None = self._answer(ask, lambda _: None)
         return found
 
     def close(self) -> None:
@@ -84,42 +95,45 @@ class PostgresPools:
             self._asked.put(None)
             thread.join(WAIT)
 
-    def _answer(self, ask: Ask) -> Any:
-        """Have it asked; None if there is no answer soon enough."""
-        if monotonic() < self._rests_until:
+    def _answer(self, ask: Ask, late: Callable[[Any], None]) -> Any:
+        """Have it asked; None if there is no answer soon enough.
+
+        While one is overdue nobody else waits.
+        """
+        overdue = self._overdue
+        if self._thread is None or monotonic() < self._rests_until:
+            return None
+        if overdue is not None and not overdue.done():
             return None
         answer: Future[Any] = Future()
+        self._asked.put((ask, answer))
         try:
-            self._start()
-            self._asked.put((ask, answer))
-            return answer.result(WAIT)
-        except (TookTooLong, psycopg.Error, StoreFailed, RuntimeError) as error:
-            answer.cancel()
-            if monotonic() >= self._rests_until:
-                log.warning("What hosts share is not to be had: %r", error)
+            found = answer.result(self._wait)
+        except TookTooLong:
+            self._overdue = answer
+            answer.add_done_callback(lambda done: _tell(done, late))
+            log.info("What hosts share takes too long to be had")
+        except Exception as error:
+            if self._rests_until == 0.0:
+                log.warning("What hosts share is not to be had: %s", error)
             self._rests_until = monotonic() + REST
-            return None
-
-    def _start(self) -> None:
-        if self._thread is None:
-            with self._lock:
-                if self._thread is None:
-                    self._thread = Thread(target=self._run, name="pools", daemon=True)
-                    self._thread.start()
+        else:
+            self._rests_until = 0.0
+            return found
+        return None
 
     # ---- the thread
 
     def _run(self) -> None:
         beat_at = monotonic()
+        self._do(lambda _: None, Future())  # connects
         while True:
-            try:
+            with suppress(Empty):
                 asked = self._asked.get(timeout=BEAT)
-            except Empty:
-                asked = _NOTHING
-            if asked is None:
-                self._session.close()
-                return
-            self._do(*asked)
+                if asked is None:
+                    self._session.close()
+                    return
+                self._do(*asked)
             if monotonic() >= beat_at:
                 beat_at = monotonic() + BEAT
                 self._do(self._look, Future())
@@ -144,5 +158,6 @@ class PostgresPools:
                 session.run(statement)
 
 
-_NOTHING: tuple[Ask, "Future[Any]"] = (lambda _: None, Future())
-_NOTHING[1].cancel()
+def _tell(done: "Future[Any]", late: Callable[[Any], None]) -> None:
+    if not done.cancelled() and done.exception() is None:
+        late(done.result())

@@ -41,7 +41,11 @@ def _value(position: int, column: sa.Column[Any]) -> str:
     return f"({text})::{column.type.compile(_DIALECT)}"
 
 
-_VALUES = ", ".join(_value(n, records.c[name]) for n, name in enumerate(WRITTEN))
+def values_of(columns: Sequence[str]) -> str:
+    """Return what takes these columns of the records out of an array `row` of JSON."""
+    return ", ".join(_value(n, records.c[name]) for n, name in enumerate(columns))
+
+
 _CHANGES = ", ".join(
     [f"{name} = excluded.{name}" for name in WRITTEN if name != "id"]
     + [f"{name} = NULL" for name in ERASED]
@@ -57,7 +61,7 @@ WITH moved AS (
     WHERE {_IS_WHERE_IT_WAS} RETURNING id
 ), written AS (
     INSERT INTO records ({", ".join(WRITTEN)})
-    SELECT {_VALUES} FROM moved, jsonb_array_elements(%(rows)s::jsonb) AS row
+    SELECT {values_of(WRITTEN)} FROM moved, jsonb_array_elements(%(rows)s::jsonb) AS row
     ON CONFLICT (id) DO UPDATE SET {_CHANGES}
     RETURNING 1
 )
