@@ -9,14 +9,6 @@ from sqlalchemy.sql.functions import GenericFunction
 from app.gateway.records.audit import EXCERPT
 
 
-class InStr(GenericFunction[int]):
-    """Where words begin in a text, from 1; 0: nowhere. Named `sa.func.instr`."""
-
-    type = sa.Integer()
-    name = identifier = "instr"
-    inherit_cache = True
-
-
 class ExcerptOf(GenericFunction[str]):
     """The beginning of the newest question in a request, so that no whole words leave.
 
@@ -25,11 +17,7 @@ class ExcerptOf(GenericFunction[str]):
 
     type = sa.Text()
     inherit_cache = True
-
-
-@compiles(InStr, "postgresql")
-def _instr_in_postgresql(element: InStr, compiler: Any, **options: Any) -> str:
-    return str(compiler.process(sa.func.strpos(*element.clauses), **options))
+    _register = False  # a worker imports this once more than its master
 
 
 @compiles(ExcerptOf, "sqlite")

@@ -16,9 +16,9 @@ from app.storage.audit.reader import AuditReader
 from app.storage.backend import AuditBackend, Moved
 from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import Place
-from app.storage.chain.links import Head
 from app.storage.chain.verification import OnProgress, Verification, ignore, verify
 from app.storage.postgres.connections import (
+    Parameters,
     Session,
     connect_reader,
     parameters_of,
@@ -26,6 +26,7 @@ from app.storage.postgres.connections import (
     translated,
 )
 from app.storage.postgres.moving import copy_trail
+from app.storage.postgres.past import place_of as place_of_head
 from app.storage.postgres.pools import PostgresPools
 from app.storage.postgres.preparation import flaw_of_schema, prepare
 from app.storage.postgres.store import Host, PostgresStore
@@ -67,7 +68,7 @@ class PostgresBackend:
         host, may_begin = Host(state_dir=state_dir), may_begin and not is_known
         fault = None
         try:
-            self._prepare(may_begin=may_begin)
+            _prepare(self._parameters, self._key, may_begin=may_begin)
         except StoreFailed as failure:
             if isinstance(failure, UnusableDatabase) and not is_known:
                 raise
@@ -145,7 +146,7 @@ class PostgresBackend:
             raise StoreFailed("unsuitable", f"a record is refused: {refusal}") from None
         finally:
             session.close()
-        _require_whole(self.verify(noted=map(place_in, moved.heads)), self.place)
+        _require_whole(self.verify(noted=map(place_of_head, moved.heads)), self.place)
         return moved
 
     def accept_loss(self) -> int:
@@ -172,15 +173,6 @@ class PostgresBackend:
         """Return an engine that reads."""
         return self._engine()
 
-    def _prepare(self, *, may_begin: bool) -> None:
-        session = Session(self._parameters, "start")
-        try:
-            with translated():
-                session.open()
-                prepare(session, self._parameters, self._key, may_begin)
-        finally:
-            session.close()
-
     def _engine(self, pool: type[sa.Pool] = sa.NullPool) -> sa.Engine:
         def connect() -> psycopg.Connection[tuple[object, ...]]:
             return connect_reader(self._parameters)
@@ -190,9 +182,14 @@ class PostgresBackend:
         )
 
 
-def place_in(head: Head) -> Place:
-    """Return a head as one that was noted."""
-    return Place(head.lane, head.seq, head.digest)
+def _prepare(parameters: Parameters, key: bytes, *, may_begin: bool) -> None:
+    session = Session(parameters, "start")
+    try:
+        with translated():
+            session.open()
+            prepare(session, parameters, key, may_begin)
+    finally:
+        session.close()
 
 
 def _require_whole(found: Verification, place: str) -> None:

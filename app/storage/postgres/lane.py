@@ -9,18 +9,18 @@ may still be on its way; sending again under the same guard does.
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from time import monotonic, sleep, time
 from typing import Any
 
 from app.storage.audit.errors import StoreFailed
 from app.storage.audit.rows import Draft, Values
-from app.storage.chain.knots import Place, named_in
+from app.storage.chain.knots import Place
 from app.storage.chain.links import GENESIS, ClockWatch, Head, head_mac, is_signed, seal
 from app.storage.postgres import statements as sql
 from app.storage.postgres.connections import Row, Session
 from app.storage.postgres.head_notes import HeadNotes
+from app.storage.postgres.past import Past, place_of
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +28,6 @@ log = logging.getLogger(__name__)
 # between two tries to connect again.
 SETTLE = 1.0
 PAUSE = 0.02
-
-_ADVICE = "Restore the newest copy, or see `records accept-loss`."
-LOSS = "loss"  # route of the records by which an operator accepts a loss
-_LOSSES = (
-    "SELECT request FROM records WHERE route = %s AND seq IS NOT NULL"
-    " ORDER BY opened_at DESC LIMIT 100"
-)
 
 
 class Lane:
@@ -58,6 +51,7 @@ class Lane:
         self._session, self._key, self._owner = session, key, owner
         self._notes, self._name, self._about = notes, name, about
         self._watch = watch or ClockWatch()
+        self._past = Past(session)
         self._id = 0  # 0: none is held
         self._head: Head | None = None  # None: not looked at yet
         # Where the lane may be as well: heads whose commits are not known to us.
@@ -107,8 +101,8 @@ class Lane:
 
     def send(self, rows: Sequence[Values], head: Head) -> bool:
         """Write rows and head, if the lane is where we left it; return whether."""
-        self._attempted.add(_place(head))
-        guard = self._guard()
+        self._attempted.add(place_of(head))
+        guard = {**self._mine(), **_where(self.head)}
         values = sql.head_arguments(head, head_mac(self._key, head))
         rows_text = sql.rows_argument(rows)
         return bool(
@@ -128,7 +122,7 @@ class Lane:
 
         Then it was found.
         """
-        found = self._session.run(sql.BEAT, self._guard())
+        found = self._session.run(sql.BEAT, {**self._mine(), **_where(self.head)})
         if not found:
             self._find(())
             return None
@@ -166,8 +160,9 @@ class Lane:
         Raises StoreFailed where nothing may follow what is there.
         """
         found = self._session.run(sql.LOOK, {"lane": self._id})
+        seen = place_of(self._head) if self._head else self._notes.of(self._id)
         if not found:
-            self._require_never_written()
+            self._past.require_never_written(self._id, seen)
             self._claim()
             return False
         owner, *columns = found[0]
@@ -176,8 +171,8 @@ class Lane:
             self._session.run(sql.TAKE_UP, {**self._mine(), "about": self._about})
         if not is_signed(self._key, there, mac):
             raise StoreFailed("corrupt", f"the head of lane {self._id} is forged")
-        self._require_successor(there)
-        is_there = any(self._has(there, _place(head)) for head in heads)
+        self._past.require_successor(there, seen)
+        is_there = any(self._past.is_part_of(there, place_of(h)) for h in heads)
         if owner != self._owner:
             log.warning("Audit lane %d was taken over; claiming another", self._id)
             self._claim()
@@ -186,8 +181,8 @@ class Lane:
         return is_there
 
     def _take(self, there: Head) -> None:
-        known = self._head is None or _place(there) in {
-            _place(self._head),
+        known = self._head is None or place_of(there) in {
+            place_of(self._head),
             *self._attempted,
         }
         if not known:
@@ -195,41 +190,6 @@ class Lane:
             raise StoreFailed("corrupt", why)
         self._head = there
         self._notes.keep(there)
-
-    def _require_never_written(self) -> None:
-        if (seen := self._seen()) is not None and seen.seq:
-            raise StoreFailed("replaced", f"lane {self._id} is gone. {_ADVICE}")
-
-    def _require_successor(self, there: Head) -> None:
-        """Raise StoreFailed if what we have seen is not part of the lane any more."""
-        seen = self._seen()
-        if seen is None or self._has(there, seen) or self._is_accepted(there):
-            return
-        lost = max(0, seen.seq - there.seq)
-        why = f"lane {there.lane} ends at record {there.seq}, and {lost} records"
-        raise StoreFailed("replaced", f"{why} that it had are gone. {_ADVICE}")
-
-    def _seen(self) -> Place | None:
-        return _place(self._head) if self._head else self._notes.of(self._id)
-
-    def _has(self, there: Head, place: Place) -> bool:
-        """Whether a place is part of the lane that ends there."""
-        if (
-            place.lane == there.lane and place.seq <= there.floor_seq
-        ):  # pruned; the signed head says so
-            return place.seq < there.floor_seq or place.digest == there.floor_digest
-        if place.lane == there.lane and place.seq >= there.seq:
-            return place == _place(there)
-        found = self._session.run(sql.DIGEST_AT, (place.lane, place.seq))
-        return bool(found) and found[0][0] == place.digest
-
-    def _is_accepted(self, there: Head) -> bool:
-        """Whether an operator has said that a lane may go on from where it ends."""
-        for (request,) in self._session.run(_LOSSES, (LOSS,)):
-            with suppress(ValueError):
-                if _place(there) in named_in(request):
-                    return True
-        return False
 
     # ---- claiming one
 
@@ -254,9 +214,6 @@ class Lane:
     def _mine(self) -> dict[str, Any]:
         return {"lane": self._id, "owner": self._owner}
 
-    def _guard(self) -> dict[str, Any]:
-        return {**self._mine(), "was": self.head.seq, "was_digest": self.head.digest}
 
-
-def _place(head: Head) -> Place:
-    return Place(head.lane, head.seq, head.digest)
+def _where(head: Head) -> dict[str, Any]:
+    return {"was": head.seq, "was_digest": head.digest}

@@ -22,7 +22,8 @@ from app.storage.chain.links import ClockWatch, Head
 from app.storage.postgres import statements as sql
 from app.storage.postgres.connections import Parameters, Session, translated
 from app.storage.postgres.head_notes import HeadNotes
-from app.storage.postgres.lane import LOSS, Lane
+from app.storage.postgres.lane import Lane
+from app.storage.postgres.past import LOSS
 from app.storage.postgres.preparation import check_server, prepare
 
 log = logging.getLogger(__name__)

@@ -32,6 +32,11 @@ GUARDS = (
     EXECUTE FUNCTION records_refuse('sealed audit records do not change')
     """,
 )
+# As SQLite's: where words begin in a text, from 1; 0: nowhere.
+INSTR = """
+CREATE FUNCTION instr(text, text) RETURNS int LANGUAGE sql IMMUTABLE STRICT
+AS 'SELECT strpos($1, $2)'
+"""
 # The beginning of the newest question, for lists; None for what is no chat of ours.
 EXCERPT = """
 CREATE FUNCTION excerpt_of(request text, most int) RETURNS text
@@ -202,7 +207,7 @@ def upgrade() -> None:
         sa.Column("oldest", sa.Integer, nullable=False),
     )
     op.execute("INSERT INTO compat VALUES (1, 1)")
-    for statement in (REFUSE, *GUARDS, EXCERPT, *SHARED):
+    for statement in (REFUSE, *GUARDS, INSTR, EXCERPT, *SHARED):
         op.execute(statement)
 
 
