@@ -10,6 +10,7 @@ at `gateway`, whose ports it fulfils, at `host`, and at nobody else.
 `trail` opens the `AuditBackend` that its URL's scheme names: nobody outside of this
 room knows whether there are files. `audit` writes through the port `Store`, which
 `sqlite` and, for several hosts, `postgres` fulfil; `postgres`, which is imported with
-such a URL only, fulfils the port `Pools`, too. `shared` fulfils the port `SharedState`,
-`tokens` the port `TokenStore`.
+such a URL only, fulfils the port `Pools`, too. Answers that are kept lie with the
+records, or in `kept`. `shared` fulfils the port `SharedState`, `tokens` the port
+`TokenStore`.
 """

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import sqlalchemy as sa
 
 from app.gateway.access.pools import Pools
+from app.gateway.kept.answers import Answers
 from app.gateway.records.activity import Activity
 from app.gateway.records.audit import AuditSpace
 from app.storage.audit.queued_trail import QueuedTrail
@@ -14,6 +15,8 @@ from app.storage.audit.reader import AuditReader
 from app.storage.chain.knots import Place
 from app.storage.chain.links import Head
 from app.storage.chain.verification import OnProgress, Verification, ignore
+
+MOST_BYTES = 256 * 1024 * 1024  # of kept answers
 
 
 class OpenPools(Pools, Protocol):
@@ -50,6 +53,7 @@ class AuditBackend(Protocol):
         *,
         anchor_file: Path | None = None,
         is_known: bool = False,
+        keep_bytes: int = MOST_BYTES,
         may_begin: bool = True,
         newest: str | None = None,
         state_dir: Path | None = None,
@@ -62,7 +66,8 @@ class AuditBackend(Protocol):
         it has never been there and can't be made.
 
         Without `may_begin` one that is not there is an UnusableDatabase, too.
-        Anchors go to the log, and to `anchor_file`. `newest` is what `newest_head`
+        Anchors go to the log, and to `anchor_file`. Kept answers take at most
+        `keep_bytes`. `newest` is what `newest_head`
         said to somebody who lives longer than a worker: older records are refused.
         In `state_dir` a backend without a folder keeps what is this host's own.
         With `is_known` somebody has opened it before, so it is never made, and
@@ -106,6 +111,10 @@ class AuditBackend(Protocol):
 
     def pools(self, state_dir: Path) -> OpenPools | None:
         """Open what hosts that use these records share; None: there is but one host."""
+        ...
+
+    def answers(self) -> Answers:
+        """Open the view of the kept answers, which come with their records."""
         ...
 
     def space(self) -> AuditSpace:

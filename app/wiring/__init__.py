@@ -2,11 +2,13 @@
 
 The order of the policies, which `assembly` puts around each other:
 
-    Admission(Metered(Audited(Counted(BoundSessions(ChatRouter(...))))))
+    Admission(Metered(Audited(Idempotent(Cached(Counted(BoundSessions(...)))))))
+    BoundSessions(ChatRouter(...))
     ChatRouter(Guarded(switch), Guarded(madre), Guarded(Retried(openai)), ...)
 
 Nothing of a request is parsed before it has a slot, which covers all attempts; what
 is counted is what callers get; those who get no slot are counted and on record too.
+An answer that is said again is on record, and gives its slot back before it is said.
 """
 
 from app.wiring.assembly import build_services, default_services
@@ -21,13 +23,17 @@ from app.wiring.commands import (
     Place,
     Verification,
     anchors_in,
+    backtest_of,
     begin_counts,
+    explained,
     export_records,
     newest_head,
     open_records,
     open_windows,
     parse_head,
     place_of_records,
+    report_on,
+    report_page,
     run_post_task,
     search_records,
     server_logging,
@@ -43,12 +49,14 @@ __all__ = [
     "Place",
     "Verification",
     "anchors_in",
+    "backtest_of",
     "begin_counts",
     "build_services",
     "check_addresses",
     "check_all",
     "check_files",
     "default_services",
+    "explained",
     "export_records",
     "last_good_tokens",
     "metrics_folder",
@@ -58,6 +66,8 @@ __all__ = [
     "parse_head",
     "place_of_records",
     "problems_of_listed_kinds",
+    "report_on",
+    "report_page",
     "run_post_task",
     "search_records",
     "server_logging",

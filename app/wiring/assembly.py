@@ -14,7 +14,6 @@ from app.gateway.chain.metered import Metered, Observer
 from app.gateway.chat import StreamMode
 from app.gateway.gateway_status import StatusBoard
 from app.gateway.guard.breaker import CircuitBreaker, Transition
-from app.gateway.guard.breaker_records import RecordedTransitions
 from app.gateway.guard.call_history import CallHistory
 from app.gateway.guard.concurrency import ConcurrencyLimit, ConcurrencyLimits
 from app.gateway.guard.guarded import EXTRA_CALLS, Guarded
@@ -22,12 +21,15 @@ from app.gateway.guard.hang_detection import HangCheck
 from app.gateway.guard.health import HealthBoard
 from app.gateway.guard.host_places import HostPlaces, PlacesBeat
 from app.gateway.guard.prober import Prober
+from app.gateway.records.events import Events
+from app.gateway.routing.decisions import Decisions
 from app.gateway.routing.retries import Retried, RetryBudget
 from app.gateway.shared import InProcessState
 from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load
 from app.settings.handed import handed
+from app.storage.evidence.reader import EvidenceReader
 from app.storage.shared.rate_limits import SlidingRateLimits
 from app.storage.trail import BACKENDS, Backends
 from app.telemetry.metrics.measuring import GaugeSources, Measuring
@@ -35,6 +37,8 @@ from app.telemetry.traces.export import open_exporter
 from app.upstreams import KINDS, Kinds
 from app.version import VERSION
 from app.wiring import keys, parts
+from app.wiring.kept import KeptAnswers
+from app.wiring.life import Life
 
 
 class Assembly:
@@ -52,7 +56,8 @@ class Assembly:
         self.transport = parts.transport(settings)
         self.upstreams = parts.upstreams(settings, self.transport, kinds)
         self.keyring = keys.keyring(settings)
-        self._forget_tokens = keys.watch_tokens(settings, self.keyring)
+        self.used = keys.last_used(self.keyring, parts.state_dir(settings, backends))
+        self._forget_tokens = keys.watch_tokens(settings, self.keyring, self.used.look)
         self.shared = parts.shared(settings, backends)
         self.pools = self.audit.pools(parts.state_dir(settings, backends))
         self.measuring = Measuring(parts.metrics_folder(settings, backends))
@@ -60,10 +65,15 @@ class Assembly:
         given = handed()
         self.trail = self.audit.trail(
             anchor_file=settings.anchor_file,
+            keep_bytes=settings.keep_bytes,
             is_known=given is not None,
             newest=given.head if given else None,
             state_dir=parts.state_dir(settings, backends),
         )
+        self.events = Events(self.trail)
+        self.life = Life(given.run if given else "", self.events, self.shared, settings)
+        self.is_worker = given is not None
+        self.trail.events = self.life
         self.health, self.prober = self._health_and_prober()
         self.breakers = self._breakers()
         self._held: list[tuple[HostPlaces, Callable[[], int]]] = []
@@ -71,6 +81,8 @@ class Assembly:
             one.name: self._guarded(one) for one in settings.effective_upstreams()
         }
         self.big_work = BigWork()
+        stored = self.audit.answers()
+        self.kept = KeptAnswers(settings, stored, self.shared, self.trail.key)
         self.audited = self._audited()
         self.gate = parts.gate(settings)
         self.history = CallHistory(self.shared)
@@ -83,6 +95,7 @@ class Assembly:
     def start(self) -> None:
         """Start the background threads."""
         self.trail.start()
+        self.life.begun()
         self.prober.start()
         if self.pools:
             self.pools.start()
@@ -96,6 +109,7 @@ class Assembly:
                 self.breakers,
                 self.shared,
                 self.audit.space,
+                self.kept.size,
                 self.settings.workers,
                 VERSION,
             )
@@ -112,20 +126,26 @@ class Assembly:
         if self.pools:
             self.pools.close()
         self.audited.close()
+        self.kept.close()
+        if self.board.drain.is_final or not self.is_worker:
+            self.life.ended()
+        self.events.close()
         self.trail.close()
         self.transport.close()
         self.shared.close()
 
     def services(self) -> Services:
         """What the doors are handed."""
-        settings = self.settings
+        settings, records = self.settings, self.audit.records()
         return Services(
             chat=self._chat(),
             trail=self.trail,
-            records=self.audit.records(),
+            records=records,
+            evidence=EvidenceReader(records),
             activity=self.audit.activity(),
             health=self.health,
             keyring=self.keyring,
+            tokens=keys.token_issuer(settings, self.trail, self.used),
             upstreams=tuple(self.upstreams),
             deadline=settings.chat_deadline,
             stream_deadline=settings.stream_deadline,
@@ -137,6 +157,8 @@ class Assembly:
             tasks=frozenset().union(*(u.serves for u in self.upstreams.values())),
             cors_origins=frozenset(settings.cors_origins),
             ports=parts.ports(settings),
+            where=parts.whereabouts(settings),
+            inquire=self.prober.inquire,
             persons=parts.person_rules(settings),
             rate_limits=self.rate_limits,
             failed_auth=self.failed_auth,
@@ -166,10 +188,12 @@ class Assembly:
     def _audited(self) -> Audited:
         settings, trail = self.settings, self.trail
         router = parts.router(settings, list(self.guards.values()), self.upstreams)
+        name = parts.redactor(settings).name
+        decisions = Decisions(router.table, self.life.digest, name)
         return Audited(
-            Counted(BoundSessions(router, trail.key)),
+            self.kept.around(Counted(BoundSessions(router, trail.key))),
             trail,
-            parts.content_policy(settings, trail.key, self.big_work),
+            parts.content_policy(settings, trail.key, self.big_work, decisions.of),
             required=settings.audit_mode == "required",
         )
 
@@ -252,11 +276,10 @@ class Assembly:
 
     def _breakers(self) -> dict[str, CircuitBreaker]:
         """One for each upstream; a sign of life ends what is open."""
-        recorded = RecordedTransitions(self.trail)
 
         def tell(transition: Transition) -> None:
             self.measuring.breaker_moved(transition)
-            recorded(transition)
+            self.events.breaker_moved(transition)
 
         breakers = {
             one.name: CircuitBreaker(
@@ -264,6 +287,7 @@ class Assembly:
             )
             for one in self.settings.effective_upstreams()
         }
+        self.health.on_turn(self.events.verdict_turned)
         self.health.on_recovery(lambda name: breakers[name].revive())
         return breakers
 

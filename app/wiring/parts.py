@@ -12,14 +12,14 @@ from app.gateway.chain.admission_queue import AdmissionQueue, Limits
 from app.gateway.chain.big_work import BigWork
 from app.gateway.chain.memory_limit import Watermark
 from app.gateway.guard.circuit import Rules
-from app.gateway.records.content import Content, ContentPolicy
+from app.gateway.records.content import Content, ContentPolicy, Decide
 from app.gateway.records.redaction import Redactor
 from app.gateway.routing.models import Model, Models
 from app.gateway.routing.router import ChatRouter
 from app.gateway.routing.routes import Route
 from app.gateway.shared import SharedState
 from app.gateway.turns import Candidate
-from app.services import READERS
+from app.services import READERS, Whereabouts
 from app.settings import Settings, SettingsError, UpstreamSettings
 from app.storage.audit.errors import NoKey
 from app.storage.backend import AuditBackend
@@ -122,6 +122,14 @@ def ports(settings: Settings) -> dict[str, int]:
     }
 
 
+def whereabouts(settings: Settings) -> dict[str, Whereabouts]:
+    """What each upstream speaks, and where, by name."""
+    return {
+        one.name: Whereabouts(one.kind, one.url)
+        for one in settings.effective_upstreams()
+    }
+
+
 def rules(settings: Settings, one: UpstreamSettings) -> Rules:
     """When the circuit of an upstream opens, and for how long."""
     slow_call = settings.breaker_slow_call if one.slow_call is None else one.slow_call
@@ -197,11 +205,11 @@ def memory_is_short(settings: Settings) -> Callable[[], bool]:
 
 
 def content_policy(
-    settings: Settings, key: Callable[[], bytes], big_work: BigWork
+    settings: Settings, key: Callable[[], bytes], big_work: BigWork, decide: Decide
 ) -> ContentPolicy:
     """Make what decides how much of a chat is stored."""
     content = Content(settings.audit_content)
-    return ContentPolicy(content, redactor(settings), key, big_work)
+    return ContentPolicy(content, redactor(settings), key, big_work, decide)
 
 
 def redactor(settings: Settings) -> Redactor:
@@ -242,7 +250,10 @@ def _identity(settings: Settings, state: Path) -> str:
 
 
 def state_dir(settings: Settings, backends: Backends = BACKENDS) -> Path:
-    """The folder of this instance. Raises SettingsError if none is named."""
+    """The folder in which this instance keeps what is its own.
+
+    Raises SettingsError if none is named.
+    """
     folder = settings.state_dir or audit(settings, backends).folder
     if folder is None:
         raise SettingsError(["VX11_STATE_DIR: must be set with this VX11_AUDIT_URL"])

@@ -11,10 +11,11 @@ import psutil
 import pytest
 
 from app.storage.trail import open_backend
-from tests.support.load import Load
+from tests.support.load import KeyedLoad, Load
 from tests.support.stack import Gateway, sandbox, wait_until
 
 KILLS = int(os.environ.get("VX11_KILLS", "25"))
+KEYED_KILLS = int(os.environ.get("VX11_KILLS", "6"))
 
 
 @pytest.fixture
@@ -43,8 +44,8 @@ def missing_records(gateway, answered):
     return [c for c in answered if c not in recorded]
 
 
-def run_under_fire(gateway, kills):
-    with Load(gateway.port) as load:
+def run_under_fire(gateway, kills, kind=Load):
+    with kind(gateway.port) as load:
         kill_workers(gateway, load, kills, random.Random(8))
     return load
 
@@ -60,6 +61,35 @@ def test_no_answer_without_a_record(tmp_path, upstreams):
     assert len(set(load.answered)) == len(load.answered)
     with contextlib.closing(sqlite3.connect(gateway.audit)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert open_backend(f"sqlite:///{gateway.audit}").verify().ok
+
+
+def test_no_kept_answer_without_a_record_and_no_key_with_two_answers(
+    tmp_path, upstreams
+):
+    with Gateway(tmp_path, cache_ttl=2, **upstreams) as gateway:
+        load = run_under_fire(gateway, KEYED_KILLS, KeyedLoad)
+        wait_until(lambda: gateway.records("seq IS NULL") == [])
+
+    assert load.cut > 0, "nobody was hit, so nothing was shown"
+    assert missing_records(gateway, load.answered) == []
+    assert [key for key, ids in load.said.items() if len(ids) != 1] == []
+    with contextlib.closing(sqlite3.connect(gateway.audit)) as db:
+        alone = db.execute(
+            "SELECT count(*) FROM answers WHERE record NOT IN"
+            " (SELECT id FROM records WHERE outcome = 'completed' AND seq > 0)"
+        )
+        assert alone.fetchone() == (0,)
+        # Of one question whose key was answered, one record has asked; the others
+        # repeat it, or were interrupted.
+        twice = db.execute(
+            "SELECT request FROM records WHERE outcome = 'completed' AND reuse IS NULL"
+            " AND request LIKE '%asked %' GROUP BY request HAVING count(*) > 1"
+        )
+        assert twice.fetchall() == []
+        found = dict(db.execute("SELECT reuse, count(*) FROM records GROUP BY reuse"))
+    assert found["idempotency"] > KEYED_KILLS
+    assert found["cache"] > KEYED_KILLS
     assert open_backend(f"sqlite:///{gateway.audit}").verify().ok
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
+from app.gateway.kept.answers import Kept
+
 EXCERPT = 160  # characters of the question that a list shows
 
 # The place in each lane of the chain up to which its records were read.
@@ -26,7 +28,8 @@ class Intent:
     `id` is 32 hex digits that sort by time (see `new_audit_id`), `opened_at` is
     Unix time in seconds, `request` is JSON text that is already redacted or
     digested. `caller` is the name of the token, never the token; `person` is for whom
-    it spoke, if it said so.
+    it spoke, if it said so. `decision` is JSON text (see `routing/decisions`), which
+    goes on record with the ending.
     """
 
     id: str
@@ -37,6 +40,7 @@ class Intent:
     opened_at: float
     request: str
     person: str | None = None
+    decision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,9 @@ class Closing:
     `outcome` is completed, failed, cancelled, interrupted or refused, or event for
     what was no chat (see `transitions`); `code` is the error code that the caller
     saw, `status` the HTTP status, `duration` is in seconds, `closed_at` Unix time in
-    seconds. `reply` and `attempts` are JSON text, already redacted.
+    seconds. `reply` and `attempts` are JSON text, already redacted. `reuse` says by
+    what it repeats an answer, and `source` names the record that said it first. `kept`
+    is what is to be kept of the answer, in the commit of the record.
     """
 
     outcome: str
@@ -61,13 +67,17 @@ class Closing:
     attempts: str = "[]"
     input_tokens: int | None = None
     output_tokens: int | None = None
+    source: str | None = None
+    reuse: str | None = None
+    kept: tuple[Kept, ...] = ()
 
 
 def undelivered(closing: Closing) -> Closing:
     """Return the ending of a reply that was made but could not be delivered."""
     if closing.outcome != "completed":
         return closing
-    return replace(closing, outcome="failed", code="audit_unavailable", status=503)
+    failed = replace(closing, outcome="failed", code="audit_unavailable", status=503)
+    return replace(failed, kept=())
 
 
 class Trail(Protocol):
@@ -177,6 +187,9 @@ class Record:
     output_tokens: int | None
     closed_at: float | None
     corrects: str | None
+    decision: str | None
+    source: str | None
+    reuse: str | None
     clock_step: float | None
     seq: int | None
     digest: bytes | None
@@ -233,6 +246,7 @@ class Query:
     person: str | None = None
     caller: str | None = None
     provider: str | None = None
+    reuse: str | None = None
     outcome: str | None = None
     degraded: bool = False
     failed: bool = False

@@ -11,14 +11,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
-from app.gateway.guard.breaker_records import ROUTE as BREAKER
 from app.gateway.records.audit import KNOT, Ends, Listed, Query, Record
+from app.gateway.records.events import EVENT
 from app.storage.audit.bad_chats import DEGRADED, FAILED
 from app.storage.audit.functions import ExcerptOf
 from app.storage.audit.schema import RECORD, chain, records
 from app.storage.chain.links import Head
 
 LIMIT_MAX = 500
+EQUAL = ("correlation_id", "session_id", "person", "caller", "provider", "reuse")
 _RECORDS = sa.select(*(records.c[name] for name in RECORD))
 _HEADS = sa.select(
     *(chain.c["id" if name == "lane" else name] for name in Head.__dataclass_fields__)
@@ -32,13 +33,16 @@ class AuditReader:
     """Fulfils the port `Records` in short transactions; threads may share it."""
 
     def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+        self.engine = self._engine = engine
 
     def get(self, any_id: str) -> Record | None:
         """See Records."""
         if "\0" in any_id:
             return None  # as in a search
-        is_no_chat = records.c.route.in_(("correction", BREAKER, KNOT))
+        is_no_chat = sa.or_(
+            records.c.route == "correction",
+            records.c.outcome.is_not_distinct_from(EVENT),
+        )
         owner = (
             sa.select(records.c.caller)
             .where(records.c.correlation_id == any_id, ~is_no_chat)
@@ -166,7 +170,7 @@ def _newest_first(columns: sa.Select[Any], query: Query) -> sa.Select[Any]:
 def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
     conditions = [
         records.c[name] == value
-        for name in ("correlation_id", "session_id", "person", "caller", "provider")
+        for name in EQUAL
         if (value := getattr(query, name)) is not None
     ]
     conditions.append(records.c.route != KNOT)

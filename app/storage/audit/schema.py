@@ -39,6 +39,9 @@ records = sa.Table(
     sa.Column("output_tokens", sa.BigInteger),
     sa.Column("closed_at", sa.Double),
     sa.Column("corrects", sa.String(32)),
+    sa.Column("decision", sa.Text),
+    sa.Column("source", sa.String(32)),
+    sa.Column("reuse", sa.Text),
     sa.Column("lane", sa.Integer, nullable=False, server_default="1"),
     sa.Column("salt", sa.LargeBinary(16)),
     sa.Column("request_digest", sa.LargeBinary(32)),
@@ -81,6 +84,23 @@ chain = sa.Table(
     sa.Column("mac", sa.LargeBinary(32), nullable=False),
 )
 
+# Answers that can be said again, each written in the commit of its record. They are no
+# part of the chain, sealed, and deleted when they have expired. `size` is that of
+# `body` in bytes, and of what is around it.
+answers = sa.Table(
+    "answers",
+    metadata,
+    sa.Column("key", sa.LargeBinary(32), primary_key=True),
+    sa.Column("mark", sa.LargeBinary(32), nullable=False),
+    sa.Column("record", sa.String(32), nullable=False),
+    sa.Column("said_at", sa.Double, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("body", sa.LargeBinary),
+    sa.Index("ix_answers_until", "until", "size"),
+    sa.Index("ix_answers_record", "record"),
+)
+
 # The triggers that guard the records, by name, where a database has triggers.
 GUARDS = {
     "records_stay": "CREATE TRIGGER records_stay BEFORE DELETE ON records "
@@ -121,4 +141,7 @@ DIGESTED = (
     "closed_at",
     "corrects",
     "person",
+    "decision",
+    "source",
+    "reuse",
 )

@@ -8,15 +8,17 @@ from pathlib import Path
 import psycopg
 import sqlalchemy as sa
 
+from app.gateway.kept.answers import Answers
 from app.gateway.records.audit import AuditSpace
 from app.storage.audit.activity import ActivityReader
 from app.storage.audit.errors import RowRefused, StoreFailed, UnusableDatabase
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
-from app.storage.backend import AuditBackend, Moved
+from app.storage.backend import MOST_BYTES, AuditBackend, Moved
 from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import Place
 from app.storage.chain.verification import OnProgress, Verification, ignore, verify
+from app.storage.kept.memory import MemoryAnswers
 from app.storage.postgres.connections import (
     Parameters,
     Session,
@@ -60,6 +62,7 @@ class PostgresBackend:
         *,
         anchor_file: Path | None = None,
         is_known: bool = False,
+        keep_bytes: int = MOST_BYTES,  # noqa: ARG002  # see `answers`
         may_begin: bool = True,
         newest: str | None = None,  # noqa: ARG002  # each lane's is in the state folder
         state_dir: Path | None = None,
@@ -101,6 +104,10 @@ class PostgresBackend:
     def activity(self) -> ActivityReader:
         """Open the view of the recent past."""
         return ActivityReader(self._engine())
+
+    def answers(self) -> Answers:
+        """Keep answers in the memory of this process: not on PostgreSQL yet."""
+        return MemoryAnswers()
 
     def verify(
         self, *, noted: Iterable[Place] = (), on_progress: OnProgress = ignore

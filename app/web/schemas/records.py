@@ -40,7 +40,9 @@ _RFC_3339 = re.compile(
 )
 
 
-def _moment(shown: str) -> datetime | str:
+def _moment(shown: object) -> datetime | str:
+    if not isinstance(shown, str):
+        raise PydanticCustomError("moment", "must be a text: RFC 3339 or Unix seconds")
     if _NUMBER.fullmatch(shown) and abs(seconds := float(shown)) <= FARTHEST:
         return datetime.fromtimestamp(seconds, UTC)
     if not _RFC_3339.fullmatch(shown):
@@ -62,7 +64,7 @@ Moment = Annotated[
 ]
 
 
-def _as_sent(schema: JsonDict) -> None:
+def as_sent(schema: JsonDict) -> None:
     """Tell in a query's schema that nothing is null, and empty is as if left out."""
     for field in cast("dict[str, JsonDict]", schema["properties"]).values():
         told = {k: field.pop(k) for k in ("description", "default") if field.get(k)}
@@ -72,10 +74,24 @@ def _as_sent(schema: JsonDict) -> None:
         field.update(told, anyOf=[*kept, {"const": ""}])
 
 
-class RecordQuery(BaseModel):
-    """Query string of `GET /operator/api/records`; left out or empty means any."""
+class QueryString(BaseModel):
+    """What may be asked in a query string: each name once; empty is as if left out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_as_sent)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=as_sent)
+
+    @classmethod
+    def parse(cls, shown: dict[str, list[str]]) -> Self:
+        """Validate a query string; raise InvalidBody naming every bad field."""
+        if twice := [name for name, values in shown.items() if len(values) > 1]:
+            raise InvalidBody(dict.fromkeys(twice, "must be given once"))
+        try:
+            return cls.model_validate({name: v for name, [v] in shown.items() if v})
+        except ValidationError as error:
+            raise InvalidBody(reasons(error)) from None
+
+
+class RecordQuery(QueryString):
+    """Query string of `GET /operator/api/records`; left out or empty means any."""
 
     id: Id | None = Field(default=None, description="A record's or correlation id.")
     correlation_id: Id | None = Field(default=None, description="Of this one.")
@@ -85,6 +101,9 @@ class RecordQuery(BaseModel):
     provider: Id | None = Field(default=None, description="Answered by this one.")
     outcome: Outcome | None = Field(
         default=None, description="`open`: under way. `event`: no chat, but a breaker."
+    )
+    reuse: Literal["cache", "idempotency"] | None = Field(
+        default=None, description="Repeats an answer by this."
     )
     degraded: Flag | None = Field(
         default=None, description="`true`: not answered by the first choice."
@@ -115,16 +134,6 @@ class RecordQuery(BaseModel):
         description="`next` of the page before this one.",
     )
 
-    @classmethod
-    def parse(cls, shown: dict[str, list[str]]) -> Self:
-        """Validate a query string; raise InvalidBody naming every bad field."""
-        if twice := [name for name, values in shown.items() if len(values) > 1]:
-            raise InvalidBody(dict.fromkeys(twice, "must be given once"))
-        try:
-            return cls.model_validate({name: v for name, [v] in shown.items() if v})
-        except ValidationError as error:
-            raise InvalidBody(reasons(error)) from None
-
     def to_query(self) -> Query:
         """Make the core's value of it, without the id."""
         found = _PLACE.fullmatch(self.before or "")
@@ -135,6 +144,7 @@ class RecordQuery(BaseModel):
             person=self.person,
             provider=self.provider,
             caller=self.caller,
+            reuse=self.reuse,
             outcome=self.outcome,
             degraded=self.degraded == "true",
             failed=self.failed == "true",
@@ -185,15 +195,21 @@ class RecordSummary(BaseModel):
 
 
 class RecordDetail(RecordSummary):
-    """All that is on record; `seq` and `digest` are its place in the hash chain."""
+    """All that is on record; `seq` and `digest` are its place in the hash chain.
+
+    `reuse` says by what it repeats the answer of the record `source`.
+    """
 
     request: Any
     reply: Any
     attempts: Any
+    reuse: str | None
+    source: str | None
     worker: str
     input_tokens: int | None
     output_tokens: int | None
     closed_at: float | None
+    decision: Any
     clock_step: float | None
     seq: int | None
     digest: str | None
@@ -206,6 +222,7 @@ class RecordDetail(RecordSummary):
             "request": _value(record.request),
             "reply": _value(record.reply),
             "attempts": _value(record.attempts),
+            "decision": _value(record.decision),
             "digest": record.digest.hex() if record.digest else None,
         }
 

@@ -168,6 +168,9 @@ def upgrade() -> None:
         sa.Column("output_tokens", sa.BigInteger),
         sa.Column("closed_at", sa.Double),
         sa.Column("corrects", sa.String(32, "C")),
+        sa.Column("decision", TEXT),
+        sa.Column("source", sa.String(32, "C")),
+        sa.Column("reuse", TEXT),
         sa.Column("lane", sa.Integer, nullable=False, server_default="1"),
         sa.Column("salt", sa.LargeBinary(16)),
         sa.Column("request_digest", sa.LargeBinary(32)),
@@ -201,6 +204,18 @@ def upgrade() -> None:
         # It changes with each write, so its page has room for the next versions.
         postgresql_with={"fillfactor": 20},
     )
+    op.create_table(
+        "answers",
+        sa.Column("key", sa.LargeBinary(32), primary_key=True),
+        sa.Column("mark", sa.LargeBinary(32), nullable=False),
+        sa.Column("record", sa.String(32, "C"), nullable=False),
+        sa.Column("said_at", sa.Double, nullable=False),
+        sa.Column("until", sa.Double, nullable=False),
+        sa.Column("size", sa.Integer, nullable=False),
+        sa.Column("body", sa.LargeBinary),
+    )
+    op.create_index("ix_answers_until", "answers", ["until", "size"])
+    op.create_index("ix_answers_record", "answers", ["record"])
     op.create_table(
         "compat",
         sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1"), primary_key=True),
