@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import sqlalchemy as sa
-
 from app.gateway.access.pools import Pools
 from app.gateway.kept.answers import Answers
 from app.gateway.records.activity import Activity
@@ -89,10 +87,6 @@ class AuditBackend(Protocol):
 
     def records(self) -> AuditReader:
         """Open the read side."""
-        ...
-
-    def reading(self) -> sa.Engine:
-        """Return an engine that reads."""
         ...
 
     def activity(self) -> Activity:

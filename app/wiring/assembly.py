@@ -1,9 +1,8 @@
 """Assembly: the parts of one process, put together. See the room for the order."""
 
-from collections.abc import Callable
+from pathlib import Path
 
-from app.gateway.access.pools import PooledRateLimits
-from app.gateway.access.rate_limits import FailedAuth, RateLimits
+from app.gateway.access.rate_limits import FailedAuth
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.big_work import BigWork
@@ -19,24 +18,24 @@ from app.gateway.guard.concurrency import ConcurrencyLimit, ConcurrencyLimits
 from app.gateway.guard.guarded import EXTRA_CALLS, Guarded
 from app.gateway.guard.hang_detection import HangCheck
 from app.gateway.guard.health import HealthBoard
-from app.gateway.guard.host_places import HostPlaces, PlacesBeat
+from app.gateway.guard.host_places import HostPlaces
 from app.gateway.guard.prober import Prober
 from app.gateway.records.events import Events
 from app.gateway.routing.decisions import Decisions
 from app.gateway.routing.retries import Retried, RetryBudget
-from app.gateway.shared import InProcessState
 from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load
-from app.settings.handed import handed
+from app.settings.handed import Handover, handed
+from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.evidence.reader import EvidenceReader
-from app.storage.shared.rate_limits import SlidingRateLimits
 from app.storage.trail import BACKENDS, Backends
 from app.telemetry.metrics.measuring import GaugeSources, Measuring
 from app.telemetry.traces.export import open_exporter
 from app.upstreams import KINDS, Kinds
 from app.version import VERSION
 from app.wiring import keys, parts
+from app.wiring.hosts import Hosts
 from app.wiring.kept import KeptAnswers
 from app.wiring.life import Life
 
@@ -56,50 +55,50 @@ class Assembly:
         self.transport = parts.transport(settings)
         self.upstreams = parts.upstreams(settings, self.transport, kinds)
         self.keyring = keys.keyring(settings)
-        self.used = keys.last_used(self.keyring, parts.state_dir(settings, backends))
+        state = parts.state_dir(settings, backends)
+        self.used = keys.last_used(self.keyring, state)
         self._forget_tokens = keys.watch_tokens(settings, self.keyring, self.used.look)
         self.shared = parts.shared(settings, backends)
-        self.pools = self.audit.pools(parts.state_dir(settings, backends))
+        self.hosts = Hosts(self.audit, self.shared, state)
         self.measuring = Measuring(parts.metrics_folder(settings, backends))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
         given = handed()
-        self.trail = self.audit.trail(
-            anchor_file=settings.anchor_file,
-            keep_bytes=settings.keep_bytes,
-            is_known=given is not None,
-            newest=given.head if given else None,
-            state_dir=parts.state_dir(settings, backends),
-        )
+        self.trail = self._trail(given, state)
         self.events = Events(self.trail)
         self.life = Life(given.run if given else "", self.events, self.shared, settings)
         self.is_worker = given is not None
         self.trail.events = self.life
         self.health, self.prober = self._health_and_prober()
         self.breakers = self._breakers()
-        self._held: list[tuple[HostPlaces, Callable[[], int]]] = []
-        self.guards = {
-            one.name: self._guarded(one) for one in settings.effective_upstreams()
-        }
+        entries = settings.effective_upstreams()
+        self.guards = {one.name: self._guarded(one) for one in entries}
         self.big_work = BigWork()
-        stored = self.audit.answers()
-        self.kept = KeptAnswers(settings, stored, self.shared, self.trail.key)
+        self.kept = KeptAnswers(
+            settings, self.audit.answers(), self.shared, self.trail.key
+        )
         self.audited = self._audited()
         self.gate = parts.gate(settings)
         self.history = CallHistory(self.shared)
         self.board = self._board()
-        self.rate_limits = self._rate_limits()
-        self.places_beat = PlacesBeat(self._held)
+        self.rate_limits = self.hosts.rate_limits()
         self.failed_auth = FailedAuth(self.rate_limits)
         self.failed_auth.on_failure(self.measuring.metrics.auth_failed)
+
+    def _trail(self, given: Handover | None, state: Path) -> QueuedTrail:
+        return self.audit.trail(
+            anchor_file=self.settings.anchor_file,
+            keep_bytes=self.settings.keep_bytes,
+            is_known=given is not None,
+            newest=given.head if given else None,
+            state_dir=state,
+        )
 
     def start(self) -> None:
         """Start the background threads."""
         self.trail.start()
         self.life.begun()
         self.prober.start()
-        if self.pools:
-            self.pools.start()
-        self.places_beat.start()
+        self.hosts.start()
         self.measuring.watch(
             GaugeSources(
                 self.gate,
@@ -122,9 +121,7 @@ class Assembly:
         self.measuring.close()
         self.exporter.close()
         self.prober.stop()
-        self.places_beat.stop()
-        if self.pools:
-            self.pools.close()
+        self.hosts.close()
         self.audited.close()
         self.kept.close()
         if self.board.drain.is_final or not self.is_worker:
@@ -224,31 +221,12 @@ class Assembly:
             self.health,
             self.breakers[one.name],
             ConcurrencyLimits(
-                self._of_all_hosts(one, limit),
+                self.hosts.limit(one.name, one.concurrency or None, limit),
                 limit(f"extra:{one.name}", EXTRA_CALLS),
             ),
             hang_check=self._hang_check(one.name),
             queue_wait=self.settings.queue_wait,
         )
-
-    def _of_all_hosts(
-        self, one: UpstreamSettings, limit: Callable[..., ConcurrencyLimit]
-    ) -> ConcurrencyLimit:
-        """The limit of an upstream, whose places the hosts share if there are some."""
-        most = one.concurrency or None
-        if self.pools is None or most is None:
-            return limit(one.name, most)
-        places = HostPlaces(f"places:{one.name}", most, self.shared, self.pools)
-        found = limit(one.name, most, places)
-        self._held.append((places, lambda: found.running))
-        return found
-
-    def _rate_limits(self) -> RateLimits:
-        own = SlidingRateLimits(self.shared)
-        if self.pools is None:
-            return own
-        alone = SlidingRateLimits(InProcessState())
-        return PooledRateLimits(self.pools, alone)
 
     def _hang_check(self, name: str) -> HangCheck | None:
         if not self.health.is_probed(name):

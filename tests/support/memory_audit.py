@@ -63,9 +63,6 @@ class MemoryBackend:
     def records(self):
         return AuditReader(self._engine())
 
-    def reading(self):
-        return self._engine()
-
     def activity(self):
         return ActivityReader(self._engine())
 

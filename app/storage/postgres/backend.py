@@ -147,7 +147,11 @@ class PostgresBackend:
                 session.open()
                 prepare(session, self._parameters, self._key, may_begin=True)
                 moved = copy_trail(
-                    source.reading(), session, self._key, source.place, on_progress
+                    source.records().engine,
+                    session,
+                    self._key,
+                    source.place,
+                    on_progress,
                 )
         except RowRefused as refusal:
             raise StoreFailed("unsuitable", f"a record is refused: {refusal}") from None
@@ -175,10 +179,6 @@ class PostgresBackend:
     def space(self) -> AuditSpace:
         """What nobody here can tell: the disk is the server's."""
         return AuditSpace()
-
-    def reading(self) -> sa.Engine:
-        """Return an engine that reads."""
-        return self._engine()
 
     def _engine(self, pool: type[sa.Pool] = sa.NullPool) -> sa.Engine:
         def connect() -> psycopg.Connection[tuple[object, ...]]:

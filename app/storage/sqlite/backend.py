@@ -163,10 +163,6 @@ class SqliteBackend:
         disk = os.statvfs(self.folder)
         return AuditSpace(_size(self._files.wal), disk.f_bavail * disk.f_frsize)
 
-    def reading(self) -> sa.Engine:
-        """Return an engine that reads."""
-        return self._reading_engine()
-
     def _reading_engine(self) -> sa.Engine:
         return sa.create_engine(
             "sqlite://",
