@@ -15,6 +15,7 @@ from app.cli.exits import MEANINGS, exit_codes
 from app.cli.failing import Commands
 from app.cli.post_task import post_task
 from app.cli.records import records
+from app.cli.retention.erase import erase
 from app.cli.run import run
 from app.cli.several_hosts.shared_records import accept_losses, move
 from app.cli.status import explain, status
@@ -49,5 +50,5 @@ for command in (
     token,
 ):
     main.add_command(command)
-for part in (move, accept_losses):
+for part in (erase, move, accept_losses):
     records.add_command(part)

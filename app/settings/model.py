@@ -21,6 +21,7 @@ from app.settings.conflicts import SPARE_THREADS
 from app.settings.entries import (
     Bind,
     Concurrency,
+    Days,
     Header,
     Health,
     LoopbackUrl,
@@ -56,7 +57,7 @@ def _default_slots(known: dict[str, Any]) -> int:
 def _renamed(name: str) -> AliasChoices:
     """The names of a setting that had another one, in the order of their weight."""
     before = next(old for old, new in RENAMED.items() if new == name)
-    variables = (f"{PREFIX}{one.upper()}" for one in (name, before))
+    variables = (f"{PREFIX}{setting.upper()}" for setting in (name, before))
     return AliasChoices(*variables, name)
 
 
@@ -278,6 +279,15 @@ class Settings(BaseModel):
         "minute, as it goes to the log. Kept where who can write to the records cannot "
         "(another mount, `chattr +a`), it shows that they were put back or made anew: "
         "`records verify --anchors`.",
+    )
+    keep_words: Days | None = Field(
+        default=None,
+        description="Days after which the words of a record, question and answer, are "
+        "erased; who asked when, and who answered, stays. Default: never.",
+    )
+    keep_records: Days | None = Field(
+        default=None,
+        description="Days after which whole records are deleted. Default: never.",
     )
     cache_ttl: float = Field(
         default=0.0,

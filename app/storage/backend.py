@@ -12,6 +12,7 @@ from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
 from app.storage.chain.knots import Place
 from app.storage.chain.links import Head
+from app.storage.chain.retention import FOR_EVER, Erased, Keep, Whose
 from app.storage.chain.verification import OnProgress, Verification, ignore
 
 MOST_BYTES = 256 * 1024 * 1024  # of kept answers
@@ -55,6 +56,7 @@ class AuditBackend(Protocol):
         may_begin: bool = True,
         newest: str | None = None,
         state_dir: Path | None = None,
+        keep: Keep = FOR_EVER,
     ) -> QueuedTrail:
         """Open the write side, making and migrating the records if need be.
 
@@ -68,6 +70,7 @@ class AuditBackend(Protocol):
         `keep_bytes`. `newest` is what `newest_head`
         said to somebody who lives longer than a worker: older records are refused.
         In `state_dir` a backend without a folder keeps what is this host's own.
+        Words and records go when they are older than `keep` says.
         With `is_known` somebody has opened it before, so it is never made, and
         whatever is wrong with it, it opens, refuses chats, and comes back once that is
         mended.
@@ -105,6 +108,16 @@ class AuditBackend(Protocol):
 
     def pools(self, state_dir: Path) -> OpenPools | None:
         """Open what hosts that use these records share; None: there is but one host."""
+        ...
+
+    def erase(
+        self, whose: Whose, *, is_rehearsal: bool, on_progress: OnProgress = ignore
+    ) -> Erased:
+        """Take the words of all records of somebody, and put that on record.
+
+        Works while workers write. A rehearsal only counts. Raises StoreFailed,
+        AuditUnavailable or SearchTookTooLong.
+        """
         ...
 
     def answers(self) -> Answers:

@@ -90,6 +90,7 @@ class Assembly:
             keep_bytes=self.settings.keep_bytes,
             is_known=given is not None,
             newest=given.head if given else None,
+            keep=parts.keep(self.settings),
             state_dir=state,
         )
 

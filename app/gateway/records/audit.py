@@ -19,6 +19,9 @@ Ends = Mapping[int, int]
 # The route of the records that tie the chain's lanes together once a minute. They are
 # events; no search finds them, for they would hide all others.
 KNOT = "knot"
+# The route of the records that say which words were erased, and which records pruned.
+# They are events, too; a search finds them where it asks for events.
+RETENTION = "retention"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
-from app.gateway.records.audit import KNOT, Ends, Listed, Query, Record
+from app.gateway.records.audit import KNOT, RETENTION, Ends, Listed, Query, Record
 from app.gateway.records.events import EVENT
 from app.storage.audit.bad_chats import DEGRADED, FAILED
-from app.storage.audit.functions import ExcerptOf
 from app.storage.audit.schema import RECORD, chain, records
 from app.storage.chain.links import Head
+from app.storage.dialects.excerpt import ExcerptOf
 
 LIMIT_MAX = 500
 EQUAL = ("correlation_id", "session_id", "person", "caller", "provider", "reuse")
@@ -84,7 +84,7 @@ class AuditReader:
             seq, left = ends.get(head.lane, head.floor_seq), LIMIT_MAX - len(found)
             if left and head.seq > seq:
                 page = self.chained(head, seq)[:left]
-                found += (one for one in page if one.route != KNOT)
+                found += (one for one in page if one.route not in (KNOT, RETENTION))
                 after[head.lane] = page[-1].seq or seq if page else head.seq
         return tuple(found), after
 
@@ -161,7 +161,7 @@ def _interrupted_after(seconds: float, connection: sa.Connection) -> Iterator[No
 
 def _newest_first(columns: sa.Select[Any], query: Query) -> sa.Select[Any]:
     return (
-        columns.where(*_conditions(query))
+        columns.where(*_conditions(query), *_impossible(query))
         .order_by(records.c.opened_at.desc(), records.c.id.desc())
         .limit(max(1, min(query.limit, LIMIT_MAX)))
     )
@@ -174,8 +174,8 @@ def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
         if (value := getattr(query, name)) is not None
     ]
     conditions.append(records.c.route != KNOT)
-    if any("\0" in value for value in _texts(query)):
-        return [sa.false()]  # no record holds one, and PostgreSQL takes none
+    if query.outcome != EVENT:
+        conditions.append(records.c.route != RETENTION)
     if query.outcome is not None:
         wanted = None if query.outcome == "open" else query.outcome
         conditions.append(records.c.outcome.is_not_distinct_from(wanted))
@@ -194,10 +194,11 @@ def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
     return conditions
 
 
-def _texts(query: Query) -> Iterator[str]:
-    for value in (*astuple(query), *(query.before or ())):
-        if isinstance(value, str):
-            yield value
+def _impossible(query: Query) -> Iterator[sa.ColumnElement[bool]]:
+    """No record holds a NUL, and PostgreSQL takes none."""
+    values = (*astuple(query), *(query.before or ()))
+    if any(isinstance(value, str) and "\0" in value for value in values):
+        yield sa.false()
 
 
 def _contains(text: str) -> sa.ColumnElement[bool]:

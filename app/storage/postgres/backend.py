@@ -17,6 +17,7 @@ from app.storage.audit.reader import AuditReader
 from app.storage.backend import MOST_BYTES, AuditBackend, Moved
 from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import Place
+from app.storage.chain.retention import FOR_EVER, Erased, Keep, Whose
 from app.storage.chain.verification import OnProgress, Verification, ignore, verify
 from app.storage.kept.memory import MemoryAnswers
 from app.storage.postgres.connections import (
@@ -65,9 +66,15 @@ class PostgresBackend:
         keep_bytes: int = MOST_BYTES,  # noqa: ARG002  # see `answers`
         may_begin: bool = True,
         newest: str | None = None,  # noqa: ARG002  # each lane's is in the state folder
+        keep: Keep = FOR_EVER,
         state_dir: Path | None = None,
     ) -> QueuedTrail:
         """Open the write side; without a server it opens, and refuses chats."""
+        if keep != FOR_EVER:
+            raise UnusableDatabase(
+                "unsuitable",
+                "VX11_KEEP_WORDS and VX11_KEEP_RECORDS: not on PostgreSQL yet",
+            )
         host, may_begin = Host(state_dir=state_dir), may_begin and not is_known
         fault = None
         try:
@@ -99,11 +106,21 @@ class PostgresBackend:
 
     def records(self) -> AuditReader:
         """Open the read side."""
-        return AuditReader(self._engine())
+        return AuditReader(_engine(self._parameters))
 
     def activity(self) -> ActivityReader:
         """Open the view of the recent past."""
-        return ActivityReader(self._engine())
+        return ActivityReader(_engine(self._parameters))
+
+    def erase(  # see AuditBackend
+        self,
+        whose: Whose,  # noqa: ARG002
+        *,
+        is_rehearsal: bool,  # noqa: ARG002
+        on_progress: OnProgress = ignore,  # noqa: ARG002
+    ) -> Erased:
+        """Refuse: words cannot be erased on PostgreSQL yet."""
+        raise StoreFailed("unsuitable", "words cannot be erased on PostgreSQL yet")
 
     def answers(self) -> Answers:
         """Keep answers in the memory of this process: not on PostgreSQL yet."""
@@ -115,7 +132,7 @@ class PostgresBackend:
         """Check all lanes; works while workers write. Raises StoreFailed."""
         self.require_readable()
         # One connection for all its short transactions.
-        engine = self._engine(sa.QueuePool)
+        engine = _engine(self._parameters, sa.QueuePool)
         try:
             result = verify(engine, self._key, noted, on_progress)
         except sa.exc.SQLAlchemyError as failure:
@@ -180,14 +197,6 @@ class PostgresBackend:
         """What nobody here can tell: the disk is the server's."""
         return AuditSpace()
 
-    def _engine(self, pool: type[sa.Pool] = sa.NullPool) -> sa.Engine:
-        def connect() -> psycopg.Connection[tuple[object, ...]]:
-            return connect_reader(self._parameters)
-
-        return sa.create_engine(
-            "postgresql+psycopg://", creator=connect, poolclass=pool
-        )
-
 
 def _prepare(parameters: Parameters, key: bytes, *, may_begin: bool) -> None:
     session = Session(parameters, "start")
@@ -202,3 +211,10 @@ def _prepare(parameters: Parameters, key: bytes, *, may_begin: bool) -> None:
 def _require_whole(found: Verification, place: str) -> None:
     if not found.ok:
         raise StoreFailed("corrupt", f"{place}: {found.reason}")
+
+
+def _engine(parameters: Parameters, pool: type[sa.Pool] = sa.NullPool) -> sa.Engine:
+    def connect() -> psycopg.Connection[tuple[object, ...]]:
+        return connect_reader(parameters)
+
+    return sa.create_engine("postgresql+psycopg://", creator=connect, poolclass=pool)

@@ -26,6 +26,8 @@ from app.storage.postgres.lane import Lane
 from app.storage.postgres.past import LOSS
 from app.storage.postgres.preparation import check_server, prepare
 
+PRUNE_NEVER = 86400.0  # seconds
+
 log = logging.getLogger(__name__)
 
 
@@ -122,6 +124,10 @@ class PostgresStore:
             draft = naming(LOSS, heads, self._instance, self._watch.now())
             self._lane.append([draft])
             return len(heads)
+
+    def prune(self, *, is_idle: bool) -> float:  # noqa: ARG002  # see Store
+        """Nothing: retention is not on PostgreSQL yet, and refused at the start."""
+        return PRUNE_NEVER
 
     def maintain(self) -> None:
         """Nothing: the server looks after itself."""

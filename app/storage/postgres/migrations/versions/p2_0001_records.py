@@ -205,6 +205,12 @@ def upgrade() -> None:
         postgresql_with={"fillfactor": 20},
     )
     op.create_table(
+        "progress",
+        sa.Column("task", sa.String(16, "C"), primary_key=True),
+        sa.Column("lane", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("seq", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
         "answers",
         sa.Column("key", sa.LargeBinary(32), primary_key=True),
         sa.Column("mark", sa.LargeBinary(32), nullable=False),

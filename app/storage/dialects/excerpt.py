@@ -1,4 +1,4 @@
-"""Functions of searches that each database says in its own way."""
+"""ExcerptOf: the beginning of a question, as each database takes it out of JSON."""
 
 from typing import Any
 
