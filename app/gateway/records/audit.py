@@ -286,17 +286,13 @@ class Records(Protocol):
         ...
 
     def ends(self) -> Ends:
-        """Where each lane ends now: whatever is sealed later follows there.
-
-        Raises AuditUnavailable when the records can't be read.
-        """
+        """Where each lane ends now: what is sealed later follows. As `sealed_after`."""
         ...
 
     def sealed_after(self, ends: Ends) -> tuple[tuple[Record, ...], Ends]:
         """Return what was sealed behind these places, and where to ask on from.
 
-        At most 500 at once; of each lane in its order. Who asks on sees each record
-        once: a record is sealed when its chat ends, and behind all of its lane.
+        At most 500 at once, of each lane in its order; who asks on sees each once.
         Raises AuditUnavailable when the records can't be read.
         """
         ...

@@ -145,24 +145,7 @@ class SqliteBackend:
             result = verify(self._reading_engine(), key, noted, on_progress)
         except sa.exc.SQLAlchemyError as error:
             result, failure = Verification(0, ok=False), error
-        return self._with_file_checked(result, failure)
-
-    def _with_file_checked(
-        self, result: Verification, failure: Exception | None
-    ) -> Verification:
-        """Look at the file around a chain that is whole, or could not be read."""
-        if not (result.ok or failure):
-            return result
-        detail = f"{self._files.database} cannot be read"
-        try:
-            why = flaw_of_file(self._files.database)
-        except sqlite3.Error as error:
-            raise StoreFailed("unreadable", detail) from error
-        if why:
-            return replace(result, ok=False, reason=why)
-        if failure:
-            raise StoreFailed("unreadable", detail) from failure
-        return result
+        return _with_file_checked(files.database, result, failure)
 
     def require_readable(self) -> None:
         """Raise StoreFailed, with whose they are, if this user may not read them."""
@@ -263,3 +246,21 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def _with_file_checked(
+    database: Path, result: Verification, failure: Exception | None
+) -> Verification:
+    """Look at the file around a chain that is whole, or could not be read."""
+    if not (result.ok or failure):
+        return result
+    detail = f"{database} cannot be read"
+    try:
+        why = flaw_of_file(database)
+    except sqlite3.Error as error:
+        raise StoreFailed("unreadable", detail) from error
+    if why:
+        return replace(result, ok=False, reason=why)
+    if failure:
+        raise StoreFailed("unreadable", detail) from failure
+    return result
