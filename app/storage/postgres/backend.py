@@ -9,7 +9,7 @@ import psycopg
 import sqlalchemy as sa
 
 from app.gateway.kept.answers import Answers
-from app.gateway.records.audit import AuditSpace
+from app.gateway.records.signs import AuditSpace
 from app.storage.audit.activity import ActivityReader
 from app.storage.audit.errors import RowRefused, StoreFailed, UnusableDatabase
 from app.storage.audit.queued_trail import QueuedTrail
@@ -20,6 +20,7 @@ from app.storage.chain.knots import Place
 from app.storage.chain.retention import FOR_EVER, Erased, Keep, Whose
 from app.storage.chain.verification import OnProgress, Verification, ignore, verify
 from app.storage.kept.memory import MemoryAnswers
+from app.storage.postgres import statements as sql
 from app.storage.postgres.connections import (
     Parameters,
     Session,
@@ -31,10 +32,12 @@ from app.storage.postgres.connections import (
 from app.storage.postgres.moving import copy_trail
 from app.storage.postgres.past import place_of as place_of_head
 from app.storage.postgres.pools import PostgresPools
-from app.storage.postgres.preparation import flaw_of_schema, prepare
+from app.storage.postgres.preparation import check_server, flaw_of_schema, prepare
 from app.storage.postgres.store import Host, PostgresStore
 
 log = logging.getLogger(__name__)
+
+_BACKUPS = "PostgreSQL is backed up by its own tools, see deploy/two-hosts/backup.sh"
 
 
 class PostgresBackend:
@@ -121,6 +124,25 @@ class PostgresBackend:
     ) -> Erased:
         """Refuse: words cannot be erased on PostgreSQL yet."""
         raise StoreFailed("unsuitable", "words cannot be erased on PostgreSQL yet")
+
+    def backup(self, folder: Path) -> Verification:  # noqa: ARG002  # see AuditBackend
+        """Refuse: the server's own tools do that (docs/several-hosts.md)."""
+        raise StoreFailed("unsuitable", _BACKUPS)
+
+    def restore(self, folder: Path, *, sets_aside: bool = False) -> Verification:  # noqa: ARG002
+        """Refuse, as `backup` does."""
+        raise StoreFailed("unsuitable", _BACKUPS)
+
+    def look(self) -> list[str]:
+        """Look whether the server can be had and would keep its word."""
+        session = Session(self._parameters, "look")
+        try:
+            with translated():
+                session.open()
+                check_server(session.run(sql.SETTINGS)[0])
+        finally:
+            session.close()
+        return []
 
     def answers(self) -> Answers:
         """Keep answers in the memory of this process: not on PostgreSQL yet."""
