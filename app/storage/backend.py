@@ -160,6 +160,13 @@ class Moved(NamedTuple):
     heads: tuple[Head, ...]
 
 
+class OneHost:
+    """The part of a backend whose records no other host can reach."""
+
+    def pools(self, state_dir: Path) -> None:
+        """Nothing: there is nobody to share with."""
+
+
 @runtime_checkable
 class SharedBackend(AuditBackend, Protocol):
     """A place of records that several hosts share."""

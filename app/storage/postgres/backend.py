@@ -17,7 +17,7 @@ from app.storage.audit.reader import AuditReader
 from app.storage.backend import MOST_BYTES, AuditBackend, Moved
 from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import Place
-from app.storage.chain.retention import FOR_EVER, Erased, Keep, Whose
+from app.storage.chain.retention import FOR_EVER, Keep
 from app.storage.chain.verification import OnProgress, Verification, ignore, verify
 from app.storage.kept.memory import MemoryAnswers
 from app.storage.postgres import statements as sql
@@ -29,6 +29,7 @@ from app.storage.postgres.connections import (
     place_of,
     translated,
 )
+from app.storage.postgres.lacking import Lacking
 from app.storage.postgres.moving import copy_trail
 from app.storage.postgres.past import place_of as place_of_head
 from app.storage.postgres.pools import PostgresPools
@@ -37,10 +38,8 @@ from app.storage.postgres.store import Host, PostgresStore
 
 log = logging.getLogger(__name__)
 
-_BACKUPS = "PostgreSQL is backed up by its own tools, see deploy/two-hosts/backup.sh"
 
-
-class PostgresBackend:
+class PostgresBackend(Lacking):
     """Fulfils `AuditBackend` (see there) with one database.
 
     `url` is postgresql://USER@HOST/DATABASE, with several hosts if need be; what libpq
@@ -114,24 +113,6 @@ class PostgresBackend:
     def activity(self) -> ActivityReader:
         """Open the view of the recent past."""
         return ActivityReader(_engine(self._parameters))
-
-    def erase(  # see AuditBackend
-        self,
-        whose: Whose,  # noqa: ARG002
-        *,
-        is_rehearsal: bool,  # noqa: ARG002
-        on_progress: OnProgress = ignore,  # noqa: ARG002
-    ) -> Erased:
-        """Refuse: words cannot be erased on PostgreSQL yet."""
-        raise StoreFailed("unsuitable", "words cannot be erased on PostgreSQL yet")
-
-    def backup(self, folder: Path) -> Verification:  # noqa: ARG002  # see AuditBackend
-        """Refuse: the server's own tools do that (docs/several-hosts.md)."""
-        raise StoreFailed("unsuitable", _BACKUPS)
-
-    def restore(self, folder: Path, *, sets_aside: bool = False) -> Verification:  # noqa: ARG002
-        """Refuse, as `backup` does."""
-        raise StoreFailed("unsuitable", _BACKUPS)
 
     def look(self) -> list[str]:
         """Look whether the server can be had and would keep its word."""

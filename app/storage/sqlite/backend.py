@@ -14,7 +14,7 @@ from app.storage.audit.activity import ActivityReader
 from app.storage.audit.errors import StoreFailed, UnusableDatabase
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
-from app.storage.backend import MOST_BYTES
+from app.storage.backend import MOST_BYTES, OneHost
 from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import Place
 from app.storage.chain.retention import FOR_EVER, Erased, Keep, Whose
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 PREPARE_TIMEOUT = 10.0
 
 
-class SqliteBackend:
+class SqliteBackend(OneHost):
     """Fulfils `AuditBackend` (see there) with one SQLite file and those beside it.
 
     `url` is sqlite:///PATH. Without a key the one in the file beside the database is
@@ -149,9 +149,6 @@ class SqliteBackend:
         """Raise StoreFailed, with whose they are, if this user may not read them."""
         files = self._files
         require_readable(files.database, files.wal, files.shm)
-
-    def pools(self, state_dir: Path) -> None:
-        """Nothing: one file is for one host."""
 
     def look(self) -> list[str]:
         """Look at folder, files and key as a start would, changing nothing."""
