@@ -18,6 +18,7 @@ from app.gateway.guard.guarded import Guarded
 from app.gateway.guard.health import HealthBoard
 from app.gateway.records.activity import Activity
 from app.gateway.records.audit import Records, Trail
+from app.gateway.replay.replayer import Replayer
 from app.gateway.routing.models import Models
 from app.host.forks import at_fork
 
@@ -46,7 +47,8 @@ class Services:
     be measured; `metrics_bind` is the address that serves it without a token. `traces`
     says whether requests that no caller traces are to be traced all the same.
     `board` tells how the gateway is. `holds_secret` tells of an id from a known caller
-    whether what opens the gateway is in it: then it goes nowhere.
+    whether what opens the gateway is in it: then it goes nowhere. `replayer` asks again
+    what is on record.
     """
 
     chat: Admission
@@ -79,6 +81,7 @@ class Services:
     metrics_bind: str | None = None
     traces: bool = False
     holds_secret: Callable[[str], bool] = lambda _: False
+    replayer: Replayer | None = None
 
     @property
     def drain(self) -> Drain:

@@ -21,6 +21,7 @@ from app.wiring import place_of_records
 URL = "VX11_OPERATOR_URL"
 STATUS = "/operator/api/status"
 CHAT = "/operator/api/chat"
+REPLAYS = "/operator/api/replays"
 NOTHING_TO_SHOW = (
     "VX11_TENTACULO_LINK_TOKEN: no token is set; set it, or VX11_OPERATOR_TOKEN, to "
     "one that the gateway takes. `run` prints a line to paste."
@@ -47,6 +48,18 @@ def settings_or_exit(heading: str = "") -> Settings:
         raise Failure(CONFIG, *error.problems, heading=heading) from None
 
 
+class Refused(Exception):
+    """The gateway did not do it: its status, code and reason, and seconds to wait."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, retry_after: float | None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.retry_after = retry_after
+
+
 class GatewayClient:
     """Talks to one gateway, by TCP or by a socket file.
 
@@ -60,9 +73,10 @@ class GatewayClient:
         self._timeout = timeout
 
     @classmethod
-    def of_this_installation(cls) -> "GatewayClient":
+    def of_this_installation(cls, *, for_streams: bool = False) -> "GatewayClient":
         """The gateway that VX11_OPERATOR_URL or the settings point to.
 
+        With `for_streams` it is waited for as long as a stream may last.
         It runs on while its file of settings is broken, and it is then that one wants
         to know how it is: so what can be used of them is used.
         """
@@ -72,7 +86,9 @@ class GatewayClient:
         if settings.token is None and settings.auth_mode == "token":
             raise Failure(CONFIG, NOTHING_TO_SHOW)
         token = settings.token.get_secret_value() if settings.token else ""
-        return cls(_address(settings.bind), token, settings.chat_deadline + 5)
+        limits = [settings.chat_deadline]
+        limits += [settings.stream_deadline] if for_streams else []
+        return cls(_address(settings.bind), token, max(limits) + 5)
 
     def status(self) -> dict[str, Any]:
         """What the gateway knows: `policy` and `core_services` are there."""
@@ -98,6 +114,20 @@ class GatewayClient:
                 raise self._is_none(response)
             else:
                 yield from _whole(_events(response))
+
+    def replay(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Ask again what is on record; return how it compares. Raises Refused."""
+        with self._sent("POST", REPLAYS, json.dumps(body)) as response:
+            if response.status == 200:
+                return self._json(response)
+            said = self._said(response)
+            wait = response.headers.get("Retry-After", "")
+            raise Refused(
+                response.status,
+                str(said.get("code")),
+                said["detail"],
+                float(wait) if wait.isdecimal() else None,
+            )
 
     @contextmanager
     def _sent(

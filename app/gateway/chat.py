@@ -85,6 +85,13 @@ class Message:
     anthropic: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
 
+class Replay(NamedTuple):
+    """The repetition of an earlier chat: of which record, and whom alone it asks."""
+
+    source: str
+    upstream: str
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """A caller's request, validated by the door it came through.
@@ -106,7 +113,8 @@ class ChatRequest:
     it came through, for the record. `size` is that of the body it came in, in bytes.
     `task` is CHAT, COMPLETIONS or EMBEDDINGS; each message of the last two is one text.
     `is_begun` says that the last message is the beginning of the answer, for whoever is
-    asked to go on from there, and to say only what follows.
+    asked to go on from there, and to say only what follows. `replay` is set where an
+    operator asks again what is on record: nobody learns anything from how that ends.
     """
 
     messages: tuple[Message, ...]
@@ -129,6 +137,7 @@ class ChatRequest:
     size: int = 0
     task: str = CHAT
     is_begun: bool = False
+    replay: Replay | None = None
 
     @property
     def last_user_message(self) -> str:

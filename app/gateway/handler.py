@@ -15,6 +15,7 @@ from app.gateway.budget import Budget
 from app.gateway.chat import ChatReply, ChatRequest, Delta, ReplyFacts
 from app.gateway.errors import BadReply, CallerGone, GatewayError
 from app.gateway.records.merge_choices import ChoiceMerger
+from app.gateway.records.timeline import Timeline
 from app.gateway.replies import as_deltas, as_whole
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class ReplyStream(Iterator[Delta]):
         self.received = 0  # body bytes that came from the upstream
         self.status: int | None = None  # the upstream's HTTP status
         self.unread = 0.0  # seconds for which the reader did not ask for more
+        self.timeline: Timeline | None = None  # kept where somebody asks for it
 
     @classmethod
     def whole(cls, reply: ChatReply, *, is_streamed: bool = False) -> Self:
@@ -113,6 +115,8 @@ class ReplyStream(Iterator[Delta]):
             self._end_or_veto(Outcome.FAILED, failed)
             raise failed from None
         self._texts.append(delta.text)
+        if self.timeline is not None:
+            self.timeline.mark()
         if delta.choices:
             self.said.add(delta.choices)
         return delta
@@ -157,6 +161,8 @@ class ReplyStream(Iterator[Delta]):
         if self.outcome is not None:
             return
         self.outcome, self.error = outcome, error
+        if self.timeline is not None:
+            self.timeline.over(self._texts)
         text = "".join(self._texts)
         self._texts = [text]  # long ones are in memory once
         if text != self._reply.text:

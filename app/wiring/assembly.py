@@ -18,6 +18,7 @@ from app.gateway.guard.guarded import EXTRA_CALLS, Guarded
 from app.gateway.guard.hang_detection import HangCheck
 from app.gateway.guard.health import HealthBoard
 from app.gateway.guard.prober import Prober
+from app.gateway.replay.replayer import AT_ONCE, Replayer
 from app.gateway.routing.retries import Retried, RetryBudget
 from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
@@ -135,6 +136,21 @@ class Assembly:
             metrics_bind=settings.metrics_bind,
             traces=bool(self.exporter.observers),
             holds_secret=parts.redactor(settings).holds_secret,
+            replayer=self._replayer(),
+        )
+
+    def _replayer(self) -> Replayer:
+        def is_busy() -> bool:
+            load = self.gate.load()
+            return load.waiting > 0 or load.busy >= self.gate.limits.slots
+
+        return Replayer(
+            self.audited,
+            self.audit.records(),
+            {name: one.is_repeatable for name, one in self.upstreams.items()},
+            ConcurrencyLimit("replays", self.shared, AT_ONCE),
+            is_busy=is_busy,
+            tell=self.measuring.metrics.replayed,
         )
 
     def _chat(self) -> Admission:

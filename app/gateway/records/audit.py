@@ -15,6 +15,10 @@ EXCERPT = 160  # characters of the question that a list shows
 # events; no search finds them, for they would hide all others.
 KNOT = "knot"
 
+# The route of chats that an operator has asked again. They are on record like all
+# others, and no part of what is told of users' chats.
+REPLAY = "replay"
+
 
 @dataclass(frozen=True, slots=True)
 class Intent:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from app.gateway.guard.breaker_records import ROUTE as BREAKER
 from app.gateway.records.activity import GAP, Kind, Moment, Window
-from app.gateway.records.audit import KNOT
+from app.gateway.records.audit import KNOT, REPLAY
 from app.storage.audit.bad_chats import DEGRADED, REFUSALS, REFUSED, UNANSWERED
 from app.storage.audit.reader import fetch
 from app.storage.audit.schema import records
@@ -64,7 +64,7 @@ class ActivityReader:
         query = (
             sa.select(*columns)
             .where(records.c.opened_at >= since, records.c.corrects.is_(None))
-            .where(records.c.route.not_in((BREAKER, KNOT)))
+            .where(records.c.route.not_in((BREAKER, KNOT, REPLAY)))
             .order_by(records.c.opened_at.desc())
             .limit(max(1, min(limit, MOMENTS_MAX)))
         )

@@ -39,12 +39,13 @@ A request that is not HTTP at all, or comes while nobody can take it, is answere
 the server in front of these routes: 400, 408, 431, 502, 503 or 504, as JSON, too.\
 """
 OPENAI = ("OpenAI", "The same for any client that speaks OpenAI's protocols.")
+RECORDS = ("Records", "What was asked and answered, and how it went of late.")
 OPENAI_DOORS = ("openai", "responses", "completions", "embeddings", "models")
 TAGS = {
     "chat": ("Chat", "Ask, and be answered."),
     **dict.fromkeys(OPENAI_DOORS, OPENAI),
     "anthropic": ("Anthropic", "The same for any client that speaks messages."),
-    "audit": ("Records", "What was asked and answered, and how it went of late."),
+    **dict.fromkeys(("audit", "replays"), RECORDS),
     "ops": ("Operations", "Is it alive, is it ready, what does it know."),
     "metrics": ("Metrics", "What Prometheus comes for."),
     "api_docs": ("This document", "The API, for programs."),

@@ -3,6 +3,7 @@
 
 import { get } from "./api.js";
 import { byId, copyButton, h, replace, unmasked } from "./dom.js";
+import { replayPart } from "./replay.js";
 import { isSignedOut, start } from "./shell.js";
 import { timeline } from "./timeline.js";
 import { duration, faultWords, moment, plural, problemWords } from "./words.js";
@@ -12,10 +13,12 @@ const TIMES = ["since", "until"];
 const PAGE = 50;
 
 let searched = ""; // the search that was shown last
+let upstreams = []; // their names
 let next = null; // what asks for the records behind those that are shown
 
 start((status) => {
-  suggest(status.routing.order);
+  upstreams = status.routing.order;
+  suggest(upstreams);
   byId("filters").addEventListener("submit", onSearch);
   byId("filters").addEventListener("reset", () => (location.hash = ""));
   byId("older").addEventListener("click", () => attempt(() => load(next)));
@@ -129,6 +132,7 @@ async function showRecord(id) {
     h("p", { class: "lead" }, story(record)),
     h("section", {}, h("h2", {}, "Attempts"), attempts(record)),
     h("section", {}, h("h2", {}, "What was said"), ...said(record)),
+    replayPart(record, upstreams),
     h("section", {}, h("h2", {}, "Facts"), facts(record)),
     h("div", { class: "actions" }, copyButton("Copy as JSON", () => JSON.stringify(record, null, 2))),
   );
