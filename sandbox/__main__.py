@@ -16,6 +16,7 @@ from contextlib import ExitStack
 
 from sandbox.openai import OpenAI, Voice
 from sandbox.server import SandboxServer
+from sandbox.toy import Toy
 
 STOPS = {signal.SIGTERM, signal.SIGINT}
 
@@ -49,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _switch(options: Namespace, token: str | None) -> SandboxServer:
     """The real switch answers in one piece; to see words flow, it speaks OpenAI."""
     where = options.host, options.switch_port
+    if options.model_url:
+        return SandboxServer(Toy(options.model_url), *where)
     if options.switch_streams:
         return SandboxServer(OpenAI(voice=Voice(pace=options.openai_pace)), *where)
     return SandboxServer("switch", *where, token, latency=options.switch_latency)
@@ -79,6 +82,7 @@ def _options(argv: Sequence[str] | None) -> Namespace:
     add("--madre-port", type=int, default=8001, help="0 for any free port")
     add("--openai-port", type=int, help="0 for any free port; none without it")
     add("--switch-streams", action="store_true", help="let switch speak OpenAI's wire")
+    add("--model-url", help="a server of OpenAI's wire that speaks in switch's place")
     add("--openai-pace", type=float, default=0.05, help="seconds per streamed word")
     add("--host", default="127.0.0.1", help="address to listen on")
     add(

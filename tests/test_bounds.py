@@ -163,7 +163,7 @@ ANTHROPIC = {
 
 
 def read_native(body):
-    asked = schemas.ChatRequest.parse(parsed(body, schemas.CONTROLS)).to_request(
+    asked = schemas.ChatRequest.parse(parsed(body, schemas.NUL)).to_request(
         "c",
         session_id="s",
         correlation_id="c",
@@ -186,7 +186,7 @@ def facts_of(body):
 
 
 def read_openai(body):
-    value = parsed(body, openai_schemas.NUL)
+    value = parsed(body)
     asked = openai_schemas.CompletionRequest.parse(value).to_request(
         value, facts_of(body)
     )
@@ -194,7 +194,7 @@ def read_openai(body):
 
 
 def read_anthropic(body):
-    value = parsed(body, openai_schemas.NUL)
+    value = parsed(body)
     asked = anthropic_schemas.MessagesRequest.parse(value).to_request(
         value, facts_of(body)
     )

@@ -31,6 +31,12 @@ EXPORTS = ("VX11_CONFIG", "VX11_BIND", TOKEN, "VX11_OPERATOR_TOKEN", AUDIT)
 # Words said to the sandbox have no place among the records of real chats.
 SANDBOX_AUDIT = f"sqlite:///{children.HOUSE}/var/sandbox.db"
 STANDINS = "the sandbox: a stand-in switch and madre, on this machine only"
+TOY = (
+    "SmolLM2-135M as switch, a toy: do not believe a word it says;\n"
+    "                    the sandbox's madre if it fails; on this machine only"
+)
+TOY_STOP = 5.0  # seconds
+TOY_SLOTS = 2
 # A closed terminal is a stop like any other, except under nohup.
 STOPS = (signal.SIGTERM, signal.SIGHUP)
 BEYOND_GRACE = 5.0  # seconds that a gateway gets to end after its last chat did
@@ -61,23 +67,28 @@ Ctrl-C stops all of it.
     )
 )
 @click.option("--json", "as_json", is_flag=True, help="Print where it is as JSON.")
-def run(as_json: bool) -> None:
+@click.option(
+    "--model", "with_model", is_flag=True, help="Let a toy of a real model be switch."
+)
+def run(as_json: bool, with_model: bool) -> None:
     """Start the gateway in the foreground; Ctrl-C stops all of it.
 
     Without VX11_SWITCH_URL, VX11_MADRE_URL or [[upstreams]] a sandbox answers, with
     records in var/sandbox.db unless VX11_AUDIT_URL is set. Without a token a random
-    one is made for this run.
+    one is made for this run. The model of --model is installed by `make run MODEL=1`.
     """
     environment = dict(os.environ)
     has_token = _load_or_exit(environment).token is not None
     if not has_token:
         environment[TOKEN] = secrets.token_urlsafe(24)
     settings = _load_or_exit(environment)
+    if with_model and _has_upstreams(environment, settings):
+        raise Failure(CONFIG, "--model is for the sandbox, but upstreams are set")
     _exit_if_taken(settings)
     _stop_on_signals()
     with ExitStack() as running:
         try:
-            behind = _stand_behind(environment, settings, running)
+            behind = _stand_behind(environment, settings, running, with_model)
             settings = _load_or_exit(environment)
             gateway = _start_gateway(environment, settings, running)
             if gateway.poll() is None:
@@ -128,31 +139,46 @@ def _stop_on_signals() -> None:
 
 
 def _stand_behind(
-    environment: dict[str, str], settings: Settings, running: ExitStack
+    environment: dict[str, str], settings: Settings, running: ExitStack, toy: bool
 ) -> str:
     """Have somebody to answer, the sandbox if need be; return who, in words."""
     if _has_upstreams(environment, settings):
         return ", ".join(one.name for one in settings.effective_upstreams())
-    environment |= _start_sandbox(environment, running)
+    model = _start_model(environment, running) if toy else None
+    environment |= _start_sandbox(environment, running, model)
     if "audit_url" not in settings.model_fields_set:
         environment[AUDIT] = SANDBOX_AUDIT
-    return STANDINS
+    return TOY if toy else STANDINS
+
+
+def _start_model(environment: Mapping[str, str], running: ExitStack) -> str:
+    """Start the toy of a model on a free port; return its URL."""
+    command = ["sandbox.model", "--slots", str(TOY_SLOTS)]
+    model = children.start(command, environment, stdout=subprocess.PIPE)
+    running.callback(children.stop, model, TOY_STOP)
+    line = model.stdout.readline() if model.stdout else ""
+    if not line:
+        raise Failure(UNAVAILABLE, "The model does not start; without --model it works")
+    return str(json.loads(line)["model"])
 
 
 def _start_sandbox(
-    environment: Mapping[str, str], running: ExitStack
+    environment: Mapping[str, str], running: ExitStack, model: str | None
 ) -> dict[str, str]:
     """Start the sandbox on free ports; return the variables that point to it."""
-    command = ["sandbox", "--switch-port", "0", "--madre-port", "0", "--switch-streams"]
+    voice = ["--model-url", model] if model else ["--switch-streams"]
+    command = ["sandbox", "--switch-port", "0", "--madre-port", "0", *voice]
     sandbox = children.start(command, environment, stdout=subprocess.PIPE)
     running.callback(children.stop, sandbox, SANDBOX_STOP)
     urls = json.loads(sandbox.stdout.readline() if sandbox.stdout else "{}")
-    switch = {
+    switch: dict[str, object] = {
         "name": "switch",
         "kind": "openai",  # so that words are seen to flow
         "url": f"{urls['switch']}/v1",
         "model": "sandbox",
     }
+    if model:
+        switch |= {"concurrency": TOY_SLOTS, "abilities": ["json"]}
     madre = {"name": "madre", "kind": "madre", "url": urls["madre"], "timeout": 5.0}
     return {
         "VX11_UPSTREAMS": json.dumps([switch, madre]),

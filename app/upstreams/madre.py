@@ -112,7 +112,7 @@ class MadreUpstream(Dialect):
 
 def _payload(request: ChatRequest) -> dict[str, Any]:
     return {
-        "message": request.last_user_message,
+        "message": _storable(request.last_user_message),
         "session_id": request.session_id,
         "correlation_id": request.correlation_id,
         "context": {**_earlier_turns(request), **request.context},
@@ -124,8 +124,13 @@ def _earlier_turns(request: ChatRequest) -> dict[str, Any]:
     users = (i for i, m in enumerate(request.messages) if m.role == "user")
     asked = max(users, default=None)
     turns = [
-        {"role": m.role, "content": m.content}
+        {"role": m.role, "content": _storable(m.content)}
         for i, m in enumerate(request.messages)
         if i != asked
     ]
     return {"messages": turns} if turns else {}
+
+
+def _storable(text: str) -> str:
+    """A text that PostgreSQL takes, in which madre keeps it: NUL is replaced."""
+    return text.replace("\x00", "\ufffd")

@@ -18,6 +18,8 @@ from tests.support.stack import HOUSE, TOKEN, Process, free_port, sandbox, wait_
 
 
 class Run(Process):
+    OPTIONS = ()
+
     def __init__(self, folder, **settings):
         super().__init__(folder / "run.log")
         self.port = free_port()
@@ -29,7 +31,7 @@ class Run(Process):
         self.env |= {f"VX11_{k.upper()}": str(v) for k, v in settings.items()}
 
     def __enter__(self):
-        self.spawn([sys.executable, "-m", "app", "run"], self.env)
+        self.spawn([sys.executable, "-m", "app", "run", *self.OPTIONS], self.env)
         return self
 
     def __exit__(self, *exc):

@@ -1,6 +1,7 @@
 """switch and madre, each against its stand-in (docs/contracts.md)."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -82,6 +83,13 @@ def test_text_of_any_script_comes_back_as_it_was_said(upstream, server):
     server.break_with("unicode_text", text=text)
 
     assert ask(upstream).collect().text == text
+
+
+def test_what_no_database_of_madre_takes_is_replaced(upstream, kind, server):
+    turns = (Message("tool", "PK\x00\x01"), Message("user", "What is it? \x00"))
+    ask(upstream, replace(a_request(), messages=turns))
+
+    assert ("\\u0000" in server.requests[-1].body.decode()) is (kind == "switch")
 
 
 def test_every_chat_carries_its_id_and_the_time_that_is_left(upstream, server):

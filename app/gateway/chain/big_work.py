@@ -5,7 +5,7 @@ all together, with everybody beside them, and would all be in memory.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock
 from time import monotonic
 
@@ -25,12 +25,12 @@ class BigWork:
         self._clock = clock
         self._lock = Lock()
 
-    @contextmanager
-    def take(self, size: int, seconds: float) -> Iterator[None]:
+    def take(self, size: int, seconds: float) -> AbstractContextManager[None]:
         """Wait for a turn, if so many bytes need one; TooLate after so many seconds."""
-        if size < BIG:
-            yield
-            return
+        return nullcontext() if size < BIG else self._turn(seconds)
+
+    @contextmanager
+    def _turn(self, seconds: float) -> Iterator[None]:
         if not self._lock.acquire(timeout=max(0.0, seconds)):
             raise TooLate
         try:

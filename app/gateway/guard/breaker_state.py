@@ -62,15 +62,13 @@ class BreakerState:
 
     def is_closed_to(self, tag: int) -> bool:
         """Whether that caller's calls are let through, all of them."""
-        circuits = self.applying_to(tag)
-        return all(circuit.phase is Phase.CLOSED for circuit in circuits)
+        is_closed = self.everybody.phase is Phase.CLOSED
+        return is_closed and (tag != self.tag or self.suspect.phase is Phase.CLOSED)
 
     def is_quiet_for(self, tag: int) -> bool:
         """Whether a success of that caller changes nothing but the count of calls."""
-        return all(
-            circuit.phase is Phase.CLOSED and circuit.row == 0
-            for circuit in self.applying_to(tag)
-        )
+        suspect = self.suspect if tag == self.tag else self.everybody
+        return self.is_closed_to(tag) and self.everybody.row == suspect.row == 0
 
 
 UNKNOWN = BreakerState()

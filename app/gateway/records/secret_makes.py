@@ -140,7 +140,7 @@ _PREFIX = re.compile("|".join(map(re.escape, _PREFIXES)))
 
 def without_keys(text: str) -> str:
     """Return the text with keys of known makes taken out; joined words are none."""
-    if len(text) < _SHORTEST or not any(prefix in text for prefix in _PREFIXES):
+    if len(text) < _SHORTEST or not any(map(text.__contains__, _PREFIXES)):
         return text
     return _KEY.sub(_taken_out, text)
 

@@ -100,8 +100,10 @@ def _take(state: SharedState, key: str, quota: int, cost: int) -> Standing:
 
 
 def _look(state: SharedState, key: str, quota: int) -> Standing:
+    if (stored := state.read(key)) is None:  # of nearly all sources
+        return Standing(is_within=quota > 0, quota=quota, remaining=quota, reset=0.0)
     number, elapsed = _now(state)
-    windows = _Windows.at(state.read(key), number)
+    windows = _Windows.at(stored, number)
     is_within = windows.count(elapsed) < quota
     return _standing(windows, elapsed, quota, is_within=is_within)
 

@@ -20,7 +20,7 @@ from app.storage.chain.links import LANE, Head
 
 # Seconds that SQLite itself waits for a lock. Among our own workers the flock has
 # queued us before, so this is only met when somebody else holds the database.
-BUSY_TIMEOUT = 0.5
+BUSY_TIMEOUT = 0.9
 # Past this size the write-ahead log is cut back to it whenever it starts afresh.
 WAL_LIMIT = 4 * 1024 * 1024
 

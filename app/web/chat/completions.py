@@ -51,7 +51,7 @@ class TextCompletions(Door):
 
     def read(self, data: bytes) -> ChatRequest:
         """See Door."""
-        value = parsed(data, schemas.NUL)
+        value = parsed(data)
         body = TextCompletionRequest.parse(value)
         self.user = body.user
         options = body.stream_options

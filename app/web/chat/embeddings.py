@@ -15,7 +15,6 @@ from app.web.openapi.documented import CHAT_FAILURES, NOT_SERVED, Note, document
 from app.web.openapi.headers import OF_EMBEDDINGS, OF_REPLIES
 from app.web.request.auth import token_required
 from app.web.request.values import parsed
-from app.web.schemas import openai as schemas
 from app.web.schemas.tasks.embeddings import MOST_TOKENS, Embeddings, EmbeddingsRequest
 
 bp = Blueprint("embeddings", __name__, url_prefix="/v1")
@@ -49,7 +48,7 @@ class EmbeddingsDoor(Door):
 
     def read(self, data: bytes) -> ChatRequest:
         """See Door."""
-        value = parsed(data, schemas.NUL, self.most_values)
+        value = parsed(data, most=self.most_values)
         body = EmbeddingsRequest.parse(value)
         self.user = body.user
         return body.to_request(value, facts(body.metadata, body.user, len(data)))

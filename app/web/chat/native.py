@@ -62,7 +62,7 @@ class NativeDoor(Door):
     def read(self, data: bytes) -> ChatRequest:
         """See Door."""
         request, caller = this_request(), g.caller
-        body = schemas.ChatRequest.parse(parsed(data, schemas.CONTROLS))
+        body = schemas.ChatRequest.parse(parsed(data, schemas.NUL))
         self._asked = body.to_request(
             caller.name,
             session_id=_session_id(body),

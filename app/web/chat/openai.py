@@ -52,7 +52,7 @@ class ChatCompletions(Door):
 
     def read(self, data: bytes) -> ChatRequest:
         """See Door."""
-        value = parsed(data, schemas.NUL)
+        value = parsed(data)
         body = schemas.CompletionRequest.parse(value)
         self._wants_usage, self.user = body.wants_usage, body.user
         known = facts(body.metadata, body.user, len(data))

@@ -19,7 +19,7 @@ from app.version import VERSION
 from app.web.openapi import headers as api_headers
 from app.web.openapi.documented import Note, Refusal
 from app.web.openapi.operations import Operation, Wire, operations
-from app.web.request.auth import ANY, API_KEY
+from app.web.request.auth import ANY, API_KEYS
 from app.web.schemas.anthropic.message import AnthropicErrorBody
 from app.web.schemas.errors import Error, OpenAIErrorBody
 
@@ -243,9 +243,10 @@ def _schemes() -> Json:
         "api_key": {
             "type": "apiKey",
             "in": "header",
-            "name": API_KEY,
-            "description": "The same token, as Anthropic's clients show it; it is "
-            "looked at where neither of the others is there.",
+            "name": API_KEYS[0],
+            "description": "The same token, as Anthropic's clients show it (and "
+            f"Azure's, as {API_KEYS[1]}); it is looked at where neither of the "
+            "others is there.",
         },
     }
 

@@ -27,7 +27,7 @@ View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 SCOPE = "__gateway_scope__"
 ANY = "any"  # in place of a scope: every valid token will do
 RATED = "__gateway_is_rated__"
-API_KEY = "X-Api-Key"
+API_KEYS = ("X-Api-Key", "Api-Key")  # of Anthropic's clients, and of Azure's
 MOST_TOKENS = 4  # in one request; each is compared with all that there are
 BEARER = re.compile(r"\Abearer(?: +|$)", re.IGNORECASE)
 
@@ -62,12 +62,13 @@ def shown_tokens(request: Request) -> list[bytes]:
     """Return the tokens that were shown, each once, X-VX11-Token before Bearer.
 
     A proxy may send either header twice, or put a token of its own behind the
-    caller's, and WSGI joins repeated headers by commas. Clients of Anthropic show
-    theirs as API_KEY, which is looked at where no other is there.
+    caller's, and WSGI joins repeated headers by commas. API_KEYS are looked at where
+    neither is there.
     """
     values = _values(request.headers.get("X-VX11-Token", ""))
     values += _bearers(request.headers.get("Authorization", ""))
-    values = values or _values(request.headers.get(API_KEY, ""))
+    for header in API_KEYS:
+        values = values or _values(request.headers.get(header, ""))
     return [one.encode("latin-1", "replace") for one in dict.fromkeys(values)]
 
 

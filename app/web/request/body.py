@@ -63,11 +63,11 @@ def _read(environ: dict[str, Any], size: int, most: int) -> bytes:
     The worker sees to it that reading ends in time (app/server/connection.py).
     """
     pieces, values = [], ValueCounter()
+    may_hold_too_many = size > most
     try:
         while size > 0 and (piece := environ["wsgi.input"].read(min(size, PIECE))):
-            values.feed(piece)
-            if values.found > most:
-                raise too_many_values(most)
+            if may_hold_too_many:
+                _count(values, piece, most)
             pieces.append(piece)
             size -= len(piece)
     except (HTTPException, InvalidBody):
@@ -77,3 +77,9 @@ def _read(environ: dict[str, Any], size: int, most: int) -> bytes:
     except Exception as error:  # gunicorn's parse errors share no base class
         raise BadRequest("the body is not framed as HTTP asks") from error
     return b"".join(pieces)
+
+
+def _count(values: ValueCounter, piece: bytes, most: int) -> None:
+    values.feed(piece)
+    if values.found > most:
+        raise too_many_values(most)

@@ -1,8 +1,10 @@
-"""What the request tells about its caller: his class, how long he waits, if he left."""
+"""What the request tells about its caller: their class, their wait, if they left."""
 
+import logging
 import re
 import select
 import socket
+from functools import cache
 from time import time
 
 from flask import Request
@@ -14,14 +16,19 @@ from app.gateway.chat import Priority
 from app.gateway.errors import CallerGone
 from app.web.request.errors import InvalidBody
 
+log = logging.getLogger(__name__)
+
 DEADLINE = "X-Gateway-Deadline-Ms"
 PRIORITY = "X-Gateway-Priority"
 MILLISECONDS = re.compile("[1-9][0-9]{2,6}")  # in fewer there can be no answer
 WAITED = "gateway.waited"  # in the WSGI environment, so that it is looked at once
 
-# Nobody waits this long: the front door gives up after 40 s. What says so comes
-# from a clock that differs from ours, or counts in another unit.
-IMPLAUSIBLE = 60.0
+# Nobody waits this long before us, since what is too much is refused at once. What
+# says so comes from a clock that differs from ours, or counts in another unit.
+IMPLAUSIBLE = 10.0
+# Of a request's time, the part that may be gone before us: a clock that is a little
+# behind must not take the time from each and every request.
+MOST_SPENT = 0.5
 _UNIX_SECONDS = re.compile(r"(?:t=)?(\d{1,12}(?:\.\d{1,9})?)")
 
 
@@ -31,8 +38,9 @@ def budget_of(request: Request, deadline: float, drain: Drain | None = None) -> 
     A caller may ask for less by a header. Time that the request has waited
     between the front door and us has already been used up.
     """
+    allowed = min(deadline, _asked_for(request) or deadline)
     spent = waited(request)
-    seconds = min(deadline, _asked_for(request) or deadline) - spent
+    seconds = allowed - min(spent, allowed * MOST_SPENT)
     checks = [drain.check] if drain else []
     if (leaver := request.environ.get("gunicorn.socket")) is not None:
 
@@ -77,7 +85,8 @@ def waited(request: Request) -> float:
     """Seconds from the front door to our first look; 0 without a front door.
 
     nginx sets `X-Request-Start: t=<unix seconds>`. A clock step, or a caller who
-    invents the header, gives at worst a shorter deadline to that very request.
+    invents the header, gives at worst half the time to that very request. The log
+    says once per process that a clock differs.
     """
     if WAITED not in request.environ:
         shown = request.headers.get("X-Request-Start", "")
@@ -88,7 +97,15 @@ def waited(request: Request) -> float:
 def _seconds_since(shown: str) -> float:
     found = _UNIX_SECONDS.fullmatch(shown)
     spent = time() - float(found[1]) if found else 0.0
-    return spent if 0.0 < spent < IMPLAUSIBLE else 0.0
+    if abs(spent) < IMPLAUSIBLE:
+        return max(spent, 0.0)
+    _say_that_clocks_differ()
+    return 0.0
+
+
+@cache
+def _say_that_clocks_differ() -> None:
+    log.warning("X-Request-Start is not believed: the front door's clock differs")
 
 
 def may_send(connection: socket.socket) -> bool:

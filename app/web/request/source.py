@@ -15,6 +15,8 @@ from flask import Request
 Network = IPv4Network | IPv6Network
 
 SOCKET = "unix"  # how a peer on a Unix socket is called; it has no address
+LONGEST = 64  # characters of an address that is looked at
+KEPT = 4096  # addresses whose meaning is remembered
 SITE = 64  # bits; one site may use all the IPv6 addresses behind them
 
 
@@ -30,7 +32,7 @@ def source_of(request: Request, trusted: tuple[str, ...]) -> str:
     if not _is_trusted(peer, trusted):
         return _site(peer)
     last = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-    return _site(last) or _site(peer)
+    return _site(last[:LONGEST]) or _site(peer)
 
 
 @lru_cache(maxsize=16)
@@ -38,6 +40,7 @@ def _networks(trusted: tuple[str, ...]) -> tuple[Network, ...]:
     return tuple(ip_network(one) for one in trusted if one != SOCKET)
 
 
+@lru_cache(maxsize=KEPT)
 def _is_trusted(peer: str, trusted: tuple[str, ...]) -> bool:
     if peer == SOCKET:
         return SOCKET in trusted
@@ -45,6 +48,7 @@ def _is_trusted(peer: str, trusted: tuple[str, ...]) -> bool:
     return any(address in network for network in _networks(trusted) if address)
 
 
+@lru_cache(maxsize=KEPT)
 def _site(text: str) -> str:
     """What an address is counted under; "" for what is none."""
     if text == SOCKET:

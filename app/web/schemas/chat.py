@@ -9,13 +9,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from app.gateway import chat
 from app.web.request.errors import InvalidBody
 from app.web.request.values import Forbidden
-from app.web.schemas.text import PLAIN, SAYS_SOMETHING, PlainObject, ShownAs
+from app.web.schemas.text import PLAIN, SAYS_SOMETHING, NulFreeObject, ShownAs
 
-# PostgreSQL refuses NUL and terminals obey the rest; tab and line ends are text.
-CONTROLS = Forbidden(
-    "control characters",
-    re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]"),
-    re.compile(rb"\\(?:[bf]|u00[01])"),
+# madre keeps what was said in PostgreSQL, whose texts hold no NUL.
+NUL = Forbidden(
+    "NUL",
+    re.compile("\x00"),
+    re.compile(rb"\\u0000"),
     frozenset({"message", "session_id", "context", "metadata"}),
 )
 
@@ -30,8 +30,8 @@ def _whole(number: Any) -> Any:
 
 
 WHOLE = BeforeValidator(_whole)  # JSON has 2.0 for 2, too
-Id = Annotated[str, Field(max_length=200, json_schema_extra={"pattern": PLAIN})]
-FreeForm = Annotated[dict[str, Any], ShownAs(PlainObject)]
+Id = Annotated[str, Field(max_length=200, pattern=PLAIN)]
+FreeForm = Annotated[dict[str, Any], ShownAs(NulFreeObject)]
 
 
 class ChatRequest(BaseModel):

@@ -4,7 +4,6 @@ Everything that is not named here passes through untouched to upstreams that spe
 OpenAI.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Annotated, Any, Literal, Self
@@ -13,27 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.gateway import abilities, chat
 from app.web.request.errors import InvalidBody
-from app.web.request.values import Forbidden
 from app.web.schemas import needs
 from app.web.schemas.chat import WHOLE, validated
 from app.web.schemas.facts import Facts
-from app.web.schemas.text import (
-    NUL_FREE,
-    NulFree,
-    NulFreeObject,
-    ShownAs,
-)
-
-NUL = Forbidden("NUL", re.compile("\x00"), re.compile(rb"\\u0000"))
+from app.web.schemas.text import NUL_FREE
 
 MOST_MESSAGES = 2000
 
-Text = Annotated[str, Field(json_schema_extra={"pattern": NUL_FREE})]
-Name = Annotated[str, Field(max_length=200, json_schema_extra={"pattern": NUL_FREE})]
-Object = Annotated[dict[str, Any], ShownAs(NulFreeObject)]
-Objects = Annotated[
-    list[dict[str, Any]], Field(fail_fast=True), ShownAs(list[NulFreeObject])
-]
+Name = Annotated[str, Field(max_length=200, pattern=NUL_FREE)]
+Object = dict[str, Any]
+Objects = Annotated[list[dict[str, Any]], Field(fail_fast=True)]
 
 # A message that is not empty, as the document tells it (see `parse`).
 NOT_EMPTY: dict[str, JsonValue] = {
@@ -57,13 +45,13 @@ NOT_EMPTY: dict[str, JsonValue] = {
 _OURS = frozenset({"model", "messages", "stream", "stream_options"})
 
 
-class Message(NulFree, BaseModel):
+class Message(BaseModel):
     """One message of a conversation; unknown fields are kept."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: Text | Objects | None = None
+    content: str | Objects | None = None
     tool_calls: Objects | None = None
 
     def to_message(self, raw: Mapping[str, Any]) -> chat.Message:
@@ -94,7 +82,7 @@ def _is_text(part: Mapping[str, Any]) -> bool:
     return part.get("type") in ("text", "refusal")  # it may be anything
 
 
-class StreamOptions(NulFree, BaseModel):
+class StreamOptions(BaseModel):
     """How a stream is wanted."""
 
     model_config = ConfigDict(strict=True)
@@ -104,7 +92,7 @@ class StreamOptions(NulFree, BaseModel):
     )
 
 
-class CompletionRequest(NulFree, BaseModel):
+class CompletionRequest(BaseModel):
     """Body of `POST /v1/chat/completions`; unknown fields are kept."""
 
     model_config = ConfigDict(strict=True, extra="allow")
@@ -128,7 +116,7 @@ class CompletionRequest(NulFree, BaseModel):
     metadata: Object | None = Field(
         default=None, description="`session_id` in it names the session."
     )
-    user: Text | None = Field(
+    user: str | None = Field(
         default=None, description="The session, if nothing else names it."
     )
 

@@ -11,34 +11,41 @@ from pydantic import Field, GetJsonSchemaHandler, RootModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-_CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f"
 # What `str.strip` takes for blank. `\s` is not the same in any two languages.
-_BLANKS = r"\t\n\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_BLANKS = (
+    r"\t\n\x0b\x0c\r\x1c-\x1f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+)
 
-PLAIN = rf"^[^{_CONTROLS}]*$"
-SAYS_SOMETHING = rf"^[^{_CONTROLS}]*[^{_CONTROLS}{_BLANKS}][^{_CONTROLS}]*$"
+PLAIN = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f]*$"
 NUL_FREE = r"^[^\x00]*$"
+SAYS_SOMETHING = rf"^[^\x00]*[^\x00{_BLANKS}][^\x00]*$"
 
-PlainText = Annotated[str, Field(pattern=PLAIN)]
 NulFreeText = Annotated[str, Field(pattern=NUL_FREE)]
 
 
-class PlainValue(
-    RootModel["PlainText | float | bool | None | list[PlainValue] | PlainObject"]
-):
-    """Any JSON value without control characters in its texts, but tab and line end."""
-
-
-class NulFreeValue(
-    RootModel["NulFreeText | float | bool | None | list[NulFreeValue] | NulFreeObject"]
-):
+class NulFreeValue(RootModel["Any | list[NulFreeValue]"]):
     """Any JSON value without NUL in its texts."""
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Tell no `type`: each word of the schema speaks of the values it is for.
 
-PlainObject = Annotated[
-    dict[str, PlainValue],
-    Field(json_schema_extra={"propertyNames": {"pattern": PLAIN}}),
-]
+        Makers of clients take that for "anything". A union of all types that holds
+        itself they drop, and with it whatever refers to it.
+        """
+        shown = handler(core_schema)
+        _, list_of_itself = shown.pop("anyOf")
+        shown.update(
+            pattern=NUL_FREE,
+            items=list_of_itself["items"],
+            additionalProperties=list_of_itself["items"],
+            propertyNames={"pattern": NUL_FREE},
+        )
+        return shown
+
+
 NulFreeObject = Annotated[
     dict[str, NulFreeValue],
     Field(json_schema_extra={"propertyNames": {"pattern": NUL_FREE}}),
@@ -55,18 +62,3 @@ class ShownAs:
         self, _: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         return handler(TypeAdapter(self.kind).core_schema)
-
-
-class NulFree:
-    """Describes a model whose unknown fields are kept if they hold no NUL."""
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        schema = handler(core_schema)
-        handler.resolve_ref_schema(schema).update(
-            additionalProperties=handler(TypeAdapter(NulFreeValue).core_schema),
-            propertyNames={"pattern": NUL_FREE},
-        )
-        return schema

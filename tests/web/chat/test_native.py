@@ -134,6 +134,14 @@ class TestCorrelationId:
         assert ask().headers["X-Correlation-ID"] != "first"
 
 
+@pytest.mark.parametrize("text", ["\x1b[31mError\x1b[0m", "\x01", "\x7f\x85", "a\r\tb"])
+def test_what_a_terminal_or_a_program_prints_is_a_message(ask, switch, text):
+    answer = ask(message=text, context={text: [text]}, metadata={"log": text})
+
+    assert answer.status_code == 200
+    assert switch.asked[-1].last_user_message == text
+
+
 @pytest.mark.parametrize("secret", [TOKEN, f"x-{TOKEN}-y", FILE_TOKEN])
 def test_a_session_id_that_holds_a_token_is_replaced(ask, trail, secret):
     answer = ask(session_id=secret)
@@ -155,9 +163,9 @@ class TestRefusal:
             ({"session_id": "a\x1b[2J"}, "session_id"),
             ({"correlation_id": {}}, "correlation_id"),
             ({"context": [1]}, "context"),
-            ({"context": {"a": ["\x07"]}}, "context.a.0"),
+            ({"context": {"a": ["\x00"]}}, "context.a.0"),
             ({"metadata": "secret-value"}, "metadata"),
-            ({"metadata": {"\x01": 1}}, "metadata.*"),
+            ({"metadata": {"\x00": 1}}, "metadata.*"),
         ],
     )
     def test_a_bad_field_is_named_and_its_value_never_repeated(

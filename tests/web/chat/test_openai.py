@@ -548,10 +548,6 @@ class TestErrors:
             ({"messages": [{"role": "wizard", "content": "x"}]}, "messages.0.role"),
             ({"messages": [{"role": "user", "content": 7}]}, "messages.0.content.str"),
             ({"messages": [{"role": "user", "content": ""}]}, "messages"),
-            (
-                {"messages": [*USER, {"role": "user", "content": "a\x00b"}]},
-                "messages.1.content",
-            ),
             ({"messages": USER, "n": 0}, "n"),
             ({"messages": USER, "n": 1.5}, "n"),
             ({"messages": USER, "tools": [None]}, "tools.0"),
@@ -560,9 +556,8 @@ class TestErrors:
                 {"messages": USER, "stream_options": {"include_usage": "yes"}},
                 "stream_options.include_usage",
             ),
-            ({"messages": USER, "\x00": 1}, "*"),
             ({"messages": USER, "stream": "yes"}, "stream"),
-            ({"messages": USER, "vendor": {"deep": "a\x00b"}}, "vendor.deep"),
+            ({"messages": USER, "model": "m\x00"}, "model"),
         ],
     )
     def test_a_bad_field_is_named_and_never_repeated(

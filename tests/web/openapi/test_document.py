@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import (
@@ -66,6 +67,17 @@ def operations():
 
 
 class TestDocument:
+    def test_free_values_hold_no_nul_however_deep(self):
+        """Told without a type: makers of clients drop a union that holds itself."""
+        schema = DOCUMENT["components"]["schemas"]["NulFreeValue"]
+        known = {"components": {"schemas": {"NulFreeValue": schema}}}
+        validator = Draft202012Validator(schema | known)
+
+        fine = [1.5, "a\tb", None, True, [["x"]], {"a": [{"b": "c"}]}]
+        bad = ["\0", ["\0"], {"a": [{"b": "\0"}]}, {"a": {"\0": 1}}, [[["\0"]]]]
+        assert [v for v in [*fine, *bad] if validator.is_valid(v)] == fine
+        assert "type" not in schema
+
     def test_it_is_valid_openapi(self):
         validate(DOCUMENT)
 

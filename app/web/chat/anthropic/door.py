@@ -20,7 +20,6 @@ from app.web.request.person import is_name
 from app.web.request.values import parsed
 from app.web.schemas.anthropic import message as answers
 from app.web.schemas.anthropic import request as schemas
-from app.web.schemas.openai import NUL
 
 bp = Blueprint("anthropic", __name__, url_prefix="/v1/messages")
 bp.after_request(record_refusal)
@@ -85,7 +84,7 @@ class Messages(Door):
 
     def read(self, data: bytes) -> ChatRequest:
         """See Door."""
-        value = parsed(data, NUL)
+        value = parsed(data)
         body = schemas.MessagesRequest.parse(value)
         self.user = body.user_id
         session = _claude_session() or body.user_id

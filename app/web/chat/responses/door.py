@@ -76,7 +76,7 @@ class Responses(Door):
 
     def read(self, data: bytes) -> ChatRequest:
         """See Door."""
-        value = parsed(data, schemas.NUL)
+        value = parsed(data)
         body = ResponsesRequest.parse(value)
         self.user = body.user
         given = {k: value[k] for k in ECHOED if value.get(k) is not None}

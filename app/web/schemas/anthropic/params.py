@@ -4,13 +4,11 @@ The translation checks each block where it reads it (`blocks`), so these
 models describe and never run. Blocks other than texts are told in words.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.web.schemas.text import NulFree, NulFreeObject, NulFreeText
-
-NonEmpty = Annotated[NulFreeText, Field(min_length=1)]
+NonEmpty = Annotated[str, Field(min_length=1)]
 
 # A message that is not empty (see `MessagesRequest.parse`).
 NOT_EMPTY: dict[str, JsonValue] = {
@@ -22,7 +20,7 @@ NOT_EMPTY: dict[str, JsonValue] = {
 }
 
 
-class _Param(NulFree, BaseModel):
+class _Param(BaseModel):
     """May have more fields, such as `cache_control`."""
 
     model_config = ConfigDict(extra="allow")
@@ -32,7 +30,7 @@ class TextParam(_Param):
     """A text."""
 
     type: Literal["text"]
-    text: NulFreeText
+    text: str
 
 
 class AnyMessageParam(_Param):
@@ -44,7 +42,7 @@ class AnyMessageParam(_Param):
     """
 
     role: Literal["user", "assistant", "system"]
-    content: NulFreeText | list[TextParam]
+    content: str | list[TextParam]
 
 
 class ToolParam(_Param):
@@ -52,7 +50,7 @@ class ToolParam(_Param):
 
     type: Literal["custom"] | None = None
     name: NonEmpty
-    input_schema: NulFreeObject
+    input_schema: dict[str, Any]
 
 
 class ToolChoiceParam(_Param):
@@ -72,7 +70,7 @@ class JsonSchemaParam(_Param):
     """The shape that the answer is to have."""
 
     type: Literal["json_schema"]
-    schema_: NulFreeObject = Field(alias="schema")
+    schema_: dict[str, Any] = Field(alias="schema")
 
 
 class OutputConfigParam(_Param):

@@ -30,9 +30,8 @@ from app.web.schemas.openai import (
     Name,
     Object,
     Objects,
-    Text,
 )
-from app.web.schemas.text import NulFree, NulFreeText, ShownAs
+from app.web.schemas.text import ShownAs
 
 Whole = Annotated[int, Field(ge=1, le=2**31), WHOLE]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -66,10 +65,10 @@ class MessageParam(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
     role: Literal["user", "assistant", "system"]
-    content: Text | Objects
+    content: str | Objects
 
 
-class MessagesRequest(NulFree, BaseModel):
+class MessagesRequest(BaseModel):
     """Body of `POST /v1/messages` and of `count_tokens`; unknown fields are kept."""
 
     model_config = ConfigDict(strict=True, extra="allow")
@@ -89,14 +88,14 @@ class MessagesRequest(NulFree, BaseModel):
     max_tokens: Whole | None = Field(
         default=None, description="Most tokens of the answer."
     )
-    system: Annotated[
-        Text | Objects | None, ShownAs(NulFreeText | list[TextParam] | None)
-    ] = None
+    system: Annotated[str | Objects | None, ShownAs(str | list[TextParam] | None)] = (
+        None
+    )
     stream: bool | None = None
     temperature: Share | None = None
     top_p: Share | None = None
     top_k: Annotated[int, Field(ge=0, le=2**31), WHOLE] | None = None
-    stop_sequences: Annotated[list[Text], Field(max_length=1000)] | None = None
+    stop_sequences: Annotated[list[str], Field(max_length=1000)] | None = None
     tools: Annotated[Objects | None, ShownAs(list[ToolParam] | None)] = Field(
         default=None, description="Those that the caller runs himself (`custom`)."
     )

@@ -19,17 +19,14 @@ from pydantic_core import PydanticCustomError
 
 from app.web.request.errors import InvalidBody
 from app.web.schemas.chat import WHOLE, validated
-from app.web.schemas.openai import MOST_MESSAGES, Name, Object, Objects, Text
-from app.web.schemas.text import NUL_FREE, NulFree, ShownAs
+from app.web.schemas.openai import MOST_MESSAGES, Name, Object, Objects
+from app.web.schemas.text import ShownAs
 from app.web.schemas.unions import by_type, text_or_list
 
 MOST_ITEMS = MOST_MESSAGES - 1  # the instructions become a message, too
 
-_SAYS = Field(min_length=1, json_schema_extra={"pattern": NUL_FREE})
-Label = Annotated[
-    str, Field(min_length=1, max_length=200, json_schema_extra={"pattern": NUL_FREE})
-]
-CallId = Annotated[str, _SAYS]
+Label = Annotated[str, Field(min_length=1, max_length=200)]
+CallId = Annotated[str, Field(min_length=1)]
 
 # Not only thoughts, which are left out: an item with what somebody said or called.
 SAYS: dict[str, JsonValue] = {
@@ -38,7 +35,7 @@ SAYS: dict[str, JsonValue] = {
 }
 
 
-class _Kept(NulFree, BaseModel):
+class _Kept(BaseModel):
     """Unknown fields are allowed."""
 
     model_config = ConfigDict(strict=True, extra="allow")
@@ -48,14 +45,14 @@ class TextPart(_Kept):
     """Some text of a message."""
 
     type: Literal["input_text", "output_text"]
-    text: Text
+    text: str
 
 
 class RefusalPart(_Kept):
     """What a model said in place of an answer."""
 
     type: Literal["refusal"]
-    refusal: Text
+    refusal: str
 
 
 class ImagePart(_Kept):
@@ -63,7 +60,7 @@ class ImagePart(_Kept):
 
     type: Literal["input_image"]
     image_url: CallId
-    detail: Text | None = None
+    detail: str | None = None
 
 
 class FilePart(_Kept):
@@ -71,7 +68,7 @@ class FilePart(_Kept):
 
     type: Literal["input_file"]
     file_data: CallId
-    filename: Text | None = None
+    filename: str | None = None
 
 
 Part = Annotated[
@@ -85,7 +82,7 @@ Part = Annotated[
 
 
 Content = Annotated[
-    Annotated[Text, Tag("<text>")]
+    Annotated[str, Tag("<text>")]
     | Annotated[list[Part], Field(fail_fast=True), Tag("<list>")],
     Discriminator(text_or_list),
 ]
@@ -105,7 +102,7 @@ class CallItem(_Kept):
     type: Literal["function_call"]
     call_id: CallId
     name: Label
-    arguments: Text
+    arguments: str
 
 
 class OutputItem(_Kept):
@@ -152,7 +149,7 @@ class Tool(_Kept):
 
     type: Label
     name: Label | None = None
-    description: Text | None = None
+    description: str | None = None
     parameters: Object | None = None
     strict: bool | None = None
 
@@ -204,7 +201,7 @@ class SchemaFormat(_Kept):
     name: Label
     schema_: Object = Field(alias="schema")
     strict: bool | None = None
-    description: Text | None = None
+    description: str | None = None
 
 
 Format = Annotated[
@@ -219,13 +216,13 @@ class TextOptions(_Kept):
     """How the answer is to be worded."""
 
     format: Format | None = None
-    verbosity: Text | None = None
+    verbosity: str | None = None
 
 
 class Reasoning(_Kept):
     """How much a model is to think."""
 
-    effort: Text | None = None
+    effort: str | None = None
 
 
 def _nothing(given: Any) -> None:
@@ -251,13 +248,14 @@ class ResponsesRequest(_Kept):
     """Body of `POST /v1/responses`; nothing of it is stored but for the record."""
 
     input: Annotated[
-        Annotated[str, _SAYS, Tag("<text>")] | Annotated[Items, Tag("<list>")],
+        Annotated[str, Field(min_length=1), Tag("<text>")]
+        | Annotated[Items, Tag("<list>")],
         Discriminator(text_or_list),
     ] = Field(description="What the user says, or the whole conversation as items.")
     model: Name | None = Field(
         default=None, description="An upstream or a route; others are passed on."
     )
-    instructions: Text | None = None
+    instructions: str | None = None
     stream: bool | None = None
     tools: Annotated[list[Tool], Field(fail_fast=True)] | None = Field(
         default=None, description="Those that are built in elsewhere are left out."
@@ -267,7 +265,7 @@ class ResponsesRequest(_Kept):
     reasoning: Reasoning | None = None
     max_output_tokens: Annotated[int, Field(ge=1), WHOLE] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20), WHOLE] | None = None
-    include: list[Text] | None = None
+    include: list[str] | None = None
     store: bool | None = Field(default=None, description="Nothing is, either way.")
     previous_response_id: Nothing = None
     conversation: Nothing = None
@@ -278,7 +276,7 @@ class ResponsesRequest(_Kept):
     metadata: Object | None = Field(
         default=None, description="`session_id` in it names the session."
     )
-    user: Text | None = Field(
+    user: str | None = Field(
         default=None, description="The session, if nothing else names it."
     )
 

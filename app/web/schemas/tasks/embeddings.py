@@ -9,8 +9,8 @@ from pydantic_core import PydanticCustomError
 from app.gateway import abilities, chat
 from app.web.schemas.chat import validated
 from app.web.schemas.facts import Facts
-from app.web.schemas.openai import Name, Object, Text
-from app.web.schemas.text import NulFree, ShownAs
+from app.web.schemas.openai import Name, Object
+from app.web.schemas.text import ShownAs
 
 MOST_INPUTS = 2048  # texts of one request, as OpenAI has it
 MOST_TOKENS = 300_000  # of one request, all texts together, as OpenAI has it
@@ -20,7 +20,7 @@ _OURS = frozenset({"model", "input", "stream"})
 _LIST = Field(min_length=1, max_length=MOST_INPUTS)
 _Token = Annotated[int, Field(ge=0)]
 _Tokens = Annotated[list[_Token], Field(min_length=1)]
-_Shown = Text | Annotated[list[Text], _LIST] | _Tokens | Annotated[list[_Tokens], _LIST]
+_Shown = str | Annotated[list[str], _LIST] | _Tokens | Annotated[list[_Tokens], _LIST]
 
 
 def _input(given: Any) -> Any:
@@ -46,7 +46,7 @@ def _is_token(given: Any) -> bool:
     return type(given) is int and given >= 0
 
 
-class EmbeddingsRequest(NulFree, BaseModel):
+class EmbeddingsRequest(BaseModel):
     """Body of `POST /v1/embeddings`; unknown fields are kept."""
 
     model_config = ConfigDict(strict=True, extra="allow")
@@ -61,7 +61,7 @@ class EmbeddingsRequest(NulFree, BaseModel):
     metadata: Object | None = Field(
         default=None, description="`session_id` in it names the session."
     )
-    user: Text | None = Field(
+    user: str | None = Field(
         default=None, description="The session, if nothing else names it."
     )
 

@@ -9,22 +9,21 @@ from app.gateway import abilities, chat
 from app.web.schemas.chat import WHOLE, validated
 from app.web.schemas.completions import CompletionUsage
 from app.web.schemas.facts import Facts
-from app.web.schemas.openai import Name, Object, StreamOptions, Text
-from app.web.schemas.text import NulFree
+from app.web.schemas.openai import Name, Object, StreamOptions
 from app.web.schemas.unions import text_or_list
 
 # What only the gateway decides, so it is not passed on.
 _OURS = frozenset({"model", "prompt", "stream", "stream_options", "n"})
 
 
-class TextCompletionRequest(NulFree, BaseModel):
+class TextCompletionRequest(BaseModel):
     """Body of `POST /v1/completions`; unknown fields are kept."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
     prompt: Annotated[
-        Annotated[Text, Tag("<text>")]
-        | Annotated[list[Text], Field(min_length=1, max_length=1), Tag("<list>")],
+        Annotated[str, Tag("<text>")]
+        | Annotated[list[str], Field(min_length=1, max_length=1), Tag("<list>")],
         Discriminator(text_or_list),
     ] = Field(description="The text to go on with, or a list of one.")
     model: Name | None = Field(
@@ -38,7 +37,7 @@ class TextCompletionRequest(NulFree, BaseModel):
     metadata: Object | None = Field(
         default=None, description="`session_id` in it names the session."
     )
-    user: Text | None = Field(
+    user: str | None = Field(
         default=None, description="The session, if nothing else names it."
     )
 
