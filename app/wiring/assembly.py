@@ -150,7 +150,7 @@ class Assembly:
             {name: one.is_repeatable for name, one in self.upstreams.items()},
             ConcurrencyLimit("replays", self.shared, AT_ONCE),
             is_busy=is_busy,
-            tell=self.measuring.metrics.replayed,
+            tell=self.measuring.replayed,
         )
 
     def _chat(self) -> Admission:

@@ -65,10 +65,6 @@ class Metrics:
         self._tally.count(its.REQUESTS, request.route, NOBODY, REFUSED, "false")
         self._tally.count(its.ERRORS, error_type)
 
-    def replayed(self, upstream: str, outcome: str) -> None:
-        """A chat on record was asked again."""
-        self._tally.count(its.REPLAYS, upstream, outcome)
-
     def auth_failed(self, reason: str) -> None:
         """Somebody came without a valid token."""
         self._tally.count(its.AUTH_FAILURES, reason)
