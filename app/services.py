@@ -13,6 +13,7 @@ from app.gateway.chain.admission import Admission
 from app.gateway.chain.admission_queue import AdmissionQueue, HostLoad, Limits
 from app.gateway.chain.drain import Drain
 from app.gateway.chat import StreamMode
+from app.gateway.evidence.evidence import EvidenceSource, NoEvidence
 from app.gateway.gateway_status import StatusBoard
 from app.gateway.guard.guarded import Guarded
 from app.gateway.guard.health import HealthBoard
@@ -62,6 +63,7 @@ class Services:
     max_body: int
     close: Callable[[], None]
     board: StatusBoard
+    evidence: EvidenceSource = field(default_factory=NoEvidence)
     stream_deadline: float = 600.0
     stream_mode: StreamMode = StreamMode.LIVE
     models: Models = field(default_factory=Models)

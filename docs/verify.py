@@ -45,6 +45,7 @@ DIGESTED = (
     "closed_at",
     "corrects",
     "person",
+    "decision",
 )
 ANCHOR = re.compile(r"\banchor (\d+):(\d+):([0-9a-f]{64})\b")
 HEAD = re.compile(r"(\d+):(\d+):([0-9a-f]{64})")

@@ -28,12 +28,16 @@ ROUTES = {
     ("GET", "/operator/api/records/<any_id>"): "audit",
     ("GET", "/operator/api/windows"): "audit",
     ("GET", "/operator/api/activity"): "audit",
+    ("GET", "/operator/api/report"): "audit",
+    ("GET", "/operator/api/records/<any_id>/explanation"): "audit",
+    ("GET", "/operator/api/anchor"): "audit",
     # The console's pages hold no data; what they show they ask for with a token.
     ("GET", "/"): PUBLIC,
     ("GET", "/operator"): PUBLIC,
     ("GET", "/operator/"): PUBLIC,
     ("GET", "/operator/health"): PUBLIC,
     ("GET", "/operator/records"): PUBLIC,
+    ("GET", "/operator/outages"): PUBLIC,
     ("GET", "/operator/static/<name>"): PUBLIC,
 }
 

@@ -9,6 +9,8 @@ import click
 from app.cli.chat import chat
 from app.cli.config import config
 from app.cli.doctor import doctor
+from app.cli.evidence.backtest import backtest
+from app.cli.evidence.report import report
 from app.cli.exits import MEANINGS, exit_codes
 from app.cli.failing import Commands
 from app.cli.post_task import post_task
@@ -43,6 +45,8 @@ for command in (
     doctor,
     records,
     replay,
+    report,
+    backtest,
     config,
     post_task,
     token,

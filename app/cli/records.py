@@ -102,7 +102,7 @@ def search(
     zone = zone_of(is_utc=is_utc)
     query = Query(since=unix(since, zone), until=unix(until, zone), **filters)
     settings = settings_or_exit()
-    with _readable(), progress("Searching", as_json=as_json) as tell:
+    with readable(), progress("Searching", as_json=as_json) as tell:
         found = list(search_records(settings, query, tell))
     if found and not as_json:
         say_line(heading(found[0].opened_at, zone))
@@ -117,7 +117,7 @@ def search(
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def show(record_id: str, is_utc: bool, as_json: bool) -> None:
     """Show one record by its id or correlation id, with its attempts."""
-    with _readable():
+    with readable():
         record = _reader().get(record_id)
     if record is None:
         raise Failure(NO, "There is no such record.")
@@ -137,7 +137,7 @@ def follow(is_utc: bool, as_json: bool) -> None:
     They come in the order of the chain. What was on record before is not printed.
     """
     zone = zone_of(is_utc=is_utc)
-    with _readable(), suppress(KeyboardInterrupt):
+    with readable(), suppress(KeyboardInterrupt):
         reader = _reader()
         if not as_json:
             say_line(heading(time(), zone))
@@ -172,7 +172,7 @@ def export(form: str, as_json: bool) -> None:
     In a table, a text that a spreadsheet would take for a formula begins with `'`.
     """
     settings = settings_or_exit()
-    with _readable(), progress("Exporting", as_json=as_json) as tell:
+    with readable(), progress("Exporting", as_json=as_json) as tell:
         found, heads = export_records(settings, tell)
         if as_json or form == "jsonl":
             for record in found:
@@ -210,7 +210,7 @@ def verify(heads: tuple[str, ...], anchors: Path | None, as_json: bool) -> None:
     was put back to an earlier state.
     """
     settings, noted = settings_or_exit(), _noted(heads, anchors)
-    with _readable(), progress("Checking", as_json=as_json) as tell:
+    with readable(), progress("Checking", as_json=as_json) as tell:
         result = verify_records(settings, noted, tell)
     facts = {
         "ok": result.ok,
@@ -270,7 +270,8 @@ def _reader() -> Records:
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def readable() -> Iterator[None]:
+    """Turn what keeps the records from being read into a Failure that says so."""
     try:
         yield
     except SearchTookTooLong:
@@ -284,7 +285,7 @@ def _readable() -> Iterator[None]:
 def _shown(record: Record) -> dict[str, Any]:
     shown = asdict(replace(record, digest=None))
     shown["digest"] = record.digest.hex() if record.digest else None
-    for field in ("request", "reply", "attempts"):
+    for field in ("request", "reply", "attempts", "decision"):
         shown[field] = json.loads(shown[field]) if shown[field] else None
     return shown
 

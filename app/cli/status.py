@@ -1,13 +1,24 @@
-"""`status` and `explain`: how the running gateway is, and whom it would ask."""
+"""`status` and `explain`: how the gateway is, whom it would ask, and whom it asked."""
 
 from datetime import datetime
 from typing import Any
 
 import click
 
-from app.cli.client import GatewayClient
-from app.cli.exits import CONFIG, NOT_ALLOWED, REFUSING, UNAVAILABLE, exit_codes
+from app.cli.client import GatewayClient, settings_or_exit
+from app.cli.exits import (
+    CONFIG,
+    NO,
+    NOT_ALLOWED,
+    REFUSING,
+    UNAVAILABLE,
+    UNREADABLE,
+    exit_codes,
+)
+from app.cli.failing import Failure
+from app.cli.records import readable
 from app.cli.screen import say_json, say_line
+from app.wiring import explained
 
 EXITS = {"well": 0, "degraded": 1, "refusing": REFUSING}
 OBSTACLES = {
@@ -45,15 +56,27 @@ def status(as_json: bool) -> None:
 
 @click.command(
     epilog=exit_codes(
-        "somebody would answer", REFUSING, UNAVAILABLE, NOT_ALLOWED, CONFIG
+        "somebody would answer; or the chat is explained",
+        UNREADABLE,
+        REFUSING,
+        UNAVAILABLE,
+        NOT_ALLOWED,
+        CONFIG,
+        no="there is no such record",
     )
 )
+@click.argument("record_id", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the reasons as JSON.")
-def explain(as_json: bool) -> None:
-    """Tell which upstream would answer now, and why each other would not.
+def explain(record_id: str | None, as_json: bool) -> None:
+    """Tell which upstream would answer now, or who answered a chat, and why.
 
-    Nobody is asked: it is what the gateway knows at this moment.
+    Without RECORD_ID it is what the gateway knows at this moment; nobody is asked. With
+    one, a record's own id or a correlation id, it tells from the records why that chat
+    went as it did, also while the gateway is down.
     """
+    if record_id is not None:
+        _explain_record(record_id, as_json)
+        return
     known = GatewayClient.of_this_installation().status()
     verdicts = _verdicts(known["routing"]["order"], known["core_services"])
     is_refusing = known["gateway"]["state"] == "refusing"
@@ -64,6 +87,18 @@ def explain(as_json: bool) -> None:
         for number, verdict in enumerate(verdicts, 1):
             say_line(f"{number}. {verdict['upstream']}: {verdict['why']}")
     raise SystemExit(REFUSING if is_refusing or not _somebody(verdicts) else 0)
+
+
+def _explain_record(record_id: str, as_json: bool) -> None:
+    with readable():
+        sentences = explained(settings_or_exit(), record_id)
+    if sentences is None:
+        raise Failure(NO, "There is no such record.")
+    if as_json:
+        say_json({"sentences": sentences}, indent=2)
+        return
+    for sentence in sentences:
+        say_line(sentence)
 
 
 def _print_state(gateway: dict[str, Any]) -> None:

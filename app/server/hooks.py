@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from uuid import uuid4
 
 from app.server.scoreboard import Scoreboard
 from app.settings import SettingsError, load, warnings_about
@@ -55,6 +56,7 @@ class Hooks:
         # A reload doubles the workers for a moment.
         server.board = Scoreboard(places=3 * self.settings.workers)
         server.settings, server.head = self.settings, None
+        server.run = uuid4().hex
         stop, reload, manage_workers = server.stop, server.reload, server.manage_workers
 
         def stop_all(graceful: bool = True) -> None:
@@ -90,7 +92,7 @@ class Hooks:
         for name in [name for name in sys.modules if name.partition(".")[0] == "app"]:
             del sys.modules[name]
         tokens = server.tokens.text if server.tokens else None
-        Handover(self.config, tokens, server.head).hand_over()
+        Handover(self.config, tokens, server.head, server.run).hand_over()
 
     def post_worker_init(self, worker: Any) -> None:
         """Connect this worker before it takes requests; a bad start shows at once."""

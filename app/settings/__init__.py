@@ -9,6 +9,7 @@ from app.settings.loading import (
     in_force,
     load,
     load_local,
+    load_other,
     load_usable,
     warnings_about,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "in_force",
     "load",
     "load_local",
+    "load_other",
     "load_usable",
     "warnings_about",
 ]

@@ -10,13 +10,13 @@ from app.settings.names import CONFIG, RENAMED
 from app.settings.problems import SettingsError
 
 
-def config_values() -> dict[str, Any]:
-    """What the file says, under today's names; empty without one.
+def config_values(other: Path | None = None) -> dict[str, Any]:
+    """What the file, or the other one, says, under today's names; empty without one.
 
     Raises SettingsError.
     """
     try:
-        said = tomllib.loads(config_text() or "")
+        said = tomllib.loads((_text_of(other) if other else config_text()) or "")
         old = {new: said.pop(name) for name, new in RENAMED.items() if name in said}
         return old | said
     except tomllib.TOMLDecodeError as error:
@@ -30,10 +30,12 @@ def config_text() -> str | None:
     if (given := handed()) is not None:
         return given.config
     path = os.environ.get(CONFIG)
-    if not path:
-        return None
+    return _text_of(Path(path)) if path else None
+
+
+def _text_of(path: Path) -> str:
     try:
-        return Path(path).read_text("utf-8")
+        return path.read_text("utf-8")
     except FileNotFoundError:
         raise SettingsError([f"{CONFIG}: there is no such file"]) from None
     except OSError as error:

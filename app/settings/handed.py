@@ -17,12 +17,13 @@ class Handover:
     """Texts: `config` of the file VX11_CONFIG, `tokens` of that of the tokens.
 
     None where there is no such file. `head` is the newest of the audit that workers
-    have seen, None before the first.
+    have seen, None before the first. `run` names the run of the master.
     """
 
     config: str | None = None
     tokens: str | None = None
     head: str | None = None
+    run: str = ""
 
     def hand_over(self) -> None:
         """Let this process, a new worker's, find them with `handed`."""

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -33,6 +34,11 @@ def load_local(**overrides: Any) -> Settings:
     Raises SettingsError as `load` does. No gateway may be built of these.
     """
     return _load(overrides, unlooked=("auth_mode",))
+
+
+def load_other(file: Path) -> Settings:
+    """Read them as `load_local` does, with this file in place of VX11_CONFIG."""
+    return _load({}, unlooked=("auth_mode",), file=file)
 
 
 def load_usable() -> tuple[Settings, list[str]]:
@@ -83,11 +89,15 @@ def warnings_about(settings: Settings | None = None) -> list[str]:
     return unread_variables(VARIABLES, {u.api_key_env for u in upstreams})
 
 
-def _load(overrides: dict[str, Any], unlooked: Collection[str] = ()) -> Settings:
+def _load(
+    overrides: dict[str, Any],
+    unlooked: Collection[str] = (),
+    file: Path | None = None,
+) -> Settings:
     """Build them, as long as nothing is wrong but conflicts of what is `unlooked`."""
     values = environment(VARIABLES) | overrides
     try:
-        settings, problems = _checked(config_values() | values, unlooked)
+        settings, problems = _checked(config_values(file) | values, unlooked)
     except SettingsError as error:
         # What is wrong with the variables that are set, whatever the file may say.
         others = _checked(values, unlooked)[1]

@@ -11,19 +11,21 @@ from app.gateway.chain.metered import Metered, Observer
 from app.gateway.chat import StreamMode
 from app.gateway.gateway_status import StatusBoard
 from app.gateway.guard.breaker import CircuitBreaker, Transition
-from app.gateway.guard.breaker_records import RecordedTransitions
 from app.gateway.guard.call_history import CallHistory
 from app.gateway.guard.concurrency import ConcurrencyLimit, ConcurrencyLimits
 from app.gateway.guard.guarded import EXTRA_CALLS, Guarded
 from app.gateway.guard.hang_detection import HangCheck
 from app.gateway.guard.health import HealthBoard
 from app.gateway.guard.prober import Prober
+from app.gateway.records.events import Events
 from app.gateway.replay.replayer import AT_ONCE, Replayer
+from app.gateway.routing.decisions import Decisions
 from app.gateway.routing.retries import Retried, RetryBudget
 from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load
 from app.settings.handed import handed
+from app.storage.evidence.reader import EvidenceReader
 from app.storage.shared.rate_limits import SlidingRateLimits
 from app.storage.trail import BACKENDS, Backends
 from app.telemetry.metrics.measuring import GaugeSources, Measuring
@@ -31,6 +33,7 @@ from app.telemetry.traces.export import open_exporter
 from app.upstreams import KINDS, Kinds
 from app.version import VERSION
 from app.wiring import keys, parts
+from app.wiring.life import Life
 
 
 class Assembly:
@@ -58,6 +61,10 @@ class Assembly:
             is_known=given is not None,
             newest=given.head if given else None,
         )
+        self.events = Events(self.trail)
+        self.life = Life(given.run if given else "", self.events, self.shared, settings)
+        self.is_worker = given is not None
+        self.trail.events = self.life
         self.health, self.prober = self._health_and_prober()
         self.breakers = self._breakers()
         self.guards = {
@@ -75,6 +82,7 @@ class Assembly:
     def start(self) -> None:
         """Start the background threads."""
         self.trail.start()
+        self.life.begun()
         self.prober.start()
         self.measuring.watch(
             GaugeSources(
@@ -98,17 +106,21 @@ class Assembly:
         self.exporter.close()
         self.prober.stop()
         self.audited.close()
+        if self.board.drain.is_final or not self.is_worker:
+            self.life.ended()
+        self.events.close()
         self.trail.close()
         self.transport.close()
         self.shared.close()
 
     def services(self) -> Services:
         """What the doors are handed."""
-        settings = self.settings
+        settings, records = self.settings, self.audit.records()
         return Services(
             chat=self._chat(),
             trail=self.trail,
-            records=self.audit.records(),
+            records=records,
+            evidence=EvidenceReader(records),
             activity=self.audit.activity(),
             health=self.health,
             keyring=self.keyring,
@@ -167,10 +179,12 @@ class Assembly:
     def _audited(self) -> Audited:
         settings, trail = self.settings, self.trail
         router = parts.router(settings, list(self.guards.values()), self.upstreams)
+        name = parts.redactor(settings).name
+        decisions = Decisions(router.table, self.life.digest, name)
         return Audited(
             Counted(BoundSessions(router, trail.key)),
             trail,
-            parts.content_policy(settings, trail.key, self.big_work),
+            parts.content_policy(settings, trail.key, self.big_work, decisions.of),
             required=settings.audit_mode == "required",
         )
 
@@ -232,11 +246,10 @@ class Assembly:
 
     def _breakers(self) -> dict[str, CircuitBreaker]:
         """One for each upstream; a sign of life ends what is open."""
-        recorded = RecordedTransitions(self.trail)
 
         def tell(transition: Transition) -> None:
             self.measuring.breaker_moved(transition)
-            recorded(transition)
+            self.events.breaker_moved(transition)
 
         breakers = {
             one.name: CircuitBreaker(
@@ -244,6 +257,7 @@ class Assembly:
             )
             for one in self.settings.effective_upstreams()
         }
+        self.health.on_turn(self.events.verdict_turned)
         self.health.on_recovery(lambda name: breakers[name].revive())
         return breakers
 

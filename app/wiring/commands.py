@@ -1,13 +1,18 @@
 """What commands and gunicorn's hooks use without a running gateway."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from time import time
 from typing import Any
 
 from app.gateway.access.tokens import TokenStore
 from app.gateway.budget import Budget
 from app.gateway.errors import AuditUnavailable
+from app.gateway.evidence.backtest import Backtest, backtest
+from app.gateway.evidence.explanation import explain
+from app.gateway.evidence.report import Report
+from app.gateway.evidence.reporting import report
 from app.gateway.records.activity import Activity
 from app.gateway.records.audit import Query, Record
 from app.settings import Settings
@@ -17,23 +22,29 @@ from app.storage.audit.scan import scan, whole_chain
 from app.storage.chain.anchors import anchors_in, parse_head
 from app.storage.chain.knots import Place
 from app.storage.chain.verification import OnProgress, Verification
+from app.storage.evidence.reader import EvidenceReader
 from app.storage.tokens.edit import TokenFile
 from app.telemetry import logs
 from app.telemetry.metrics.directory import MetricDirectory, remove_left_behind
 from app.wiring import parts
+from app.wiring.configurations import configuration
 
 __all__ = [
     "OnProgress",
     "Place",
     "Verification",
     "anchors_in",
+    "backtest_of",
     "begin_counts",
+    "explained",
     "export_records",
     "newest_head",
     "open_records",
     "open_windows",
     "parse_head",
     "place_of_records",
+    "report_on",
+    "report_page",
     "run_post_task",
     "search_records",
     "server_logging",
@@ -119,6 +130,55 @@ def export_records(
     reader = open_records(settings)
     heads = reader.heads()
     return whole_chain(reader, heads, on_progress), tuple(map(str, heads))
+
+
+def report_on(
+    settings: Settings, since: float, until: float, on_progress: OnProgress
+) -> Report:
+    """Tell of a time, in Unix time, what went wrong. Raises AuditUnavailable."""
+    source = EvidenceReader(open_records(settings))
+
+    def tell(at: float) -> None:
+        on_progress(int(at - since), int(until - since))
+
+    return report(source, since, until, now=time(), on_progress=tell)
+
+
+def explained(settings: Settings, any_id: str) -> tuple[str, ...] | None:
+    """Tell why the chat of that record went as it did; None: there is no such record.
+
+    Raises AuditUnavailable.
+    """
+    reader = open_records(settings)
+    record = reader.get(any_id)
+    return None if record is None else explain(record, EvidenceReader(reader))
+
+
+def report_page(made: Report, words: Mapping[str, Any]) -> str:
+    """Return a report as a page of HTML that stands for itself."""
+    from app.web.operator.report_page import render  # noqa: PLC0415  # it takes Flask
+
+    return render(made, words)
+
+
+def backtest_of(
+    settings: Settings,
+    others: Settings,
+    since: float,
+    until: float,
+    on_progress: OnProgress,
+) -> Backtest:
+    """Decide the chats of a time, in Unix time, once more with other settings.
+
+    Raises AuditUnavailable, and SettingsError for what no gateway could be made of.
+    """
+    source = EvidenceReader(open_records(settings))
+
+    def tell(at: float) -> None:
+        on_progress(int(at - since), int(until - since))
+
+    now, then = configuration(settings), configuration(others)
+    return backtest(source, now, then, since, until, tell)
 
 
 def verify_records(

@@ -12,7 +12,7 @@ from app.gateway.chain.admission_queue import AdmissionQueue, Limits
 from app.gateway.chain.big_work import BigWork
 from app.gateway.chain.memory_limit import Watermark
 from app.gateway.guard.circuit import Rules
-from app.gateway.records.content import Content, ContentPolicy
+from app.gateway.records.content import Content, ContentPolicy, Decide
 from app.gateway.records.redaction import Redactor
 from app.gateway.routing.models import Model, Models
 from app.gateway.routing.router import ChatRouter
@@ -196,11 +196,11 @@ def memory_is_short(settings: Settings) -> Callable[[], bool]:
 
 
 def content_policy(
-    settings: Settings, key: Callable[[], bytes], big_work: BigWork
+    settings: Settings, key: Callable[[], bytes], big_work: BigWork, decide: Decide
 ) -> ContentPolicy:
     """Make what decides how much of a chat is stored."""
     content = Content(settings.audit_content)
-    return ContentPolicy(content, redactor(settings), key, big_work)
+    return ContentPolicy(content, redactor(settings), key, big_work, decide)
 
 
 def redactor(settings: Settings) -> Redactor:

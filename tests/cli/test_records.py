@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from app.cli import main
 from app.cli.failing import Failure
-from app.cli.records import _readable, sealed_from_now_on
+from app.cli.records import readable, sealed_from_now_on
 from app.gateway.errors import SearchTookTooLong
 from app.storage.chain.verification import FORGED
 from app.storage.trail import open_backend
@@ -348,7 +348,7 @@ def test_long_work_shows_how_far_it_is_on_a_terminal(trail, words):
 
 
 def test_a_search_that_takes_too_long_says_what_to_do():
-    with pytest.raises(Failure, match="--since") as failed, _readable():
+    with pytest.raises(Failure, match="--since") as failed, readable():
         raise SearchTookTooLong
 
     assert failed.value.exit_code == 74

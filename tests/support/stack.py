@@ -146,8 +146,8 @@ class Gateway(Process):
         services = self.services()
         return all(services[name]["status"] == is_ for name, is_ in expected.items())
 
-    def records(self, where="1", *parameters):
-        """Rows of the audit database, oldest first, as dictionaries."""
+    def records(self, where="outcome IS NOT 'event'", *parameters):
+        """Rows of the audit database, those of chats, oldest first, as dictionaries."""
         with contextlib.closing(
             sqlite3.connect(f"file:{self.audit}?mode=ro", uri=True, timeout=10)
         ) as db:

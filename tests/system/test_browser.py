@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 MASKED = "safe\u202etxt.exe\u200b <img src=x onerror=alert(1)>"
-PAGES = ["", "health", "records"]
+PAGES = ["", "health", "records", "outages"]
 AUDITOR, TALKER = "a-token-that-reads-records", "a-token-that-only-chats"
 TOKENS = """
 [[tokens]]
@@ -597,7 +597,7 @@ def test_a_token_for_records_alone_opens_what_it_may(console):
     assert not browser.all("#composer")[0].is_displayed()
     assert browser.text("#signed-in-as") == "Signed in as night-audit"
     shown = [link.text for link in browser.all(".pages a") if link.is_displayed()]
-    assert shown == ["Chat", "Health", "Records", "Break it"]
+    assert shown == ["Chat", "Health", "Records", "Outages", "Break it"]
 
     browser.click("#closed a")
     browser.see("#latency svg")
@@ -846,6 +846,9 @@ def looks(console):
     browser.click("#rows a")
     browser.see("#record h1")
     yield "record"
+    console.open("outages")
+    browser.see("#minutes table")
+    yield "outages"
     console.open("api-docs")
     browser.see("#post_chat")
     yield "API"

@@ -111,7 +111,8 @@ class Audited:
         try:
             asked = self._policy.request(request, within)
             is_cut = asked.is_cut
-            intent = self._policy.intent(request, asked, self._wall_clock())
+            left, now = within - REDACTION_GRACE, self._wall_clock()
+            intent = self._policy.intent(request, asked, now, left)
             self._trail.begin(intent)
         except Exception as error:
             self._veto(error)

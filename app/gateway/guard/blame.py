@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 from app.gateway.errors import UpstreamError
+from app.gateway.guard.circuit import SURE, UNSURE
 
 
 class Blame(Enum):
@@ -82,6 +83,9 @@ BLAME: Mapping[str, Blame] = {
 # A time limit that the upstream has of its own; the others are the caller's share of
 # time, which may be short.
 OWN_LIMITS = frozenset({"first_token", "stream_idle"})
+# Being too slow for a caller in a hurry is not held against an upstream that had
+# less than this share of its own time: or one caller could switch it off for all.
+FAIR_SHARE = 0.5
 
 
 def blame(error: BaseException | None) -> Blame:
@@ -89,3 +93,17 @@ def blame(error: BaseException | None) -> Blame:
     if not isinstance(error, UpstreamError):
         return Blame.NOBODY
     return BLAME.get(error.fault, Blame.REQUEST)
+
+
+def weight_of(error: BaseException | None, took: float, timeout: float) -> int | None:
+    """How much a failure counts after so many seconds; None: it teaches nothing.
+
+    `timeout` is the upstream's own, in seconds.
+    """
+    found = blame(error)
+    if found is Blame.SERVER:
+        return SURE
+    if found is not Blame.UNSURE or not isinstance(error, UpstreamError):
+        return None
+    is_fair = error.fault in OWN_LIMITS or took >= FAIR_SHARE * timeout
+    return UNSURE if is_fair else None

@@ -61,7 +61,8 @@ class CircuitBreaker:
     """The breaker of one upstream. Threads and, by `shared`, processes share it.
 
     `listener` is told of each transition by the process that caused it, in the
-    thread of the caller who did; it must not wait.
+    thread of the caller who did; it must not wait. One that `is_simulated` is nobody's
+    news, and not logged as any.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class CircuitBreaker:
         *,
         draw: Callable[[], float] = random.random,
         listener: Listener = lambda _: None,
+        is_simulated: bool = False,
     ) -> None:
         self._upstream = upstream
         self._key = f"circuit:{upstream}"
@@ -79,6 +81,7 @@ class CircuitBreaker:
         self._rules = rules or Rules()
         self._draw = draw
         self._listener = listener
+        self._level = logging.DEBUG if is_simulated else logging.WARNING
         self._seen: tuple[bytes | None, BreakerState] = (None, states.UNKNOWN)
         self._lock = Lock()  # guards the successes that are not handed in yet
         self._good = _Successes()
@@ -254,7 +257,7 @@ class CircuitBreaker:
         wait = f" for {after.until - now:.1f} s" if after.phase is Phase.OPEN else ""
         whose = "" if caller is None else f", for caller {caller or '?'} alone"
         what = f"{NAMES[after.phase]}{wait}{whose}"
-        log.warning("The circuit of %s is now %s", self._upstream, what)
+        log.log(self._level, "The circuit of %s is now %s", self._upstream, what)
         moved = Transition(
             self._upstream, before.phase, after.phase, after.until, caller
         )

@@ -16,10 +16,10 @@ from app.gateway.errors import (
     Refused,
     UpstreamError,
 )
-from app.gateway.guard.blame import OWN_LIMITS, Blame, blame
+from app.gateway.guard.blame import weight_of
 from app.gateway.guard.breaker import CircuitBreaker
 from app.gateway.guard.breaker_state import Permit
-from app.gateway.guard.circuit import SURE, UNSURE, Phase
+from app.gateway.guard.circuit import Phase
 from app.gateway.guard.concurrency import ConcurrencyLimit, ConcurrencyLimits, Slot
 from app.gateway.guard.hang_detection import HangCheck, HangDetector
 from app.gateway.guard.health import HealthBoard
@@ -32,9 +32,6 @@ log = logging.getLogger(__name__)
 # its deadline by more than 0.25.
 LEASE_MARGIN = 1.0
 RENEWAL = 30.0  # seconds by which a stream that goes on prolongs its lease
-# Being too slow for a caller in a hurry is not held against an upstream that had
-# less than this share of its own time: or one caller could switch it off for all.
-FAIR_SHARE = 0.5
 
 # An upstream with an open circuit or a bad verdict is asked for want of another one,
 # by so many callers of a host at once: an outage must not become a flood. So many more
@@ -302,14 +299,8 @@ class Guarded:
         self, call: "_Call", error: BaseException | None, unread: float
     ) -> int | None:
         """How much a failure counts; what a slow reader took is not its time."""
-        found = blame(error)
-        if found is Blame.SERVER:
-            return SURE
-        if found is not Blame.UNSURE or not isinstance(error, UpstreamError):
-            return None
         took = self._clock() - call.started - unread
-        is_fair = error.fault in OWN_LIMITS or took >= FAIR_SHARE * self.timeout
-        return UNSURE if is_fair else None
+        return weight_of(error, took, self.timeout)
 
 
 class _Call:

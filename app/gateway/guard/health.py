@@ -22,6 +22,7 @@ NEWS = 3.0
 _VERDICT = struct.Struct("<?dd")
 
 Listener = Callable[[str], None]
+TurnListener = Callable[[str, str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class HealthBoard:
         self._lock = Lock()  # guards the copy
         self._on_failure: list[Listener] = []
         self._on_recovery: list[Listener] = []
+        self._on_turn: list[TurnListener] = []
 
     def on_failure(self, listener: Listener) -> None:
         """Call the listener with the name of each upstream that turns unhealthy."""
@@ -85,6 +87,13 @@ class HealthBoard:
     def on_recovery(self, listener: Listener) -> None:
         """Call the listener with the name of each that is healthy after all."""
         self._on_recovery.append(listener)
+
+    def on_turn(self, listener: TurnListener) -> None:
+        """Call it with the name of each whose verdict turns, and why it is out or None.
+
+        It is called once on a host, by the process that noted it; it must not wait.
+        """
+        self._on_turn.append(listener)
 
     def is_probed(self, upstream: str) -> bool:
         """Whether the upstream is ever asked for its health."""
@@ -138,6 +147,8 @@ class HealthBoard:
             return
         level = logging.WARNING if reason else logging.INFO
         log.log(level, "Upstream %s is now %s", upstream, reason or "healthy")
+        for turned in self._on_turn:
+            turned(upstream, reason)
         for listener in self._on_failure if reason else self._on_recovery:
             listener(upstream)
 

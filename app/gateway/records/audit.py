@@ -27,7 +27,8 @@ class Intent:
     `id` is 32 hex digits that sort by time (see `new_audit_id`), `opened_at` is
     Unix time in seconds, `request` is JSON text that is already redacted or
     digested. `caller` is the name of the token, never the token; `person` is for whom
-    it spoke, if it said so.
+    it spoke, if it said so. `decision` is JSON text (see `routing/decisions`), which
+    goes on record with the ending.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Intent:
     opened_at: float
     request: str
     person: str | None = None
+    decision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ class Record:
     output_tokens: int | None
     closed_at: float | None
     corrects: str | None
+    decision: str | None
     clock_step: float | None
     seq: int | None
     digest: bytes | None

@@ -35,6 +35,10 @@ _encode = strict_json.encoder(ensure_ascii=False, separators=(",", ":"), default
 _encode_ascii = strict_json.encoder(default=str)
 
 
+# Tells what is decided of a request that has so many seconds left, as JSON.
+Decide = Callable[[ChatRequest, float], str | None]
+
+
 class Content(Enum):
     """The setting for how much of questions and answers is stored."""
 
@@ -56,7 +60,7 @@ class ContentPolicy:
     How long that takes is chosen by who sends them, so it is told how many seconds
     there are `within` which to do it, and says what it had to leave out. `key`, or what
     returns it, makes digests useless to whoever has only the database; without one
-    there are none. Threads may share it.
+    there are none. `decide` is `Decisions.of`. Threads may share it.
     """
 
     def __init__(
@@ -65,8 +69,10 @@ class ContentPolicy:
         redactor: Redactor,
         key: bytes | Callable[[], bytes],
         big_work: BigWork | None = None,
+        decide: Decide = lambda _request, _seconds: None,
     ) -> None:
         self._content = content
+        self._decide = decide
         self._redactor = redactor
         self._big_work = big_work or BigWork()
         self._key = key if callable(key) else lambda: key
@@ -87,8 +93,18 @@ class ContentPolicy:
         until = self._redactor.until(within)
         return self._store(said, request.size, until, _manner(request))
 
-    def intent(self, request: ChatRequest, asked: Stored, now: float) -> Intent:
-        """The intent of a request that begins now, of which so much is stored."""
+    def intent(
+        self,
+        request: ChatRequest,
+        asked: Stored,
+        now: float,
+        seconds: float | None = None,
+    ) -> Intent:
+        """The intent of a request that begins now, of which so much is stored.
+
+        `seconds` are those that it has left; None: it was refused, so that nothing was
+        decided.
+        """
         return Intent(
             id=new_audit_id(now),
             correlation_id=self.name(request.correlation_id),
@@ -98,6 +114,7 @@ class ContentPolicy:
             opened_at=now,
             request=asked.text,
             person=request.person and self.name(request.person),
+            decision=None if seconds is None else self._decide(request, seconds),
         )
 
     def name(self, name: str) -> str:

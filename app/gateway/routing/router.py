@@ -36,7 +36,7 @@ class ChatRouter:
         abilities: Mapping[str, frozenset[str]] = UNDECLARED,
         tasks: Mapping[str, frozenset[str]] = UNDECLARED,
     ) -> None:
-        self._table = RouteTable(upstreams, routes, abilities, tasks)
+        self.table = self._table = RouteTable(upstreams, routes, abilities, tasks)
         self._clock = clock
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:

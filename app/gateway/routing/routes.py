@@ -53,16 +53,20 @@ class RouteTable(Generic[N]):
         self._tasks = tasks
         self._has_routes = False
         self._globs: list[tuple[re.Pattern[str], tuple[N, ...]]] = []
+        self._models: list[tuple[re.Pattern[str], str]] = []
         self._exact: dict[str, tuple[N, ...]] = {}
         by_name = self._by_name = {u.name: u for u in self._all}
         for route in routes:
             self._has_routes = True
             chosen = tuple(by_name[name] for name in route.upstreams)
             if is_glob(route.model):
-                self._globs.append((re.compile(translate(route.model)), chosen))
+                glob = re.compile(translate(route.model))
+                self._globs.append((glob, chosen))
+                self._models.append((glob, route.model))
             else:
                 self._exact.setdefault(route.model, chosen)
         self.names = frozenset(by_name)
+        self._routed_exactly = frozenset(self._exact)
         for one in self._all:
             others = tuple(u for u in self._all if u is not one)
             self._exact.setdefault(one.name, (one, *others))
@@ -85,6 +89,12 @@ class RouteTable(Generic[N]):
         if not fit:
             raise Unsupported(", ".join(sorted(request.needs)))
         return tuple(sorted(fit, key=lambda u: not self.can(u, request.wants)))
+
+    def route_of(self, model: str) -> str | None:
+        """Return the model or glob of the route that decides; None: none does."""
+        if model in self._exact:
+            return model if model in self._routed_exactly else None
+        return next((text for glob, text in self._models if glob.match(model)), None)
 
     def can(self, upstream: Named, abilities: frozenset[str]) -> bool:
         """Whether an upstream has all of these abilities."""

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from app.gateway.guard.breaker_records import ROUTE as BREAKER
 from app.gateway.records.activity import GAP, Kind, Moment, Window
-from app.gateway.records.audit import KNOT, REPLAY
+from app.gateway.records.audit import REPLAY
+from app.gateway.records.events import EVENT
 from app.storage.audit.bad_chats import DEGRADED, REFUSALS, REFUSED, UNANSWERED
 from app.storage.audit.reader import fetch
 from app.storage.audit.schema import records
@@ -64,7 +64,8 @@ class ActivityReader:
         query = (
             sa.select(*columns)
             .where(records.c.opened_at >= since, records.c.corrects.is_(None))
-            .where(records.c.route.not_in((BREAKER, KNOT, REPLAY)))
+            .where(records.c.outcome.is_distinct_from(EVENT))
+            .where(records.c.route != REPLAY)
             .order_by(records.c.opened_at.desc())
             .limit(max(1, min(limit, MOMENTS_MAX)))
         )

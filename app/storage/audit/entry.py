@@ -110,7 +110,9 @@ class Entry:
 
     def close(self, closing: Closing) -> None:
         """Set how the chat ended; the row is built here, in the caller's thread."""
-        self._draft = closed_draft(self.opening, closed(closing, self.corrects))
+        self._draft = closed_draft(
+            self.opening, closed(closing, self.corrects, self.intent.decision)
+        )
         self.closing = closing
 
     def settle(self, reason: str | None = None) -> bool:

@@ -11,6 +11,7 @@ from app.gateway.records.audit import Closing, Intent
 from app.host.forks import at_fork
 from app.storage.audit.backlog import ROWS, Backlog
 from app.storage.audit.entry import RETRY_AFTER, CommitResult, Entry
+from app.storage.audit.incidents import WriterEvents
 from app.storage.audit.store import Store
 from app.storage.audit.writer import Writer
 from app.storage.chain.links import Head, key_fingerprint
@@ -33,7 +34,7 @@ class QueuedTrail:
     reason why writing does not work from the start, `key` returns the chain's key,
     b"" while there is none to be had, `on_anchor` is told, in the writer's thread, each
     head that is to be kept outside, and `backlog_rows` how many records are kept
-    while writing does not work.
+    while writing does not work. `events` is told of incidents; set it before `start`.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class QueuedTrail:
         self._make_store, self._clock = make_store, clock
         self._on_anchor = on_anchor
         self._fault, self._backlog_rows = fault, backlog_rows
+        self.events: WriterEvents | None = None
         self._is_closed = False
         self._inherited: list[Writer] = []  # a parent's, kept from being collected
         self._writer: Writer | None = None
@@ -72,7 +74,12 @@ class QueuedTrail:
 
     def begin(self, intent: Intent) -> None:
         """Queue the intent. Raises AuditUnavailable; never waits."""
-        self.check()
+        try:
+            self.check()
+        except AuditUnavailable:
+            if self._writer is not None:
+                self._writer.incidents.refused()
+            raise
         entry = Entry(intent, self._instance, self._clock() + INTENT_DELAY)
         self._open[intent.id] = entry
         (self._writer or self.start()).expect(entry)
@@ -131,6 +138,9 @@ class QueuedTrail:
 
         Chats still open stay without an ending; the next start seals them.
         """
+        gap = self._writer and self._writer.incidents.take_gap(at_once=True)
+        if gap and self.events:
+            self.events.audit_gap(gap)
         with self._lock:
             writer, self._writer = self._writer, None
             self._is_closed = True
@@ -153,6 +163,7 @@ class QueuedTrail:
             on_anchor=self._on_anchor,
             clock=self._clock,
         )
+        writer.events = self.events
         try:
             writer.start()
         except RuntimeError as no_thread:

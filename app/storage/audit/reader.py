@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
-from app.gateway.guard.breaker_records import ROUTE as BREAKER
 from app.gateway.records.audit import EXCERPT, KNOT, Listed, Query, Record
 from app.gateway.records.content import MANNER, TIMELINE
+from app.gateway.records.events import EVENT
 from app.storage.audit.bad_chats import DEGRADED, FAILED
 from app.storage.audit.schema import RECORD, chain, records
 from app.storage.chain.links import Head
@@ -31,11 +31,14 @@ class AuditReader:
     """Fulfils the port `Records` in short transactions; threads may share it."""
 
     def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+        self.engine = self._engine = engine
 
     def get(self, any_id: str) -> Record | None:
         """See Records."""
-        is_no_chat = records.c.route.in_(("correction", BREAKER, KNOT))
+        is_no_chat = sa.or_(
+            records.c.route == "correction",
+            records.c.outcome.is_not_distinct_from(EVENT),
+        )
         owner = (
             sa.select(records.c.caller)
             .where(records.c.correlation_id == any_id, ~is_no_chat)

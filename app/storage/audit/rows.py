@@ -68,7 +68,9 @@ def opened(intent: Intent, worker: str) -> Values:
     )
 
 
-def closed(closing: Closing, corrects: str | None = None) -> Values:
+def closed(
+    closing: Closing, corrects: str | None = None, decision: str | None = None
+) -> Values:
     """Return the columns that are known when it has ended."""
     return (
         closing.outcome,
@@ -84,13 +86,14 @@ def closed(closing: Closing, corrects: str | None = None) -> Values:
         closing.output_tokens,
         float(closing.closed_at),
         corrects,
+        decision,
     )
 
 
 def interrupted(now: float) -> Values:
     """Return the ending of a chat whose worker died; `now` is Unix time."""
     outcome: Values = ("interrupted", "worker_died", None, None, None, None)
-    return (*outcome, None, "[]", None, None, None, now, None)
+    return (*outcome, None, "[]", None, None, None, now, None, None)
 
 
 def open_draft(opening: Values) -> Draft:

@@ -39,6 +39,7 @@ records = sa.Table(
     sa.Column("output_tokens", sa.BigInteger),
     sa.Column("closed_at", sa.Double),
     sa.Column("corrects", sa.String(32)),
+    sa.Column("decision", sa.Text),
     sa.Column("lane", sa.Integer, nullable=False, server_default="1"),
     sa.Column("salt", sa.LargeBinary(16)),
     sa.Column("request_digest", sa.LargeBinary(32)),
@@ -121,4 +122,5 @@ DIGESTED = (
     "closed_at",
     "corrects",
     "person",
+    "decision",
 )

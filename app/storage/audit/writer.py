@@ -19,6 +19,7 @@ from app.storage.audit.backlog import Backlog
 from app.storage.audit.entry import Entry, correction
 from app.storage.audit.errors import RowRefused, StoreFailed
 from app.storage.audit.inbox import Inbox
+from app.storage.audit.incidents import STUCK, Incidents, WriterEvents
 from app.storage.audit.rows import Draft
 from app.storage.audit.store import Store
 from app.storage.chain.links import Head
@@ -28,8 +29,6 @@ log = logging.getLogger(__name__)
 PROBE_INTERVAL = 1.0
 SWEEP_INTERVAL = 3.0
 RETRY_INTERVAL = 0.5
-# A write that takes longer than this is stuck (lock, disk): refuse new chats.
-STUCK = 1.5
 # How long a fork waits for the write that is going on.
 HOLD_STILL = 1.0
 
@@ -53,6 +52,8 @@ class Writer:
         self._dropped = 0
         self._store, self._clock, self._wall = store, clock, wall
         self._on_anchor = on_anchor
+        self.events: WriterEvents | None = None  # set before the start
+        self.incidents = Incidents(clock, wall)
         self._inbox = Inbox(siblings, clock)
         self._backlog = Backlog() if backlog is None else backlog
         self._shortage: str | None = None
@@ -152,6 +153,8 @@ class Writer:
                 work()
             except Exception as error:
                 self._fail(error)  # a defect must not silence the trail
+            took = self._clock() - self._busy_since
+            self.incidents.looked(self.fault or self._shortage, took)
             self._busy_since = None
 
     def _work(self, endings: list[Entry]) -> None:
@@ -211,11 +214,16 @@ class Writer:
 
     def _settle(self, endings: list[Entry]) -> None:
         for entry in endings:
-            if not entry.settle() and entry.says_completed:
+            if entry.settle():
+                continue
+            self.incidents.gave_up()
+            if entry.says_completed:
                 self.put(correction(entry, self._wall()))
 
     def _put_aside(self, endings: Iterable[Entry], reason: str | None) -> None:
         for entry in endings:
+            if entry.says_completed:
+                self.incidents.undelivered()
             entry.settle(reason)
             self._backlog.add(entry)
 
@@ -223,6 +231,8 @@ class Writer:
 
     def _keep_house(self) -> None:
         now = self._clock()
+        if self.events is not None:
+            self.incidents.tell(self.events)
         try:
             self._store.maintain()
             if now >= self._probe_at:

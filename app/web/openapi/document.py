@@ -46,6 +46,7 @@ TAGS = {
     **dict.fromkeys(OPENAI_DOORS, OPENAI),
     "anthropic": ("Anthropic", "The same for any client that speaks messages."),
     **dict.fromkeys(("audit", "replays"), RECORDS),
+    "evidence": ("Evidence", "What the records prove: why chats went wrong."),
     "ops": ("Operations", "Is it alive, is it ready, what does it know."),
     "metrics": ("Metrics", "What Prometheus comes for."),
     "api_docs": ("This document", "The API, for programs."),

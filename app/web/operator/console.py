@@ -76,6 +76,13 @@ def get_records_page() -> ResponseReturnValue:
     return _page("records")
 
 
+@bp.get("/operator/outages")
+@public
+def get_outages_page() -> ResponseReturnValue:
+    """Why chats were not answered by their first choice."""
+    return _page("outages")
+
+
 @bp.get("/operator/static/<name>")
 @public
 def get_static(name: str) -> ResponseReturnValue:

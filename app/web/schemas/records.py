@@ -62,7 +62,7 @@ Moment = Annotated[
 ]
 
 
-def _as_sent(schema: JsonDict) -> None:
+def as_sent(schema: JsonDict) -> None:
     """Tell in a query's schema that nothing is null, and empty is as if left out."""
     for field in cast("dict[str, JsonDict]", schema["properties"]).values():
         told = {k: field.pop(k) for k in ("description", "default") if field.get(k)}
@@ -72,10 +72,24 @@ def _as_sent(schema: JsonDict) -> None:
         field.update(told, anyOf=[*kept, {"const": ""}])
 
 
-class RecordQuery(BaseModel):
-    """Query string of `GET /operator/api/records`; left out or empty means any."""
+class QueryString(BaseModel):
+    """What may be asked in a query string: each name once; empty is as if left out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_as_sent)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=as_sent)
+
+    @classmethod
+    def parse(cls, shown: dict[str, list[str]]) -> Self:
+        """Validate a query string; raise InvalidBody naming every bad field."""
+        if twice := [name for name, values in shown.items() if len(values) > 1]:
+            raise InvalidBody(dict.fromkeys(twice, "must be given once"))
+        try:
+            return cls.model_validate({name: v for name, [v] in shown.items() if v})
+        except ValidationError as error:
+            raise InvalidBody(reasons(error)) from None
+
+
+class RecordQuery(QueryString):
+    """Query string of `GET /operator/api/records`; left out or empty means any."""
 
     id: Id | None = Field(default=None, description="A record's or correlation id.")
     correlation_id: Id | None = Field(default=None, description="Of this one.")
@@ -114,16 +128,6 @@ class RecordQuery(BaseModel):
         pattern=f"^{_PLACE.pattern}$",
         description="`next` of the page before this one.",
     )
-
-    @classmethod
-    def parse(cls, shown: dict[str, list[str]]) -> Self:
-        """Validate a query string; raise InvalidBody naming every bad field."""
-        if twice := [name for name, values in shown.items() if len(values) > 1]:
-            raise InvalidBody(dict.fromkeys(twice, "must be given once"))
-        try:
-            return cls.model_validate({name: v for name, [v] in shown.items() if v})
-        except ValidationError as error:
-            raise InvalidBody(reasons(error)) from None
 
     def to_query(self) -> Query:
         """Make the core's value of it, without the id."""
@@ -194,6 +198,7 @@ class RecordDetail(RecordSummary):
     input_tokens: int | None
     output_tokens: int | None
     closed_at: float | None
+    decision: Any
     clock_step: float | None
     seq: int | None
     digest: str | None
@@ -206,6 +211,7 @@ class RecordDetail(RecordSummary):
             "request": _value(record.request),
             "reply": _value(record.reply),
             "attempts": _value(record.attempts),
+            "decision": _value(record.decision),
             "digest": record.digest.hex() if record.digest else None,
         }
 

@@ -214,13 +214,19 @@ function row(window, now) {
     h("td", {}, h("span", { class: `chip ${KIND_COLOURS[window.kind]}` }, window.kind)),
     h("td", {}, causeWords(window.kind, first.cause), h("code", {}, first.cause), others.length ? h("span", { class: "muted" }, ` then ${others.map((other) => other.cause).join(", ")}`) : null),
     h("td", { class: "number" }, window.chats.toLocaleString()),
-    h("td", {}, h("a", { class: "link", href: recordsOf(window), "data-began": window.began, "aria-label": `Records of the window that began ${moment(window.began)}` }, "Records")),
+    h("td", {}, h("a", { class: "link", href: recordsOf(window), "data-began": window.began, "aria-label": `Records of the window that began ${moment(window.began)}` }, "Records"), " ", h("a", { class: "link", href: reportOn(window), "aria-label": `Why: the report on the window that began ${moment(window.began)}` }, "Why")),
   );
 }
 
 /** Whether the first choice has answered since. */
 function isOver(window) {
   return Boolean(latest?.chats.some((chat) => chat.kind === "good" && chat.opened_at > window.ended));
+}
+
+/** The report on a window, with ten minutes around it. */
+function reportOn({ began, ended }) {
+  const range = new URLSearchParams({ since: Math.floor(began) - 600, until: Math.ceil(ended) + 600 });
+  return `/operator/outages#${range}`;
 }
 
 function recordsOf({ began, ended }) {

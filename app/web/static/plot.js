@@ -6,9 +6,9 @@ import { clock, duration } from "./words.js";
 const HEIGHT = 180;
 const LEFT = 48;
 const RIGHT = 8;
-const TOP = 10;
+export const TOP = 10;
 const BOTTOM = 24;
-const FLOOR = HEIGHT - BOTTOM;
+export const FLOOR = HEIGHT - BOTTOM;
 const DECADES = [0.001, 0.01, 0.1, 1, 10, 100]; // seconds
 const USUAL = [0.01, 10]; // seconds that are on show in any case
 const DOTS = {
@@ -83,14 +83,14 @@ function stack(bin, left, width, y) {
   });
 }
 
-function prepare(box, since, now, summary) {
+export function prepare(box, since, now, summary) {
   const width = Math.max(box.clientWidth, 240);
   const frame = { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": summary };
   const x = (at) => round(LEFT + ((at - since) / (now - since)) * (width - LEFT - RIGHT));
   return { frame, x };
 }
 
-function line(box, y, words) {
+export function line(box, y, words) {
   const right = Math.max(box.clientWidth, 240) - RIGHT;
   return [
     svg("line", { class: "grid", x1: LEFT, x2: right, y1: y, y2: y }),
@@ -106,9 +106,9 @@ function hours(x, since, now) {
 }
 
 /** The next even number that reads well at the top of an axis. */
-function nice(count) {
+export function nice(count) {
   const size = 10 ** Math.floor(Math.log10(count));
   return [1, 2, 4, 6, 8, 10].map((n) => n * size).find((n) => n >= count);
 }
 
-const round = (number) => Math.round(number * 10) / 10;
+export const round = (number) => Math.round(number * 10) / 10;

@@ -3,6 +3,7 @@
 
 import { get } from "./api.js";
 import { byId, copyButton, h, replace, unmasked } from "./dom.js";
+import { eventWords, why } from "./explanation.js";
 import { replayPart } from "./replay.js";
 import { isSignedOut, start } from "./shell.js";
 import { timeline } from "./timeline.js";
@@ -109,7 +110,7 @@ function row(record) {
 }
 
 function excerpt(record) {
-  if (record.outcome === "event") return circuitWords(record);
+  if (record.outcome === "event") return eventWords(record);
   return record.excerpt === null ? "(not kept)" : unmasked(record.excerpt);
 }
 
@@ -130,6 +131,7 @@ async function showRecord(id) {
     back(),
     h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "Record"), h("span", { class: `chip ${kind(record)}` }, verdict(record))),
     h("p", { class: "lead" }, story(record)),
+    why(record),
     h("section", {}, h("h2", {}, "Attempts"), attempts(record)),
     h("section", {}, h("h2", {}, "What was said"), ...said(record)),
     replayPart(record, upstreams),
@@ -141,18 +143,9 @@ async function showRecord(id) {
 
 const back = () => h("p", {}, h("a", { class: "link", href: `#${searched}` }, "← Back to the list"));
 
-function circuitWords(record) {
-  const phases = {
-    circuit_open: "failed too often and is left alone for a while",
-    circuit_half_open: "is given one chat to show that it is back",
-    circuit_closed: "is asked again as usual",
-  };
-  return `${record.provider} ${phases[record.code] ?? record.code}`;
-}
-
 /** What happened, in a sentence. */
 function story(record) {
-  if (record.outcome === "event") return `At ${moment(record.opened_at)}: ${circuitWords(record)}.`;
+  if (record.outcome === "event") return `At ${moment(record.opened_at)}: ${eventWords(record)}.`;
   const asked = `${record.caller} asked at ${moment(record.opened_at)}. `;
   if (record.outcome === null) return `${asked}The chat is still under way.`;
   if (record.outcome === "completed" && record.degraded_by)

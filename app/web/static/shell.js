@@ -10,6 +10,7 @@ const NEEDS = {
   chat: [["chat"]],
   health: [["chat"], ["audit"]],
   records: [["audit"]],
+  outages: [["audit"]],
 };
 const UNKNOWN = { core_services: {}, routing: { order: [] } };
 let begin = () => {};

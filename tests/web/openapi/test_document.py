@@ -49,6 +49,7 @@ PAGES = {
     "/operator/api-docs",
     "/operator/health",
     "/operator/records",
+    "/operator/outages",
     "/operator/static/<name>",
 }
 

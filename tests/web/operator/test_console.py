@@ -17,6 +17,7 @@ PAGES = [
     "/operator/",
     "/operator/health",
     "/operator/records",
+    "/operator/outages",
 ]
 SCRIPTS = sorted(STATIC.glob("*.js"))
 # What turns a text into markup or into a program.

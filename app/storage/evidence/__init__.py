@@ -1,0 +1,1 @@
+"""Records read for what they prove: without their words, oldest first."""
