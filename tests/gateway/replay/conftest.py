@@ -8,7 +8,7 @@ from app.gateway.records.audit import Record, new_audit_id
 @pytest.fixture
 def a_record():
     def make(**changes):
-        told = {
+        told = dict.fromkeys(Record.__dataclass_fields__) | {
             "id": new_audit_id(1000.0),
             "correlation_id": "c-1",
             "session_id": "s-1",
