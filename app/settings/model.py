@@ -120,8 +120,8 @@ class Settings(BaseModel):
         validation_alias=_renamed("hang_check_after"),
         description="After so many seconds of silence an upstream is asked for its "
         "health; if that does not answer within VX11_PROBE_TIMEOUT, the next upstream "
-        "is tried. As long as an upstream's timeout or longer, it switches this off "
-        "for it.",
+        "is tried. An upstream whose timeout is not longer than this is never asked "
+        "in this way.",
     )
     probe_timeout: Seconds = Field(
         default=PROBE_LIMIT,

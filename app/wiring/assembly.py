@@ -51,7 +51,8 @@ class Assembly:
         self.transport = parts.transport(settings)
         self.upstreams = parts.upstreams(settings, self.transport, kinds)
         self.keyring = keys.keyring(settings)
-        self._forget_tokens = keys.watch_tokens(settings, self.keyring)
+        self.used = keys.last_used(self.keyring, parts.state_dir(settings, backends))
+        self._forget_tokens = keys.watch_tokens(settings, self.keyring, self.used.look)
         self.shared = parts.shared(settings, backends)
         self.measuring = Measuring(parts.metrics_folder(settings, backends))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
@@ -124,6 +125,7 @@ class Assembly:
             activity=self.audit.activity(),
             health=self.health,
             keyring=self.keyring,
+            tokens=keys.token_issuer(settings, self.trail, self.used),
             upstreams=tuple(self.upstreams),
             deadline=settings.chat_deadline,
             stream_deadline=settings.stream_deadline,
@@ -135,6 +137,8 @@ class Assembly:
             tasks=frozenset().union(*(u.serves for u in self.upstreams.values())),
             cors_origins=frozenset(settings.cors_origins),
             ports=parts.ports(settings),
+            where=parts.whereabouts(settings),
+            inquire=self.prober.inquire,
             persons=parts.person_rules(settings),
             rate_limits=self.rate_limits,
             failed_auth=self.failed_auth,

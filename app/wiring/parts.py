@@ -19,7 +19,7 @@ from app.gateway.routing.router import ChatRouter
 from app.gateway.routing.routes import Route
 from app.gateway.shared import SharedState
 from app.gateway.turns import Candidate
-from app.services import READERS
+from app.services import READERS, Whereabouts
 from app.settings import Settings, SettingsError, UpstreamSettings
 from app.storage.backend import AuditBackend
 from app.storage.shared.shared_memory import MEMORY, open_shared
@@ -118,6 +118,14 @@ def ports(settings: Settings) -> dict[str, int]:
     return {
         name: url.port or (443 if url.scheme == "https" else 80)
         for name, url in urls.items()
+    }
+
+
+def whereabouts(settings: Settings) -> dict[str, Whereabouts]:
+    """What each upstream speaks, and where, by name."""
+    return {
+        one.name: Whereabouts(one.kind, one.url)
+        for one in settings.effective_upstreams()
     }
 
 
@@ -220,14 +228,14 @@ def audit(settings: Settings, backends: Backends = BACKENDS) -> AuditBackend:
 
 def shared(settings: Settings, backends: Backends = BACKENDS) -> SharedState:
     """Open what all workers of this instance share; another instance has its own."""
-    state = _state_dir(settings, backends)
+    state = state_dir(settings, backends)
     folders = (settings.shared_dir,) if settings.shared_dir else (MEMORY, state)
     return open_shared(_identity(settings, state), folders)
 
 
 def metrics_folder(settings: Settings, backends: Backends = BACKENDS) -> Path:
     """Where the workers of this instance count."""
-    state = _state_dir(settings, backends)
+    state = state_dir(settings, backends)
     default = MEMORY if MEMORY.is_dir() else state
     return folder_of(_identity(settings, state), settings.metrics_dir or default)
 
@@ -238,7 +246,8 @@ def _identity(settings: Settings, state: Path) -> str:
     return f"{where} {settings.bind}"
 
 
-def _state_dir(settings: Settings, backends: Backends) -> Path:
+def state_dir(settings: Settings, backends: Backends = BACKENDS) -> Path:
+    """The folder in which this instance keeps what is its own."""
     folder = settings.state_dir or audit(settings, backends).folder
     if folder is None:
         raise SettingsError(["VX11_STATE_DIR: must be set with this VX11_AUDIT_URL"])

@@ -17,6 +17,7 @@ from app.web.request.errors import InvalidBody
 log = logging.getLogger(__name__)
 
 STREAM_MODE = "X-Gateway-Stream-Mode"
+USAGE = "X-Gateway-Usage"
 
 
 def stream_mode() -> StreamMode:
@@ -56,6 +57,13 @@ def who_answers(reply: chat.ChatReply) -> dict[str, str]:
     if reply.left_out:
         headers["X-Gateway-Left-Out"] = ", ".join(reply.left_out)
     return headers
+
+
+def counted(reply: chat.ChatReply) -> dict[str, str]:
+    """The header of an answer whose tokens nobody has counted: its usage is zeros."""
+    spent = reply.usage
+    known = spent.input_tokens is not None or spent.output_tokens is not None
+    return {} if known else {USAGE: "unknown"}
 
 
 def _attempts_so_far(reply: chat.ChatReply) -> int:

@@ -62,12 +62,11 @@ class TextCompletions(Door):
 
     def whole(self, reply: ChatReply) -> str:
         """See Door."""
-        spent = schemas.usage(reply.usage)
+        spent = schemas.usage(reply.usage) or schemas.UNCOUNTED
         said = [_choice(one, "message") for one in schemas.choices(reply)]
         return to_json(
             envelope(reply, "cmpl", "text_completion")
-            | {"choices": said}
-            | ({"usage": spent} if spent else {})
+            | {"choices": said, "usage": spent}
         )
 
     def events(self) -> "TextChunks":

@@ -10,7 +10,7 @@ from typing import Protocol
 from flask import Response, g
 
 from app.gateway.chat import ChatReply, ChatRequest
-from app.web.chat.chat_headers import log_answer, seat, who_answers
+from app.web.chat.chat_headers import counted, log_answer, seat, who_answers
 from app.web.chat.sse import Dialect, stream_answer
 from app.web.request.body import read_plain
 from app.web.request.caller import budget_of, priority_of, waited
@@ -68,7 +68,7 @@ def answer(door: Door) -> Response:
     log_answer(reply, monotonic() - door.started)
     return Response(
         door.whole(reply),
-        headers={**who_answers(reply), **door.headers(reply)},
+        headers={**who_answers(reply), **counted(reply), **door.headers(reply)},
         content_type="application/json",
     )
 

@@ -43,7 +43,7 @@ to_json = strict_json.encoder(separators=(",", ":"))  # upstreams' numbers may b
     )
 )
 def post_completion() -> ResponseReturnValue:
-    """Answer one chat by its deadline, on record, in OpenAI's words."""
+    """Answer one chat by its deadline, on record, in OpenAI's format."""
     return answer(ChatCompletions())
 
 
@@ -61,11 +61,10 @@ class ChatCompletions(Door):
 
     def whole(self, reply: ChatReply) -> str:
         """See Door."""
-        spent = schemas.usage(reply.usage)
+        spent = schemas.usage(reply.usage) or schemas.UNCOUNTED
         return to_json(
             envelope(reply, "chatcmpl", "chat.completion")
-            | {"choices": schemas.choices(reply)}
-            | ({"usage": spent} if spent else {})
+            | {"choices": schemas.choices(reply), "usage": spent}
             | dict(reply.extra)
         )
 

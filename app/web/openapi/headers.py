@@ -55,6 +55,7 @@ OF_REPLIES = (
     "X-Gateway-Degraded",
     "X-Gateway-Fallback-Reason",
     "X-Gateway-Left-Out",
+    "X-Gateway-Usage",
     "X-Gateway-Attempts",
     "X-Gateway-Audit-Id",
     "Server-Timing",
@@ -67,6 +68,7 @@ SOMETIMES = frozenset(
         "X-Gateway-Fallback-Reason",
         "X-Gateway-Attempts",
         "X-Gateway-Choices",
+        "X-Gateway-Usage",
         "x-should-retry",
     }
 )
@@ -91,6 +93,10 @@ ANSWER: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "X-Gateway-Fallback-Reason": ("Why not, if it was not.", TEXT),
     LEFT_OUT: ("What of the request was left out, so that it could be answered.", TEXT),
+    "X-Gateway-Usage": (
+        "`unknown`: nobody has counted the tokens, and a usage is zeros.",
+        TEXT,
+    ),
     "X-Gateway-Attempts": ("Upstreams asked, or passed over, for a chat.", COUNT),
     "X-Gateway-Choices": ("How many answers came, if fewer than `n` asked for.", COUNT),
     "X-Gateway-Audit-Id": ("The record of this very answer.", TEXT),

@@ -28,6 +28,7 @@ EXPOSED = (
     "X-Gateway-Degraded",
     "X-Gateway-Fallback-Reason",
     "X-Gateway-Left-Out",
+    "X-Gateway-Usage",
     "X-Gateway-Attempts",
     "X-Gateway-Audit-Id",
     "Server-Timing",

@@ -43,7 +43,11 @@ class ChatRequest(BaseModel):
         description="What the user says. Not only white space.",
         json_schema_extra={"pattern": SAYS_SOMETHING},
     )
-    session_id: Id | None = Field(default=None, description="Echoed; else a new UUID4.")
+    session_id: Id | None = Field(
+        default=None,
+        description="Upstreams that remember a conversation find it by this id. It "
+        "is in the answer; if it is left out, a new UUID4 is made.",
+    )
     correlation_id: str | None = Field(
         default=None,
         description="Echoed if 1 to 128 harmless ASCII characters, else replaced.",

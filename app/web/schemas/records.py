@@ -40,7 +40,9 @@ _RFC_3339 = re.compile(
 )
 
 
-def _moment(shown: str) -> datetime | str:
+def _moment(shown: object) -> datetime | str:
+    if not isinstance(shown, str):
+        raise PydanticCustomError("moment", "must be a text: RFC 3339 or Unix seconds")
     if _NUMBER.fullmatch(shown) and abs(seconds := float(shown)) <= FARTHEST:
         return datetime.fromtimestamp(seconds, UTC)
     if not _RFC_3339.fullmatch(shown):

@@ -119,7 +119,7 @@ class Ping(BaseModel):
 class AnthropicError(BaseModel):
     """What Anthropic's clients read of an error."""
 
-    type: str = Field(description="The kind of error, in Anthropic's words.")
+    type: str = Field(description="The kind of error, as Anthropic names it.")
     message: str = Field(description="For people.")
     code: str = Field(description="For programs: the gateway's own word.")
 
@@ -133,7 +133,7 @@ class AnthropicErrorBody(BaseModel):
 
 
 def usage(usage: Usage) -> dict[str, int]:
-    """Tokens in Anthropic's words, which count those of a cache apart."""
+    """Tokens as Anthropic counts them: those of a cache apart."""
     details = usage.details.get("prompt_tokens_details", NOTHING)
     cached = details.get("cached_tokens", 0)
     stored = details.get("cache_creation_tokens", 0)

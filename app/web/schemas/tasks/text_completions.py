@@ -87,6 +87,4 @@ class TextCompletion(BaseModel):
     created: int = Field(description="Unix time.")
     model: str = Field(description="The one that answered.")
     choices: list[TextChoice]
-    usage: CompletionUsage | None = Field(
-        default=None, description="Left out where nobody has counted."
-    )
+    usage: CompletionUsage = Field(description="Zeros where nobody has counted.")
