@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 import requests
 
+from tests.support.browsing import CHROMIUM, DRIVER, Browser, Console
 from tests.support.events import live_events, text_of
 from tests.support.speaker import Speaker
 from tests.support.stack import HOUSE, TOKEN, Gateway, wait_until
@@ -278,13 +279,12 @@ def streamed(gateway, speaker):
     """A streamed answer with known waits; what its caller was told, and its record."""
     script = ["One ", 0.15, "two ", 0.05, "three ", 0.3, "né 🦊"]
     speaker.script = script
-    body = {"message": "Count", "stream": True}
     answer = requests.post(
         f"{gateway.url}/v1/chat/completions",
         json={
             "model": "speaker",
             "stream": True,
-            "messages": [{"role": "user", "content": body["message"]}],
+            "messages": [{"role": "user", "content": "Count to 7"}],
         },
         headers=SHOWN,
         stream=True,
@@ -350,3 +350,33 @@ def test_under_load_a_replay_takes_nobodys_slot(gateway, speaker, chats):
     assert [one.status_code for one in refused] == [503] * 3
     assert {one.status_code for one in answers} <= {200, 503}
     assert requests.post(url, json=body, headers=SHOWN, timeout=30).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def console(gateway, tmp_path_factory):
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("there is no Chromium")
+    browser = Browser(tmp_path_factory.mktemp("chromium"))
+    yield Console(browser, gateway.url, TOKEN)
+    browser.close()
+
+
+def test_the_console_plays_and_asks_again_side_by_side(console, streamed):
+    text, record = streamed
+    browser = console.browser
+    console.sign_in("records")
+    console.open("records", f"#record={record}")
+
+    browser.click("[data-speed='16']")
+    browser.wait_for(".replay .quote blockquote", text)
+    browser.run("document.querySelector('#replay-upstream').value = 'model'")
+    browser.write("#replay-temperature", "0.5")
+    browser.click("#replay-ask")
+    browser.wait_for(".sides ins", "The answer to 7 is known")
+    assert browser.text(".sides del") == text
+    browser.click(".compared .lead a")
+    browser.wait_for(".facts-list dd", "replay")
+
+    assert browser.overflow() <= 0
+    assert browser.nameless_controls() == []
+    assert browser.faint_texts() == []
