@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 import requests
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.browsing import CHROMIUM, DRIVER, Browser, Console
 from tests.support.events import live_events, text_of
@@ -175,9 +176,13 @@ def users_numbers(gateway):
 
 def failed_replays(gateway):
     page = requests.get(f"{gateway.url}/metrics", headers=SHOWN, timeout=10).text
-    failed = 'gateway_replays_total{upstream="model",outcome="failed"} '
-    counts = [line.removeprefix(failed) for line in page.splitlines() if failed in line]
-    return sum(map(float, counts))
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == "gateway_replays_total"
+        and sample.labels == {"upstream": "model", "outcome": "failed"}
+    )
 
 
 def test_the_report_names_exactly_what_has_changed(gateway, model, chats, tmp_path):
