@@ -46,6 +46,8 @@ DIGESTED = (
     "corrects",
     "person",
     "decision",
+    "source",
+    "reuse",
 )
 ANCHOR = re.compile(r"\banchor (\d+):(\d+):([0-9a-f]{64})\b")
 HEAD = re.compile(r"(\d+):(\d+):([0-9a-f]{64})")

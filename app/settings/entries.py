@@ -209,3 +209,8 @@ class RouteSettings(BaseModel):
         description="Tokens that `GET /v1/models` says it can read; default: the least "
         "that its upstreams say, so that each of them can answer.",
     )
+    cache: Annotated[float, Field(ge=0, le=86_400)] | None = Field(
+        default=None,
+        description="Seconds for which its answers are cached, in place of "
+        "VX11_CACHE_TTL; 0: never.",
+    )

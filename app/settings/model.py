@@ -278,6 +278,33 @@ class Settings(BaseModel):
         "(another mount, `chattr +a`), it shows that they were put back or made anew: "
         "`records verify --anchors`.",
     )
+    cache_ttl: float = Field(
+        default=0.0,
+        ge=0,
+        le=86_400,
+        description="Seconds for which the answer to a question is given again to the "
+        "caller who asked it, when the same is asked; 0: never. `cache` of a route "
+        "goes before it. 60 is a good value. Never kept: errors, answers of a "
+        "fallback, answers that were cut or filtered, and those that are left to "
+        "chance (a `temperature` above 0, `n` above 1) unless the request says "
+        "`Cache-Control: max-age=…`.",
+    )
+    idempotency_ttl: float = Field(
+        default=86_400.0,
+        ge=0,
+        le=604_800,
+        description="Seconds for which the answer to a request with an "
+        "`Idempotency-Key` is given again to whoever shows the key; 0: the header is "
+        "not heeded.",
+    )
+    keep_bytes: int = Field(
+        default=268_435_456,
+        ge=1_048_576,
+        le=68_719_476_736,
+        description="Bytes that the answers kept for both of these take in the audit "
+        "database at most, for all workers together; those that would expire soonest "
+        "go first.",
+    )
     bind: Bind = Field(
         default="127.0.0.1:8011",
         description="Where the gateway listens: HOST:PORT or unix:PATH.",

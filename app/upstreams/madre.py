@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from app.gateway.blank import is_blank
 from app.gateway.budget import Budget
-from app.gateway.chat import ChatReply, ChatRequest, is_blank
+from app.gateway.chat import ChatReply, ChatRequest
 from app.gateway.errors import BadReply
 from app.gateway.handler import ReplyStream
 from app.upstreams.dialect import Dialect, Surroundings

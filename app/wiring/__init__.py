@@ -2,11 +2,13 @@
 
 The order of the policies, which `assembly` puts around each other:
 
-    Admission(Metered(Audited(Counted(BoundSessions(ChatRouter(...))))))
+    Admission(Metered(Audited(Idempotent(Cached(Counted(BoundSessions(...)))))))
+    BoundSessions(ChatRouter(...))
     ChatRouter(Guarded(switch), Guarded(madre), Guarded(Retried(openai)), ...)
 
 Nothing of a request is parsed before it has a slot, which covers all attempts; what
 is counted is what callers get; those who get no slot are counted and on record too.
+An answer that is said again is on record, and gives its slot back before it is said.
 """
 
 from app.wiring.assembly import build_services, default_services

@@ -33,6 +33,7 @@ from app.telemetry.traces.export import open_exporter
 from app.upstreams import KINDS, Kinds
 from app.version import VERSION
 from app.wiring import keys, parts
+from app.wiring.kept import KeptAnswers
 from app.wiring.life import Life
 
 
@@ -59,6 +60,7 @@ class Assembly:
         given = handed()
         self.trail = self.audit.trail(
             anchor_file=settings.anchor_file,
+            keep_bytes=settings.keep_bytes,
             is_known=given is not None,
             newest=given.head if given else None,
         )
@@ -72,6 +74,8 @@ class Assembly:
             one.name: self._guarded(one) for one in settings.effective_upstreams()
         }
         self.big_work = BigWork()
+        stored = self.audit.answers()
+        self.kept = KeptAnswers(settings, stored, self.shared, self.trail.key)
         self.audited = self._audited()
         self.gate = parts.gate(settings)
         self.history = CallHistory(self.shared)
@@ -94,6 +98,7 @@ class Assembly:
                 self.breakers,
                 self.shared,
                 self.audit.space,
+                self.kept.size,
                 self.settings.workers,
                 VERSION,
             )
@@ -107,6 +112,7 @@ class Assembly:
         self.exporter.close()
         self.prober.stop()
         self.audited.close()
+        self.kept.close()
         if self.board.drain.is_final or not self.is_worker:
             self.life.ended()
         self.events.close()
@@ -186,7 +192,7 @@ class Assembly:
         name = parts.redactor(settings).name
         decisions = Decisions(router.table, self.life.digest, name)
         return Audited(
-            Counted(BoundSessions(router, trail.key)),
+            self.kept.around(Counted(BoundSessions(router, trail.key))),
             trail,
             parts.content_policy(settings, trail.key, self.big_work, decisions.of),
             required=settings.audit_mode == "required",

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.gateway.abilities import CHAT
-from app.gateway.chat import NOTHING, ChatRequest, Message, Priority, Replay
+from app.gateway.chat import NOTHING, ChatRequest, Message, Priority
 from app.gateway.records.audit import REPLAY, Record
 from app.gateway.records.content import MANNER, REDACTED
+from app.gateway.replay.origin import Replay
 
 TAKEN_OUT = "[redacted"  # how each place begins where something was taken out
 

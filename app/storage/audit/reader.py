@@ -18,6 +18,7 @@ from app.storage.audit.schema import RECORD, chain, records
 from app.storage.chain.links import Head
 
 LIMIT_MAX = 500
+EQUAL = ("correlation_id", "session_id", "person", "caller", "provider", "reuse")
 _RECORDS = sa.select(*(records.c[name] for name in RECORD))
 _HEADS = sa.select(
     *(chain.c["id" if name == "lane" else name] for name in Head.__dataclass_fields__)
@@ -163,7 +164,7 @@ def _newest_first(columns: sa.Select[Any], query: Query) -> sa.Select[Any]:
 def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
     conditions = [
         records.c[name] == value
-        for name in ("correlation_id", "session_id", "person", "caller", "provider")
+        for name in EQUAL
         if (value := getattr(query, name)) is not None
     ]
     conditions.append(records.c.route != KNOT)

@@ -40,6 +40,8 @@ records = sa.Table(
     sa.Column("closed_at", sa.Double),
     sa.Column("corrects", sa.String(32)),
     sa.Column("decision", sa.Text),
+    sa.Column("source", sa.String(32)),
+    sa.Column("reuse", sa.Text),
     sa.Column("lane", sa.Integer, nullable=False, server_default="1"),
     sa.Column("salt", sa.LargeBinary(16)),
     sa.Column("request_digest", sa.LargeBinary(32)),
@@ -80,6 +82,23 @@ chain = sa.Table(
     sa.Column("floor_digest", sa.LargeBinary(32), nullable=False),
     sa.Column("knotted_at", sa.Double, nullable=False),
     sa.Column("mac", sa.LargeBinary(32), nullable=False),
+)
+
+# Answers that can be said again, each written in the commit of its record. They are no
+# part of the chain, sealed, and deleted when they have expired. `size` is that of
+# `body` in bytes, and of what is around it.
+answers = sa.Table(
+    "answers",
+    metadata,
+    sa.Column("key", sa.LargeBinary(32), primary_key=True),
+    sa.Column("mark", sa.LargeBinary(32), nullable=False),
+    sa.Column("record", sa.String(32), nullable=False),
+    sa.Column("said_at", sa.Double, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("body", sa.LargeBinary),
+    sa.Index("ix_answers_until", "until", "size"),
+    sa.Index("ix_answers_record", "record"),
 )
 
 # The triggers that guard the records, by name, where a database has triggers.
@@ -123,4 +142,6 @@ DIGESTED = (
     "corrects",
     "person",
     "decision",
+    "source",
+    "reuse",
 )

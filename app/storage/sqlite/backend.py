@@ -16,9 +16,11 @@ from app.storage.audit.activity import ActivityReader
 from app.storage.audit.errors import StoreFailed, UnusableDatabase
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
+from app.storage.backend import MOST_BYTES
 from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import Place
 from app.storage.chain.verification import OnProgress, Verification, ignore, verify
+from app.storage.sqlite.answers import KeptAnswers, SqliteAnswers
 from app.storage.sqlite.files import (
     AuditFiles,
     read_key,
@@ -67,6 +69,7 @@ class SqliteBackend:
         *,
         anchor_file: Path | None = None,
         is_known: bool = False,
+        keep_bytes: int = MOST_BYTES,
         may_begin: bool = True,
         newest: str | None = None,
     ) -> QueuedTrail:
@@ -81,7 +84,13 @@ class SqliteBackend:
                 key = _key_of_before(files, key, failure)
 
         def make_store() -> SqliteStore:
-            return SqliteStore(files, key, reserve=self._reserve, newest=newest)
+            return SqliteStore(
+                files,
+                key,
+                reserve=self._reserve,
+                answers=KeptAnswers(keep_bytes),
+                newest=newest,
+            )
 
         return QueuedTrail(
             make_store,
@@ -101,6 +110,10 @@ class SqliteBackend:
     def activity(self) -> ActivityReader:
         """Open the view of the recent past."""
         return ActivityReader(self._reading_engine())
+
+    def answers(self) -> SqliteAnswers:
+        """Open the view of the kept answers."""
+        return SqliteAnswers(self._files.database)
 
     def verify(
         self, *, noted: Iterable[Place] = (), on_progress: OnProgress = ignore

@@ -14,14 +14,14 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from time import time
 
-from app.gateway.records.audit import Intent, new_audit_id
 from app.host.file_lock import FileLock
 from app.storage.audit.errors import RowRefused, StoreFailed
 from app.storage.audit.orphans import Orphans
-from app.storage.audit.rows import Draft, closed_draft, interrupted, opened
+from app.storage.audit.rows import Draft, trial_draft
 from app.storage.audit.store import Compose
 from app.storage.chain.knots import is_due, knot
 from app.storage.chain.links import ClockWatch, Head, head_mac, is_signed, seal
+from app.storage.sqlite.answers import KeptAnswers
 from app.storage.sqlite.files import AuditFiles, read_key
 from app.storage.sqlite.live_workers import LiveWorkers
 from app.storage.sqlite.preparation import prepare_again, refuse_if_gone
@@ -58,11 +58,12 @@ class SqliteStore:
         key: bytes | None = None,
         *,
         reserve: int = RESERVE,
+        answers: KeptAnswers | None = None,
         watch: ClockWatch | None = None,
         newest: str | None = None,
     ) -> None:
         self._files, self._given_key, self._reserve = files, key, reserve
-        self._watch = watch or ClockWatch()
+        self._answers, self._watch = answers or KeptAnswers(), watch or ClockWatch()
         self._lock = FileLock(files.lock)
         self._roster = LiveWorkers(files.workers)
         self._witness = RollbackDetector(self._roster, newest)
@@ -91,7 +92,7 @@ class SqliteStore:
                 is_known = known is not None and known[0] == self._inode()
                 thoroughly = self._is_suspect or not is_known
                 prepare_again(self._files, self._lock, thoroughly=thoroughly)
-                self._key = self._given_key or self._key_of_file()
+                self._key = self._given_key or read_key(self._files.key, may_make=False)
                 self._connection = connect_writer(self._files.database)
                 self._roster.join()
                 self._witness.saw(self._head(self._connection))
@@ -149,10 +150,13 @@ class SqliteStore:
             return head
 
     def maintain(self) -> None:
-        """Bring the log into the database once it has grown by 4 MB."""
+        """Bring the log into the database once it has grown by 4 MB; tidy up."""
         if self._wal.is_long:
             with translated(), self._lock.held():
                 self._check_point()
+        if self._answers.is_due():
+            with translated(), self._lock.held(), self._transaction() as connection:
+                self._answers.tidy(connection, time())
 
     def close(self) -> None:
         """Empty the log, leave the roster and let go of all files."""
@@ -194,6 +198,7 @@ class SqliteStore:
         now, step = self._watch.read(head.sealed_at)
         rows, new_head = seal(drafts, head, self._key, now=now, clock_step=step)
         write_rows(connection, rows)
+        self._answers.write(connection, drafts)
         if new_head != head:
             self._watch.marked()
         if is_knot:
@@ -224,7 +229,8 @@ class SqliteStore:
             head = self._head(connection)
             self._witness.check_with_others(connection, head)
             check_guards(connection)
-            rows, _ = seal([self._a_record()], head, self._key, now=time())
+            draft = trial_draft(self.instance, time())
+            rows, _ = seal([draft], head, self._key, now=time())
             try:
                 write_rows(connection, rows)
             except (RowRefused, sqlite3.IntegrityError) as error:
@@ -235,14 +241,6 @@ class SqliteStore:
         """Read the head as a newcomer would: our own cache hides a damaged file."""
         with closing(connect_reader(self._files.database)) as connection:
             self._head(connection)
-
-    def _a_record(self) -> Draft:
-        now = time()
-        nobody = Intent(new_audit_id(now), "", "", "", "", now, "{}")
-        return closed_draft(opened(nobody, self.instance), interrupted(now))
-
-    def _key_of_file(self) -> bytes:
-        return read_key(self._files.key, may_make=False)
 
     # ---- the file
 

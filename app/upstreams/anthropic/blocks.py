@@ -8,7 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from app.gateway.chat import NOTHING, Delta, Usage, is_blank
+from app.gateway.blank import is_blank
+from app.gateway.chat import NOTHING, Delta, Usage
 from app.gateway.errors import BadReply, ContentFiltered
 
 Fields = Mapping[str, Any]

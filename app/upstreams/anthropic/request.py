@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from app.gateway.chat import ChatRequest, Message, is_blank
+from app.gateway.blank import is_blank
+from app.gateway.chat import ChatRequest, Message
 from app.gateway.errors import Unfit
 
 Block = dict[str, Any]

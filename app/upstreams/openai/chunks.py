@@ -11,7 +11,8 @@ from typing import Any, TypeGuard
 
 from pydantic_core import from_json
 
-from app.gateway.chat import NOTHING, THOUGHTS, ChatReply, Delta, Usage, is_blank
+from app.gateway.blank import is_blank
+from app.gateway.chat import NOTHING, THOUGHTS, ChatReply, Delta, Usage
 from app.gateway.errors import BadReply, ContentFiltered
 from app.gateway.strict_json import holds_more_values
 from app.upstreams.openai.contents import PARTS, with_text

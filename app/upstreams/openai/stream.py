@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from app.gateway.chat import THOUGHTS, Delta, ReplyFacts, Usage, is_blank
+from app.gateway.blank import is_blank
+from app.gateway.chat import THOUGHTS, Delta, ReplyFacts, Usage
 from app.gateway.errors import BadReply, UpstreamError
 from app.gateway.handler import Outcome, ReplyStream
 from app.upstreams.openai import chunks

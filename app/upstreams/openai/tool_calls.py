@@ -14,7 +14,8 @@ from typing import Any
 from uuid import uuid4
 
 from app.gateway import strict_json
-from app.gateway.chat import NOTHING, is_blank
+from app.gateway.blank import is_blank
+from app.gateway.chat import NOTHING
 from app.gateway.errors import BadReply
 
 CALLS = ("tool_calls", "function_call")

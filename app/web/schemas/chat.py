@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from app.gateway import chat
 from app.web.request.errors import InvalidBody
 from app.web.request.values import Forbidden
+from app.web.schemas.facts import Facts
 from app.web.schemas.text import PLAIN, SAYS_SOMETHING, NulFreeObject, ShownAs
 
 # madre keeps what was said in PostgreSQL, whose texts hold no NUL.
@@ -73,27 +74,23 @@ class ChatRequest(BaseModel):
 
     def to_request(
         self,
-        caller: str,
+        facts: Facts,
         *,
-        session_id: str,
-        correlation_id: str,
         stream: bool,
-        mode: chat.StreamMode,
-        priority: chat.Priority,
-        size: int = 0,
     ) -> chat.ChatRequest:
         """Make the core's value of it; the ids are already chosen."""
         return chat.ChatRequest(
             messages=(chat.Message("user", self.message),),
-            session_id=session_id,
-            correlation_id=correlation_id,
-            caller=caller,
+            session_id=facts["session_id"],
+            names_session=facts["names_session"],
+            correlation_id=facts["correlation_id"],
+            caller=facts["caller"],
             context=self.context or chat.NOTHING,
             metadata=self.metadata or chat.NOTHING,
-            priority=priority,
+            priority=facts["priority"],
             stream=stream,
-            stream_mode=mode,
-            size=size,
+            stream_mode=facts["mode"],
+            size=facts["size"],
         )
 
 

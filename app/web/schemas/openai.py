@@ -139,6 +139,7 @@ class CompletionRequest(BaseModel):
         return chat.ChatRequest(
             messages=tuple(message.to_message(raw) for message, raw in pairs),
             session_id=facts["session_id"],
+            names_session=facts["names_session"],
             correlation_id=facts["correlation_id"],
             caller=facts["caller"],
             metadata=self.metadata or chat.NOTHING,

@@ -6,7 +6,6 @@ import pytest
 
 from app.gateway.budget import Budget
 from app.gateway.chain.audited import Audited
-from app.gateway.chat import Replay
 from app.gateway.errors import (
     AuditUnavailable,
     BadReply,
@@ -23,6 +22,7 @@ from app.gateway.guard.concurrency import ConcurrencyLimit
 from app.gateway.records.audit import Record
 from app.gateway.records.content import Content, ContentPolicy
 from app.gateway.records.redaction import Redactor
+from app.gateway.replay.origin import Replay
 from app.gateway.replay.replayer import Replayer, UnknownUpstream
 from app.gateway.replay.stored import Change, NotReplayable
 from app.gateway.routing.retries import Retried, RetryBudget

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from app.gateway.abilities import COMPLETIONS, IMAGES, TOOLS
-from app.gateway.chat import Message, Priority, Replay
+from app.gateway.chat import Message, Priority
 from app.gateway.records.content import Content, ContentPolicy
 from app.gateway.records.redaction import Redactor
+from app.gateway.replay.origin import Replay
 from app.gateway.replay.stored import Change, NotReplayable, request_of
 from tests.support.fakes import a_request
 

@@ -158,7 +158,7 @@ def message(reply: ChatReply) -> dict[str, Any]:
 def opening(reply: ChatReply) -> dict[str, Any]:
     """The message that begins a stream, with what is known by then."""
     return {
-        "id": f"msg_{reply.audit_id}",
+        "id": f"msg_{reply.first_id}",
         "type": "message",
         "role": "assistant",
         "model": reply.model or reply.upstream,
@@ -226,7 +226,7 @@ def _blocks(reply: ChatReply, part: Fields) -> Iterator[Block]:
     calls = part.get("tool_calls")
     for place, call in enumerate(calls if isinstance(calls, list) else ()):
         if isinstance(call, Mapping):
-            yield tool_use(call, f"toolu_{reply.audit_id}_{place}")
+            yield tool_use(call, f"toolu_{reply.first_id}_{place}")
 
 
 def _input(arguments: object) -> dict[str, Any]:

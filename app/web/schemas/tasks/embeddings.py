@@ -82,6 +82,7 @@ class EmbeddingsRequest(BaseModel):
         return chat.ChatRequest(
             messages=tuple(chat.Message("user", text) for text in texts),
             session_id=facts["session_id"],
+            names_session=facts["names_session"],
             correlation_id=facts["correlation_id"],
             caller=facts["caller"],
             metadata=self.metadata or chat.NOTHING,

@@ -53,6 +53,7 @@ class TextCompletionRequest(BaseModel):
         return chat.ChatRequest(
             messages=(chat.Message("user", prompt),),
             session_id=facts["session_id"],
+            names_session=facts["names_session"],
             correlation_id=facts["correlation_id"],
             caller=facts["caller"],
             metadata=self.metadata or chat.NOTHING,
