@@ -49,7 +49,8 @@ class FoundAgain:
             if any_id in (intent.id, intent.correlation_id):
                 known = dict.fromkeys(Record.__dataclass_fields__)
                 for part in (intent, closing):
-                    known |= {k: getattr(part, k) for k in part.__dataclass_fields__}
+                    fields = known.keys() & part.__dataclass_fields__.keys()
+                    known |= {name: getattr(part, name) for name in fields}
                 return Record(**known)
         return None
 
