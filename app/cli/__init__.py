@@ -17,6 +17,7 @@ from app.cli.post_task import post_task
 from app.cli.records import records
 from app.cli.replay.commands import replay
 from app.cli.replay.play import play
+from app.cli.retention.erase import erase
 from app.cli.run import run
 from app.cli.status import explain, status
 from app.cli.token import token
@@ -52,3 +53,4 @@ for command in (
     token,
 ):
     main.add_command(command)
+records.add_command(erase)

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+Days = Annotated[int, Field(ge=1, le=36_500)]
 # Calls at once that the workers can count together; 0 is no limit.
 Concurrency = Annotated[int, Field(ge=0, le=100)]
 Header = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,100}$")]

@@ -21,6 +21,7 @@ from app.settings.conflicts import SPARE_THREADS
 from app.settings.entries import (
     Bind,
     Concurrency,
+    Days,
     Header,
     Health,
     LoopbackUrl,
@@ -277,6 +278,15 @@ class Settings(BaseModel):
         "minute, as it goes to the log. Kept where who can write to the records cannot "
         "(another mount, `chattr +a`), it shows that they were put back or made anew: "
         "`records verify --anchors`.",
+    )
+    keep_words: Days | None = Field(
+        default=None,
+        description="Days after which the words of a record, question and answer, are "
+        "erased; who asked when, and who answered, stays. Default: never.",
+    )
+    keep_records: Days | None = Field(
+        default=None,
+        description="Days after which whole records are deleted. Default: never.",
     )
     cache_ttl: float = Field(
         default=0.0,

@@ -10,6 +10,7 @@ from app.gateway.records.audit import AuditSpace
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
 from app.storage.chain.knots import Place
+from app.storage.chain.retention import FOR_EVER, Erased, Keep, Whose
 from app.storage.chain.verification import OnProgress, Verification, ignore
 
 MOST_BYTES = 256 * 1024 * 1024  # of kept answers
@@ -40,6 +41,7 @@ class AuditBackend(Protocol):
         keep_bytes: int = MOST_BYTES,
         may_begin: bool = True,
         newest: str | None = None,
+        keep: Keep = FOR_EVER,
     ) -> QueuedTrail:
         """Open the write side, making and migrating the records if need be.
 
@@ -52,6 +54,7 @@ class AuditBackend(Protocol):
         Anchors go to the log, and to `anchor_file`. Kept answers take at most
         `keep_bytes`. `newest` is what `newest_head`
         said to somebody who lives longer than a worker: older records are refused.
+        Words and records go when they are older than `keep` says.
         With `is_known` somebody has opened it before, so it is never made, and
         whatever is wrong with it, it opens, refuses chats, and comes back once that is
         mended.
@@ -84,6 +87,16 @@ class AuditBackend(Protocol):
 
         `noted` are heads of earlier that were kept elsewhere: each must still be part
         of the chain.
+        """
+        ...
+
+    def erase(
+        self, whose: Whose, *, is_rehearsal: bool, on_progress: OnProgress = ignore
+    ) -> Erased:
+        """Take the words of all records of somebody, and put that on record.
+
+        Works while workers write. A rehearsal only counts. Raises StoreFailed,
+        AuditUnavailable or SearchTookTooLong.
         """
         ...
 

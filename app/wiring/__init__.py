@@ -19,12 +19,15 @@ from app.wiring.checks import (
     problems_of_listed_kinds,
 )
 from app.wiring.commands import (
+    Erased,
     OnProgress,
     Place,
     Verification,
+    Whose,
     anchors_in,
     backtest_of,
     begin_counts,
+    erase_words,
     explained,
     export_records,
     newest_head,
@@ -45,9 +48,11 @@ from app.wiring.keys import last_good_tokens
 from app.wiring.parts import metrics_folder
 
 __all__ = [
+    "Erased",
     "OnProgress",
     "Place",
     "Verification",
+    "Whose",
     "anchors_in",
     "backtest_of",
     "begin_counts",
@@ -56,6 +61,7 @@ __all__ = [
     "check_all",
     "check_files",
     "default_services",
+    "erase_words",
     "explained",
     "export_records",
     "last_good_tokens",

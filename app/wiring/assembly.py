@@ -63,6 +63,7 @@ class Assembly:
             keep_bytes=settings.keep_bytes,
             is_known=given is not None,
             newest=given.head if given else None,
+            keep=parts.keep(settings),
         )
         self.events = Events(self.trail)
         self.life = Life(given.run if given else "", self.events, self.shared, settings)

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from app.gateway.turns import Candidate
 from app.services import READERS, Whereabouts
 from app.settings import Settings, SettingsError, UpstreamSettings
 from app.storage.backend import AuditBackend
+from app.storage.chain.retention import Keep
 from app.storage.shared.shared_memory import MEMORY, open_shared
 from app.storage.trail import BACKENDS, Backends, open_backend
 from app.telemetry.host import container_memory as memory
@@ -33,6 +35,7 @@ from app.wiring.keys import has_several_callers, plain_tokens
 
 Upstreams = Mapping[str, Dialect]
 
+DAY = 86400.0  # seconds
 # Bytes of a body. A photo of 15 MB, in base64; words need less.
 PHOTOS, WORDS = 20 * 1024 * 1024, 1024 * 1024
 
@@ -224,6 +227,12 @@ def audit(settings: Settings, backends: Backends = BACKENDS) -> AuditBackend:
         return open_backend(settings.audit_url, settings.audit_key_bytes(), backends)
     except ValueError as error:
         raise SettingsError([f"VX11_AUDIT_URL: {error}"]) from None
+
+
+def keep(settings: Settings) -> Keep:
+    """For how long words and records are kept, in seconds."""
+    words, records = settings.keep_words, settings.keep_records
+    return Keep(DAY * (words or inf), DAY * (records or inf))
 
 
 def shared(settings: Settings, backends: Backends = BACKENDS) -> SharedState:

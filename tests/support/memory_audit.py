@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
+from math import inf
 from threading import Lock
 from time import time
 
@@ -162,6 +163,9 @@ class MemoryStore:
                 return None
             drafts = [knot((), self.instance, self._watch.now())]
             return self._append(connection, drafts, is_knot=True)
+
+    def prune(self, *, is_idle):
+        return inf
 
     def maintain(self):
         pass

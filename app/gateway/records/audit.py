@@ -16,6 +16,9 @@ EXCERPT = 160  # characters of the question that a list shows
 # The route of the records that tie the chain's lanes together once a minute. They are
 # events; no search finds them, for they would hide all others.
 KNOT = "knot"
+# The route of the records that say which words were erased, and which records pruned.
+# They are events, too; a search finds them where it asks for events.
+RETENTION = "retention"
 
 # The route of chats that an operator has asked again. They are on record like all
 # others, and no part of what is told of users' chats.

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
-from app.gateway.records.audit import EXCERPT, KNOT, Listed, Query, Record
+from app.gateway.records.audit import EXCERPT, KNOT, RETENTION, Listed, Query, Record
 from app.gateway.records.content import MANNER, TIMELINE
 from app.gateway.records.events import EVENT
 from app.storage.audit.bad_chats import DEGRADED, FAILED
@@ -76,7 +76,9 @@ class AuditReader:
     def sealed_after(self, seq: int) -> tuple[Record, ...]:
         """See Records."""
         statement = (
-            _RECORDS.where(records.c.seq > seq, records.c.route != KNOT)
+            _RECORDS.where(
+                records.c.seq > seq, records.c.route.not_in((KNOT, RETENTION))
+            )
             .order_by(records.c.seq)
             .limit(LIMIT_MAX)
         )
@@ -168,6 +170,8 @@ def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
         if (value := getattr(query, name)) is not None
     ]
     conditions.append(records.c.route != KNOT)
+    if query.outcome != EVENT:
+        conditions.append(records.c.route != RETENTION)
     if query.outcome is not None:
         wanted = None if query.outcome == "open" else query.outcome
         conditions.append(records.c.outcome.is_not_distinct_from(wanted))

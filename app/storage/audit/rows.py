@@ -134,6 +134,11 @@ def word_digests(values: Sequence[Any], salt: bytes) -> tuple[bytes, bytes]:
     their digest. Raises TypeError for words that are no text.
     """
     request, reply = _words(values)
+    return digests_of(request, reply, salt)
+
+
+def digests_of(request: Any, reply: Any, salt: bytes) -> tuple[bytes, bytes]:
+    """As `word_digests`, of the words themselves."""
     asked = b"-" if request is None else b"q" + str.encode(request)
     said = b"-" if reply is None else b"a" + str.encode(reply)
     return sha256(salt + asked).digest(), sha256(salt + said).digest()
