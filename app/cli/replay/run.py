@@ -26,7 +26,8 @@ from app.cli.replay.written import WRITTEN, as_facts, summary_lines
 from app.cli.screen import say_json, say_line
 from app.cli.shown.times import Moment, unix, zone_of
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
-from app.gateway.records.audit import REPLAY, Query, Record
+from app.gateway.records.audit import Query, Record
+from app.gateway.replay.origin import REPLAY
 from app.gateway.replay.report import Case, Report, Threshold, thresholds
 from app.wiring import search_records
 

@@ -20,10 +20,6 @@ KNOT = "knot"
 # They are events, too; a search finds them where it asks for events.
 RETENTION = "retention"
 
-# The route of chats that an operator has asked again. They are on record like all
-# others, and no part of what is told of users' chats.
-REPLAY = "replay"
-
 
 @dataclass(frozen=True, slots=True)
 class Intent:

@@ -7,9 +7,9 @@ from typing import Any
 
 from app.gateway.abilities import CHAT
 from app.gateway.chat import NOTHING, ChatRequest, Message, Priority
-from app.gateway.records.audit import REPLAY, Record
+from app.gateway.records.audit import Record
 from app.gateway.records.content import MANNER, REDACTED
-from app.gateway.replay.origin import Replay
+from app.gateway.replay.origin import REPLAY, Replay
 
 TAKEN_OUT = "[redacted"  # how each place begins where something was taken out
 

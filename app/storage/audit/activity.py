@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from app.gateway.records.activity import GAP, Kind, Moment, Usage, Window
-from app.gateway.records.audit import REPLAY
 from app.gateway.records.events import EVENT
+from app.gateway.replay.origin import REPLAY
 from app.storage.audit.bad_chats import DEGRADED, REFUSALS, REFUSED, UNANSWERED
 from app.storage.audit.reader import fetch
 from app.storage.audit.schema import records

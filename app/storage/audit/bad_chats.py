@@ -6,7 +6,7 @@ chat that its caller gave up.
 
 import sqlalchemy as sa
 
-from app.gateway.records.audit import REPLAY
+from app.gateway.replay.origin import REPLAY
 from app.storage.audit.schema import records
 
 _FIRST_OF_OURS = 500  # statuses from here on are no mistakes of callers
