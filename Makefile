@@ -36,7 +36,7 @@ acceptance: $(VENV)/dev ## Ask a running installation; VX11_OPERATOR_URL and oth
 	$(BIN)/python -m pytest -rs --force-enable-socket tests/test_operator_chat_e2e_phase8.py
 
 test: $(VENV)/dev ## Run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
 check: $(VENV)/dev ## Lint, types and the rules of the house

@@ -57,7 +57,7 @@ def _default_slots(known: dict[str, Any]) -> int:
 def _renamed(name: str) -> AliasChoices:
     """The names of a setting that had another one, in the order of their weight."""
     before = next(old for old, new in RENAMED.items() if new == name)
-    variables = (f"{PREFIX}{one.upper()}" for one in (name, before))
+    variables = (f"{PREFIX}{setting.upper()}" for setting in (name, before))
     return AliasChoices(*variables, name)
 
 

@@ -117,7 +117,7 @@ def looks_at(watched: GaugeSources) -> GaugeReaders:
     gate = watched.gate
     return {
         its.BREAKER_STATE: lambda: {
-            (name,): STATES[one.phase] for name, one in watched.breakers.items()
+            (name,): STATES[breaker.phase] for name, breaker in watched.breakers.items()
         },
         its.HEALTHY: lambda: _health(watched.health, watched.breakers),
         its.STATE: alone(lambda: CONDITIONS[watched.board.now().state]),

@@ -166,11 +166,11 @@ class Chunks:
     def _with_role(self, choice: Mapping[str, Any]) -> Mapping[str, Any]:
         """Tell the role once: clients put the pieces of a text together."""
         index, delta = choice.get("index", 0), choice.get("delta") or {}
-        told = {k: v for k, v in delta.items() if k != "role"}
+        piece = {k: v for k, v in delta.items() if k != "role"}
         if index not in self._begun:
             self._begun.add(index)
-            told = {"role": delta.get("role") or "assistant"} | told
-        return {**choice, "delta": told}
+            piece = {"role": delta.get("role") or "assistant"} | piece
+        return {**choice, "delta": piece}
 
 
 def _plain(text: str) -> dict[str, Any]:

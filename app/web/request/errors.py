@@ -143,11 +143,11 @@ def error_response(
     if is_openai():
         status = OPENAI_STATUS.get((status, code), status)
         param = next((e["field"] for e in more.get("errors", ())), None)
-        told = CallerError(status, code, detail)
+        error = CallerError(status, code, detail)
         if is_anthropic_path(request.path):
-            body = told.anthropic(correlation.current.get())
+            body = error.anthropic(correlation.current.get())
         else:
-            body = told.openai(param)
+            body = error.openai(param)
     else:
         found = {"detail": detail, "code": code}
         body = found | {"correlation_id": correlation.current.get()} | more
@@ -180,12 +180,15 @@ def invalid_body(error: InvalidBody) -> Response:
 
 def gateway_error(error: GatewayError) -> Response:
     """The status that the table of consequences gives, and our own words."""
-    told = report(error)
+    reported = report(error)
     response = error_response(
-        told.status, told.code, told.detail, retry_after=told.retry_after
+        reported.status,
+        reported.code,
+        reported.detail,
+        retry_after=reported.retry_after,
     )
     response.headers["X-Gateway-Attempts"] = str(len(error.attempts))
-    if told.status in RETRIED and not error.may_repeat:
+    if reported.status in RETRIED and not error.may_repeat:
         response.headers[SHOULD_RETRY] = "false"
     return response
 
@@ -218,5 +221,5 @@ def _what_there_is() -> str:
 
 def unexpected(error: Exception) -> Response:
     """A bug of ours: logged with its trace, answered without it."""
-    told = report(error)
-    return error_response(told.status, told.code, told.detail)
+    reported = report(error)
+    return error_response(reported.status, reported.code, reported.detail)

@@ -138,8 +138,8 @@ def validated(shape: type[Shape], body: Any) -> Shape:
 def reasons(error: ValidationError) -> Mapping[str, str]:
     """What is wrong with which field, without its value; the first few of them."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
-    told = found[:MOST_ERRORS]
-    return {_named(e["loc"]): e["msg"].lower() for e in told}
+    first = found[:MOST_ERRORS]
+    return {_named(e["loc"]): e["msg"].lower() for e in first}
 
 
 def _named(place: tuple[int | str, ...]) -> str:

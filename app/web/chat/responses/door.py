@@ -158,12 +158,12 @@ class ResponseEvents:
         self._reply = reply
         if not delta.choices:
             return self._written(self._output.take({"content": delta.text}))
-        first = (one for one in delta.choices if not one.get("index"))
+        first = (choice for choice in delta.choices if not choice.get("index"))
         return b"".join(
             self._written(
-                self._output.take(one.get("delta") or NOTHING, _logprobs(one))
+                self._output.take(choice.get("delta") or NOTHING, _logprobs(choice))
             )
-            for one in first
+            for choice in first
         )
 
     def done(self, reply: ChatReply) -> bytes:
@@ -171,8 +171,8 @@ class ResponseEvents:
         log_answer(reply, monotonic() - self._door.started)
         ends = self._written(self._output.close(_status(reply)))
         last = self._door.ended(reply, self._output)
-        told = {"type": f"response.{last['status']}", "response": last}
-        return ends + self._written([told])
+        last_event = {"type": f"response.{last['status']}", "response": last}
+        return ends + self._written([last_event])
 
     def error(self, report: CallerError) -> bytes:
         """That the response has failed; what came so far is not an answer."""
@@ -188,10 +188,10 @@ class ResponseEvents:
     def _written(self, events: Any) -> bytes:
         return b"".join(map(self._numbered, events))
 
-    def _numbered(self, told: dict[str, Any]) -> bytes:
-        data = {**told, "sequence_number": self._number}
+    def _numbered(self, fields: dict[str, Any]) -> bytes:
+        data = {**fields, "sequence_number": self._number}
         self._number += 1
-        return event(data, told["type"])
+        return event(data, fields["type"])
 
 
 def _status(reply: ChatReply) -> str:
@@ -199,8 +199,8 @@ def _status(reply: ChatReply) -> str:
 
 
 def _logprobs(choice: Mapping[str, Any]) -> list[Any]:
-    told = choice.get("logprobs")
-    tokens = told.get("content") if isinstance(told, Mapping) else None
+    logprobs = choice.get("logprobs")
+    tokens = logprobs.get("content") if isinstance(logprobs, Mapping) else None
     return tokens if isinstance(tokens, list) else []
 
 

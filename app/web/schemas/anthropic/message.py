@@ -186,8 +186,8 @@ def ending(reply: ChatReply, choice: Fields) -> dict[str, str | None]:
 
 def thought_of(part: Fields) -> str:
     """The thoughts in a message or delta; "" for none."""
-    told = (part.get(name) for name in THOUGHTS)
-    return next((text for text in told if isinstance(text, str) and text), "")
+    texts = (part.get(name) for name in THOUGHTS)
+    return next((text for text in texts if isinstance(text, str) and text), "")
 
 
 def signed_of(part: Fields) -> list[Block]:

@@ -33,7 +33,7 @@ def _input(given: Any) -> Any:
         return given
     if len(given) > MOST_INPUTS:
         raise PydanticCustomError("input", f"must not be more than {MOST_INPUTS}")
-    if all(isinstance(one, str) for one in given) or all(map(_are_tokens, given)):
+    if all(isinstance(item, str) for item in given) or all(map(_are_tokens, given)):
         return given
     raise PydanticCustomError("input", "must be a text, texts or tokens, all of a kind")
 
