@@ -75,9 +75,7 @@ class Cached:
     def _place(self, request: ChatRequest) -> Place | None:
         """Where its answer is kept; None if it must not be answered so, or cannot."""
         wanted = request.cache_control
-        if wanted.no_store or request.replay:
-            return None
-        if not self._lifetimes.of(request.model):
+        if not self._lifetimes.of(request.model) or wanted.no_store:
             return None
         if request.size > LARGEST_QUESTION or not self._is_fit(request):
             return None
