@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from app.gateway.abilities import CHAT_ONLY
 from app.gateway.access.persons import PersonRules
@@ -66,8 +66,8 @@ class Services:
     be measured; `metrics_bind` is the address that serves it without a token. `traces`
     says whether requests that no caller traces are to be traced all the same.
     `board` tells how the gateway is. `holds_secret` tells of an id from a known caller
-    whether what opens the gateway is in it: then it goes nowhere. `replayer` asks again
-    what is on record.
+    whether what opens the gateway is in it: then it goes nowhere. `settings` are those
+    in force, by their keys, without a secret. `replayer` asks again what is on record.
     """
 
     chat: Admission
@@ -105,6 +105,7 @@ class Services:
     traces: bool = False
     holds_secret: Callable[[str], bool] = lambda _: False
     replayer: Replayer | None = None
+    settings: Callable[[], Mapping[str, Any]] = dict
 
     @property
     def drain(self) -> Drain:

@@ -20,6 +20,7 @@ from app.wiring import place_of_records
 
 URL = "VX11_OPERATOR_URL"
 STATUS = "/operator/api/status"
+SETTINGS = "/operator/api/settings"
 CHAT = "/operator/api/chat"
 REPLAYS = "/operator/api/replays"
 NOTHING_TO_SHOW = (
@@ -73,10 +74,14 @@ class GatewayClient:
         self._timeout = timeout
 
     @classmethod
-    def of_this_installation(cls, *, for_streams: bool = False) -> "GatewayClient":
+    def of_this_installation(
+        cls, timeout: float | None = None, *, for_streams: bool = False
+    ) -> "GatewayClient":
         """The gateway that VX11_OPERATOR_URL or the settings point to.
 
-        With `for_streams` it is waited for as long as a stream may last.
+        `timeout` is in seconds; by default as long as a chat may take, or with
+        `for_streams` a stream.
+
         It runs on while its file of settings is broken, and it is then that one wants
         to know how it is: so what can be used of them is used.
         """
@@ -88,7 +93,8 @@ class GatewayClient:
         token = settings.token.get_secret_value() if settings.token else ""
         limits = [settings.chat_deadline]
         limits += [settings.stream_deadline] if for_streams else []
-        return cls(_address(settings.bind), token, max(limits) + 5)
+        limit = timeout or max(limits) + 5
+        return cls(_address(settings.bind), token, limit)
 
     def status(self) -> dict[str, Any]:
         """What the gateway knows: `policy` and `core_services` are there."""
@@ -104,6 +110,17 @@ class GatewayClient:
         except ValidationError:
             raise self._is_none(response) from None
         return answer
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that it goes by, by their keys; no secret."""
+        with self._sent("GET", SETTINGS) as response:
+            answer = (
+                self._said(response) if response.status != 200 else self._json(response)
+            )
+            found = answer.get("settings")
+            if not isinstance(found, dict):
+                raise self._is_none(response)
+        return found
 
     def chat(self, body: dict[str, Any]) -> Iterator[Event]:
         """Send a chat and yield its events: meta, delta, and at last done or error."""
