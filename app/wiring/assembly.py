@@ -22,7 +22,7 @@ from app.gateway.routing.decisions import Decisions
 from app.gateway.routing.retries import Retried, RetryBudget
 from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
-from app.settings import Settings, UpstreamSettings, load
+from app.settings import Settings, UpstreamSettings, load, shown
 from app.settings.handed import handed
 from app.storage.evidence.reader import EvidenceReader
 from app.storage.shared.rate_limits import SlidingRateLimits
@@ -158,6 +158,7 @@ class Assembly:
             metrics_bind=settings.metrics_bind,
             traces=bool(self.exporter.observers),
             holds_secret=parts.redactor(settings).holds_secret,
+            settings=lambda: shown(settings),
         )
 
     def _chat(self) -> Admission:
