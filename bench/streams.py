@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from app.gateway.records.content import TIMELINE, to_json
-from app.gateway.records.timeline import Timeline
+from app.gateway.replay.timeline import Timeline
 from bench import servers
 
 STREAMS = int(os.environ.get("BENCH_STREAMS", "300"))

@@ -15,7 +15,7 @@ from app.gateway.budget import Budget
 from app.gateway.chat import ChatReply, ChatRequest, Delta, ReplyFacts
 from app.gateway.errors import BadReply, CallerGone, GatewayError
 from app.gateway.records.merge_choices import ChoiceMerger
-from app.gateway.records.timeline import Timeline
+from app.gateway.replay.timeline import Timeline
 from app.gateway.replies import as_deltas, as_whole
 
 log = logging.getLogger(__name__)

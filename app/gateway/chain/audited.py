@@ -20,7 +20,7 @@ from app.gateway.records import closings
 from app.gateway.records.audit import Closing, Intent, Trail, undelivered
 from app.gateway.records.content import ContentPolicy, Stored, to_json
 from app.gateway.records.refusals import Refusals
-from app.gateway.records.timeline import Timeline
+from app.gateway.replay.timeline import Timeline
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from app.gateway.chat import NOTHING, ChatReply, ChatRequest, Message
 from app.gateway.records.audit import Intent, new_audit_id
 from app.gateway.records.merge_choices import ChoiceMerger
 from app.gateway.records.redaction import Redactor
-from app.gateway.records.timeline import Timeline
+from app.gateway.replay.timeline import Timeline
 
 log = logging.getLogger(__name__)
 

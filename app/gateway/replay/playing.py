@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from app.gateway.records.audit import Record
 from app.gateway.records.content import REDACTED, TIMELINE
-from app.gateway.records.timeline import stored_steps
 from app.gateway.replay.stored import NotReplayable, require_chat, words_in
+from app.gateway.replay.timeline import stored_steps
 
 
 class Step(NamedTuple):

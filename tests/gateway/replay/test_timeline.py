@@ -6,7 +6,7 @@ from app.gateway.budget import Budget
 from app.gateway.chain.audited import Audited
 from app.gateway.records.content import Content, ContentPolicy
 from app.gateway.records.redaction import Redactor
-from app.gateway.records.timeline import MOST, Timeline, stored_steps
+from app.gateway.replay.timeline import MOST, Timeline, stored_steps
 from app.gateway.routing.router import ChatRouter
 from tests.support.fakes import FakeTrail, FakeUpstream, a_request
 
