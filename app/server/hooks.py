@@ -8,12 +8,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-from uuid import uuid4
 
 from app.server.scoreboard import Scoreboard
 from app.settings import SettingsError, load, warnings_about
 from app.settings.file import config_text
-from app.settings.handed import Handover
+from app.settings.handed import RELOAD, START, Handover
 from app.wiring import (
     begin_counts,
     check_addresses,
@@ -56,7 +55,7 @@ class Hooks:
         # A reload doubles the workers for a moment.
         server.board = Scoreboard(places=3 * self.settings.workers)
         server.settings, server.head = self.settings, None
-        server.run = uuid4().hex
+        server.news = START
         stop, reload, manage_workers = server.stop, server.reload, server.manage_workers
 
         def stop_all(graceful: bool = True) -> None:
@@ -77,6 +76,7 @@ class Hooks:
         _look_at_heads(server)
         worker.board = server.board
         worker.place = server.board.take_place()
+        server.told, server.news = server.news, ""  # one worker is told of it
 
     def child_exit(self, server: Any, worker: Any) -> None:
         """Free the place of a worker that ended, however it did."""
@@ -92,7 +92,8 @@ class Hooks:
         for name in [name for name in sys.modules if name.partition(".")[0] == "app"]:
             del sys.modules[name]
         tokens = server.tokens.text if server.tokens else None
-        Handover(self.config, tokens, server.head, server.run).hand_over()
+        news = getattr(server, "told", "")
+        Handover(self.config, tokens, server.head, news).hand_over()
 
     def post_worker_init(self, worker: Any) -> None:
         """Connect this worker before it takes requests; a bad start shows at once."""
@@ -148,6 +149,7 @@ def _reload_if_sound(server: Any, reload: Callable[[], None]) -> None:
         server.settings, server.tokens = _checked(server.settings)
         if server.settings.audit_url != before[0].audit_url:
             server.head = None  # that of other records
+        server.news = RELOAD
         reload()
     except SettingsError as error:
         for problem in error.problems:

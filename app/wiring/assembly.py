@@ -23,7 +23,7 @@ from app.gateway.routing.retries import Retried, RetryBudget
 from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load
-from app.settings.handed import handed
+from app.settings.handed import START, handed
 from app.storage.evidence.reader import EvidenceReader
 from app.storage.shared.rate_limits import SlidingRateLimits
 from app.storage.trail import BACKENDS, Backends
@@ -61,7 +61,8 @@ class Assembly:
             newest=given.head if given else None,
         )
         self.events = Events(self.trail)
-        self.life = Life(given.run if given else "", self.events, self.shared, settings)
+        news = given.news if given else START
+        self.life = Life(news, self.events, self.shared, settings)
         self.is_worker = given is not None
         self.trail.events = self.life
         self.health, self.prober = self._health_and_prober()
