@@ -36,7 +36,7 @@ acceptance: $(VENV)/dev ## Ask a running installation; VX11_OPERATOR_URL and oth
 	$(BIN)/python -m pytest -rs --force-enable-socket tests/test_operator_chat_e2e_phase8.py
 
 test: $(VENV)/dev ## Run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
 check: $(VENV)/dev ## Lint, types and the rules of the house
@@ -47,8 +47,8 @@ check: $(VENV)/dev ## Lint, types and the rules of the house
 bench: $(VENV)/dev ## Measure the gateway beside the bare upstream and a plain nginx
 	$(BIN)/python -m bench
 
-torture: $(VENV)/dev ## 1,000 times kill -9 under load: no answer without a record
-	VX11_KILLS=1000 $(BIN)/python -m pytest tests/system/test_kill.py -k no_answer --timeout 3600
+torture: $(VENV)/dev ## 1,000 times kill -9 under load: no answer, and no kept one, without a record
+	VX11_KILLS=1000 $(BIN)/python -m pytest tests/system/test_kill.py -k 'no_answer or no_kept' --timeout 7200
 
 docs: $(VENV)/dev ## Write the pages that are made from the code
 	$(BIN)/python -m docs.generate

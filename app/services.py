@@ -1,6 +1,7 @@
 """Services: the frozen bundle that the doors are handed, one per process."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Generic, TypeVar
@@ -8,6 +9,7 @@ from typing import Generic, TypeVar
 from app.gateway.abilities import CHAT_ONLY
 from app.gateway.access.persons import PersonRules
 from app.gateway.access.rate_limits import FailedAuth, RateLimits, Unlimited
+from app.gateway.access.token_issuer import TokenIssuer
 from app.gateway.access.tokens import Keyring
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.admission_queue import AdmissionQueue, HostLoad, Limits
@@ -28,11 +30,27 @@ T = TypeVar("T")
 READERS = Limits(slots=3, queue=4, wait=2.0, streams=1)
 
 
+def _not_asked() -> "Future[bool]":
+    """The answer where nobody can be asked: it is given up at once."""
+    answer: Future[bool] = Future()
+    answer.cancel()
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """What an upstream speaks, and the URL at which it is asked."""
+
+    kind: str
+    url: str
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What a door may use. Threads may share it; processes may not.
 
-    `keyring` is None when authentication is off. `upstreams` are the names, in the
+    `keyring` is None when authentication is off, `tokens` where there is no file of
+    them to change. `upstreams` are the names, in the
     order of asking; `deadline` and `stream_deadline` are in seconds, `max_body` in
     bytes. `stream_mode` is for callers who choose none; `models` are the names
     of upstreams and routes, `tasks` all that some upstream serves. `cors_origins` are
@@ -64,10 +82,13 @@ class Services:
     evidence: EvidenceSource = field(default_factory=NoEvidence)
     stream_deadline: float = 600.0
     stream_mode: StreamMode = StreamMode.LIVE
+    tokens: TokenIssuer | None = None
     models: Models = field(default_factory=Models)
     tasks: frozenset[str] = CHAT_ONLY
     cors_origins: frozenset[str] = frozenset()
     ports: Mapping[str, int] = field(default_factory=dict)
+    where: Mapping[str, Whereabouts] = field(default_factory=dict)
+    inquire: Callable[[str], "Future[bool]"] = lambda _: _not_asked()
     persons: PersonRules = field(default_factory=PersonRules)
     rate_limits: RateLimits = field(default_factory=Unlimited)
     failed_auth: FailedAuth = field(default_factory=lambda: FailedAuth(Unlimited()))

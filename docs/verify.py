@@ -18,6 +18,7 @@ import json
 import re
 import sqlite3
 import sys
+from bisect import bisect_right
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -46,6 +47,8 @@ DIGESTED = (
     "corrects",
     "person",
     "decision",
+    "source",
+    "reuse",
 )
 ANCHOR = re.compile(r"\banchor (\d+):(\d+):([0-9a-f]{64})\b")
 HEAD = re.compile(r"(\d+):(\d+):([0-9a-f]{64})")
@@ -124,7 +127,7 @@ def listen(row, told, at):
             told["erased"].append((int(lane), int(first), int(last)))
         if "floor" in said:
             lane, seq, digest = said["floor"]
-            told["floors"].append((lane, seq, bytes.fromhex(digest)))
+            told["floors"].add((lane, seq, bytes.fromhex(digest)))
 
 
 def compare(database, heads, lane, seq, digest, proof):
@@ -144,8 +147,10 @@ def compare(database, heads, lane, seq, digest, proof):
 
 def check_what_is_gone(heads, told):
     """Words and records may be gone only where a record of the chain says so."""
+    erased = joined(told["erased"])
     for lane, seq in told["gone"]:
-        if not any(of == lane and a <= seq <= b for of, a, b in told["erased"]):
+        at = bisect_right(erased, (lane, seq, float("inf"))) - 1
+        if at < 0 or erased[at][0] != lane or seq > erased[at][2]:
             raise Unsound(
                 f"lane {lane}, record {seq}: nothing says who erased its words"
             )
@@ -153,6 +158,17 @@ def check_what_is_gone(heads, told):
         seq, digest = head["floor_seq"], head["floor_digest"]
         if seq and (lane, seq, digest) not in told["floors"]:
             raise Unsound(f"lane {lane}: nothing says who pruned it up to {seq}")
+
+
+def joined(ranges):
+    """The same places in as few ranges as possible, in their order."""
+    result = []
+    for lane, first, last in sorted(ranges):
+        if result and result[-1][0] == lane and first <= result[-1][2] + 1:
+            result[-1] = lane, result[-1][1], max(last, result[-1][2])
+        else:
+            result.append((lane, first, last))
+    return result
 
 
 STRAY = """
@@ -192,7 +208,7 @@ def verify(database, noted):
     heads = {head["id"]: head for head in database.execute("SELECT * FROM chain")}
     if not heads:
         raise Unsound("there is no head")
-    told = {"heads": [], "erased": [], "floors": [], "gone": []}
+    told = {"heads": [], "erased": [], "floors": set(), "gone": []}
     for (lane, seq), digest in noted.items():
         if lane not in heads or seq > heads[lane]["seq"]:
             compare(database, heads, lane, seq, digest, "a noted head")

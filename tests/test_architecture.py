@@ -39,6 +39,8 @@ ONLY_IN = {
     "sqlalchemy": {"storage"},
     "sqlite3": {"storage"},
     "alembic": {"storage"},
+    "cachetools": {"gateway", "storage"},
+    "cryptography": {"storage"},
     "redis": {"storage"},
     "psycopg": {"storage"},
     "tomlkit": {"storage"},

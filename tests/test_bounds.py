@@ -164,12 +164,7 @@ ANTHROPIC = {
 
 def read_native(body):
     asked = schemas.ChatRequest.parse(parsed(body, schemas.NUL)).to_request(
-        "c",
-        session_id="s",
-        correlation_id="c",
-        stream=False,
-        mode=StreamMode.LIVE,
-        priority=Priority.LOW,
+        facts_of(body), stream=False
     )
     POLICY.request(asked)
 
@@ -177,6 +172,7 @@ def read_native(body):
 def facts_of(body):
     return Facts(
         session_id="s",
+        names_session=True,
         correlation_id="c",
         caller="c",
         mode=StreamMode.LIVE,

@@ -31,6 +31,12 @@ ROUTES = {
     ("GET", "/operator/api/report"): "audit",
     ("GET", "/operator/api/records/<any_id>/explanation"): "audit",
     ("GET", "/operator/api/anchor"): "audit",
+    ("GET", "/operator/api/usage"): "audit",
+    ("GET", "/operator/api/upstreams"): "audit",
+    ("POST", "/operator/api/upstreams/<name>/health"): "audit",
+    ("GET", "/operator/api/tokens"): "admin",
+    ("POST", "/operator/api/tokens"): "admin",
+    ("DELETE", "/operator/api/tokens/<token_id>"): "admin",
     # The console's pages hold no data; what they show they ask for with a token.
     ("GET", "/"): PUBLIC,
     ("GET", "/operator"): PUBLIC,
@@ -38,6 +44,8 @@ ROUTES = {
     ("GET", "/operator/health"): PUBLIC,
     ("GET", "/operator/records"): PUBLIC,
     ("GET", "/operator/outages"): PUBLIC,
+    ("GET", "/operator/usage"): PUBLIC,
+    ("GET", "/operator/tokens"): PUBLIC,
     ("GET", "/operator/static/<name>"): PUBLIC,
 }
 

@@ -9,7 +9,9 @@ from app.gateway.chain.admission import Admission
 from app.gateway.chain.admission_queue import Load
 from app.gateway.chain.audited import Audited
 from app.gateway.chain.bound_sessions import BoundSessions
+from app.gateway.chain.cached import Cached
 from app.gateway.chain.counted import Counted
+from app.gateway.chain.idempotent import Idempotent
 from app.gateway.chain.metered import Metered
 from app.gateway.errors import NobodyAnswered, Overloaded
 from app.gateway.routing.router import ChatRouter
@@ -50,13 +52,26 @@ def services(build):
     return build()
 
 
-def test_the_order_is_the_one_that_the_docstring_draws(services):
-    policies, handler = [], services.chat
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"cache_ttl": 60}, [Idempotent, Cached]),
+        ({}, [Idempotent]),
+        ({"idempotency_ttl": 0}, []),
+        (
+            {"routes": [{"model": "m", "upstreams": ["madre"], "cache": 5}]},
+            [Idempotent, Cached],
+        ),
+    ],
+)
+def test_the_order_is_the_one_that_the_docstring_draws(build, settings, kept):
+    policies, handler = [], build(**settings).chat
     while (inner := getattr(handler, "_inner", None)) is not None:
         policies.append(type(handler))
         handler = inner
 
-    assert policies == [Admission, Metered, Audited, Counted, BoundSessions]
+    outside = [Admission, Metered, Audited]
+    assert policies == [*outside, *kept, Counted, BoundSessions]
     assert type(handler) is ChatRouter
 
 

@@ -15,6 +15,7 @@ from app.cli.exits import MEANINGS, exit_codes
 from app.cli.failing import Commands
 from app.cli.post_task import post_task
 from app.cli.records import records
+from app.cli.retention.erase import erase
 from app.cli.run import run
 from app.cli.status import explain, status
 from app.cli.token import token
@@ -48,3 +49,4 @@ for command in (
     token,
 ):
     main.add_command(command)
+records.add_command(erase)

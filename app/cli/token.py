@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from math import inf, isinf
@@ -16,16 +15,15 @@ import click
 from app.cli.exits import CONFIG, NAME, exit_codes
 from app.cli.failing import Failure
 from app.cli.screen import say_json, say_line
+from app.gateway.access.token_issuer import WantedToken, make_token
 from app.gateway.access.tokens import (
     ALL_SCOPES,
-    Caller,
     NameTaken,
     NoSuchToken,
     Token,
     TokenStore,
     TokensUnusable,
     name_problem,
-    new_token,
 )
 from app.gateway.chat import Priority
 from app.settings import SettingsError, load_local
@@ -166,9 +164,8 @@ def new(
 
     The token is all that goes to standard output, so that scripts can take it.
     """
-    secret = new_token()
-    like = _newest(store, name) if rotate else Caller(name, frozenset({"chat"}))
-    made = _record(secret, like, **options)
+    known = store.tokens() if rotate else ()
+    secret, made = make_token(_wanted(name, **options), known, rotate=rotate)
     store.add(made, beside_others=rotate)
     if as_json:
         say_json({"token": secret} | _facts(made))
@@ -177,37 +174,11 @@ def new(
     say_line(f"Made {made.id} for {name}. It is not shown again.", err=True)
 
 
-def _newest(store: TokenStore, name: str) -> Caller:
-    callers = [t.caller for t in store.tokens() if t.caller.name == name]
-    if not callers:
-        raise NoSuchToken(name)
-    return callers[-1]
-
-
-def _record(
-    secret: str, like: Caller, *, not_before: float, expires: float, **given: Any
-) -> Token:
-    made = Token.of(_caller(like, **given), secret)
-    return replace(made, not_before=not_before, expires=expires)
-
-
-def _caller(
-    like: Caller,
-    *,
-    scopes: tuple[str, ...],
-    priority: str | None,
-    rate: int | None,
-    volume: int | None,
-    names_people: bool,
-) -> Caller:
-    return Caller(
-        like.name,
-        frozenset(scopes) or like.scopes,
-        Priority[priority.upper()] if priority else like.priority,
-        rate or like.rate,
-        names_people or like.names_people,
-        volume or like.volume,
-    )
+def _wanted(
+    name: str, *, scopes: tuple[str, ...], priority: str | None, **options: Any
+) -> WantedToken:
+    chosen = Priority[priority.upper()] if priority else None
+    return WantedToken(name, frozenset(scopes), chosen, **options)
 
 
 @token.command("list", epilog=exit_codes("done", CONFIG))

@@ -100,6 +100,18 @@ class Budget:
         """A budget inside this one: same cancellation, no later deadline."""
         return self._until(min(self.deadline, self._clock() + seconds), *checks)
 
+    def deaf_to(
+        self, reason: type[Exception], on_heard: Callable[[], None] = lambda: None
+    ) -> "Budget":
+        """The same budget, in which no check ends a wait for that reason.
+
+        `on_heard` is called the first time that one would have.
+        """
+        inner = self._until(self.deadline)
+        inner._checks = tuple(_deaf(one, reason, on_heard) for one in self._checks)
+        inner._stream_deadline = self._stream_deadline
+        return inner
+
     def streaming(self, seconds: float) -> "Budget":
         """The same budget, but a stream may flow on for so long since `since`."""
         inner = self._until(self.deadline)
@@ -151,3 +163,20 @@ class Budget:
         inner.deadline, inner.since, inner.tries = deadline, self.since, self.tries
         inner._stream_deadline = self._stream_deadline
         return inner
+
+
+def _deaf(check: Check, reason: type[Exception], on_heard: Check) -> Check:
+    """A check that says so once, and is not asked any more, where it would raise so."""
+    has_heard = False
+
+    def deaf() -> None:
+        nonlocal has_heard
+        if has_heard:
+            return
+        try:
+            check()
+        except reason:
+            has_heard = True
+            on_heard()
+
+    return deaf

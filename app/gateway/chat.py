@@ -9,27 +9,10 @@ from enum import Enum, IntEnum
 from typing import Any, NamedTuple
 
 from app.gateway.abilities import CHAT, COUNT, TOOL_FIELDS, TOOLS
+from app.gateway.kept.answers import Kept
+from app.gateway.kept.reuse import ANYHOW, CacheControl, Caching, Reuse, Said
 
 NOTHING: Mapping[str, Any] = {}
-
-# What takes no room or leaves no ink, beside white space: zero-width and directional
-# marks, fillers, a blank of Braille.
-_UNSEEN_RANGES = (
-    "0-20 7F-A0 AD-AD 34F-34F 61C-61C 115F-1160 1680-1680 17B4-17B5 180B-180F"
-    " 2000-200F 2028-202F 205F-206F 2800-2800 3000-3000 3164-3164"
-    " FE00-FE0F FEFF-FEFF FFA0-FFA0 FFF9-FFFB E0000-E007F E0100-E01EF"
-)
-_UNSEEN = frozenset(
-    chr(code)
-    for first, last in (span.split("-") for span in _UNSEEN_RANGES.split())
-    for code in range(int(first, 16), int(last, 16) + 1)
-)
-
-
-def is_blank(text: str) -> bool:
-    """Whether a text shows nothing to whoever reads it."""
-    return _UNSEEN.issuperset(text)
-
 
 # The members of a message or delta in which servers let their models think aloud.
 THOUGHTS = (
@@ -106,7 +89,9 @@ class ChatRequest:
     it came through, for the record. `size` is that of the body it came in, in bytes.
     `task` is CHAT, COMPLETIONS or EMBEDDINGS; each message of the last two is one text.
     `is_begun` says that the last message is the beginning of the answer, for whoever is
-    asked to go on from there, and to say only what follows.
+    asked to go on from there, and to say only what follows. `names_session` says that
+    the session was named by the caller, and not by the door. `idempotency_key` is ""
+    for none.
     """
 
     messages: tuple[Message, ...]
@@ -129,6 +114,9 @@ class ChatRequest:
     size: int = 0
     task: str = CHAT
     is_begun: bool = False
+    names_session: bool = False
+    idempotency_key: str = field(default="", repr=False)
+    cache_control: CacheControl = ANYHOW
 
     @property
     def last_user_message(self) -> str:
@@ -231,6 +219,11 @@ class ChatReply:
     speaks OpenAI. `left_out` are the abilities that the request wanted and that
     whoever answered was asked without. `body` is the answer as it came, in JSON, where
     it is no text: then `text` says only what came, for the record.
+
+    `said` is there where the answer is to be the same bytes whenever it is said.
+    `reuse` is there where it was said before: it has no attempts then, and its usage is
+    that of then. `caching` is there where answers are cached, and `kept` is all that is
+    to be kept of it once its record is committed.
     """
 
     text: str
@@ -247,11 +240,20 @@ class ChatReply:
     extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     left_out: tuple[str, ...] = ()
     body: bytes = b""
+    said: Said | None = None
+    reuse: Reuse | None = None
+    caching: Caching | None = None
+    kept: tuple[Kept, ...] = ()
 
     @property
     def is_degraded(self) -> bool:
         """Whether the caller got less than the first choice would have given."""
         return self.degraded_by is not None
+
+    @property
+    def first_id(self) -> str:
+        """The id of the record of whoever was given this very answer first."""
+        return (self.said.audit_id if self.said else "") or self.audit_id
 
     def with_facts(self, facts: Iterable["ReplyFacts"]) -> "ChatReply":
         """The reply with these facts put into it; of two, the later one counts."""
@@ -285,3 +287,7 @@ class ReplyFacts(NamedTuple):
     extra: Mapping[str, Any] | None = None
     left_out: tuple[str, ...] | None = None
     body: bytes | None = None
+    said: Said | None = None
+    reuse: Reuse | None = None
+    caching: Caching | None = None
+    kept: tuple[Kept, ...] | None = None

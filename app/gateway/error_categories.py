@@ -8,12 +8,17 @@ ours. `_OTHER` is a failure that nobody has thought of: an alarm.
 from collections.abc import Mapping
 
 from app.gateway.errors import (
+    AnswerNotKept,
     AuditUnavailable,
     CallerFault,
     CallerGone,
     ContentFiltered,
     GatewayError,
+    KeyInFlight,
+    KeyMalformed,
+    KeyReused,
     NobodyAnswered,
+    NotCached,
     Overloaded,
     Rejected,
     ShuttingDown,
@@ -26,6 +31,7 @@ from app.gateway.errors import (
 OTHER = "_OTHER"
 NEVER_SENT = "upstream_passed_over"
 AUDIT_UNAVAILABLE = "gateway_audit_unavailable"
+INVALID, INTERNAL = "caller_invalid", "gateway_internal"
 
 # Every fault that an UpstreamError may carry; tests/gateway/test_error_categories.py
 # finds one that is missing here.
@@ -89,6 +95,11 @@ CLASSES: Mapping[type[BaseException], str] = {
     Overloaded: "policy_overloaded",
     ShuttingDown: "gateway_shutting_down",
     StreamLimit: "policy_stream_limit",
+    NotCached: "caller_not_cached",
+    KeyMalformed: INVALID,
+    KeyInFlight: "caller_key",
+    KeyReused: "caller_key",
+    AnswerNotKept: "caller_key",
     AuditUnavailable: AUDIT_UNAVAILABLE,
 }
 
@@ -101,8 +112,6 @@ CODES: Mapping[str, str] = {
     "shutting_down": "gateway_shutting_down",
     "audit_unavailable": AUDIT_UNAVAILABLE,
 }
-INVALID, INTERNAL = "caller_invalid", "gateway_internal"
-
 ERROR_TYPES = frozenset(
     {*FAULTS.values(), *CLASSES.values(), *CODES.values(), INVALID, INTERNAL, OTHER}
 )

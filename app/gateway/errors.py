@@ -22,6 +22,11 @@
     ├── Overloaded             our own admission refused
     ├── ShuttingDown           the gateway stops before the answer can be had
     ├── StreamLimit            the stream lasted as long as one may
+    ├── NotCached              the caller wants a cached answer, and there is none
+    ├── KeyMalformed           its Idempotency-Key is none
+    ├── KeyInFlight            the first request with its key is not over yet
+    ├── KeyReused              its key belongs to another request
+    ├── AnswerNotKept          its key was answered, and the words are not kept
     └── AuditUnavailable       the record cannot be written
         └── SearchTookTooLong  too many records to look through
 
@@ -173,6 +178,43 @@ class StreamLimit(GatewayError):
     code = "stream_limit"
 
 
+class NotCached(GatewayError):
+    """The caller takes a cached answer or none, and there is none."""
+
+    code = "not_cached"
+
+
+class KeyMalformed(GatewayError):
+    """What is shown as an Idempotency-Key cannot be one."""
+
+    code = "idempotency_key_malformed"
+    may_repeat = False
+
+
+class KeyInFlight(GatewayError):
+    """Another request with the same Idempotency-Key is still being answered."""
+
+    code = "idempotency_in_flight"
+
+
+class KeyReused(GatewayError):
+    """The Idempotency-Key was shown with another request before."""
+
+    code = "idempotency_key_reused"
+    may_repeat = False
+
+
+class AnswerNotKept(GatewayError):
+    """The request was answered before, and its words are not kept; `record` has it."""
+
+    code = "answer_not_kept"
+    may_repeat = False
+
+    def __init__(self, record: str = "") -> None:
+        super().__init__()
+        self.record = record
+
+
 class AuditUnavailable(GatewayError):
     """The record cannot be committed, so no answer may leave."""
 
@@ -220,6 +262,11 @@ CONSEQUENCES: dict[type[GatewayError], Consequence] = {
     Overloaded: Consequence(fails_over=False, status=503),
     ShuttingDown: Consequence(fails_over=False, status=503),
     StreamLimit: Consequence(fails_over=False, status=504),
+    NotCached: Consequence(fails_over=False, status=504),
+    KeyMalformed: Consequence(fails_over=False, status=400),
+    KeyInFlight: Consequence(fails_over=False, status=409),
+    KeyReused: Consequence(fails_over=False, status=422),
+    AnswerNotKept: Consequence(fails_over=False, status=409),
     AuditUnavailable: Consequence(fails_over=False, status=503),
     SearchTookTooLong: Consequence(fails_over=False, status=503),
 }

@@ -37,6 +37,7 @@ class ReplyStream(Iterator[Delta]):
     is logged and does no harm, unless it was added with `may_veto`: what that one
     raises, whatever it is, is raised to the reader after all have run, and the reply
     must then not be delivered as complete. `veto` tells the observers that come later.
+    Those of `on_settled` come last of all, when nothing can veto any more.
     """
 
     def __init__(
@@ -58,6 +59,11 @@ class ReplyStream(Iterator[Delta]):
         self.received = 0  # body bytes that came from the upstream
         self.status: int | None = None  # the upstream's HTTP status
         self.unread = 0.0  # seconds for which the reader did not ask for more
+        self.pieces: list[Delta] | None = None  # all of them, where that was asked for
+        self.is_repeated = False  # it was said before, so nobody works on it
+        self.outlives_caller = False  # it is to be read to its end in any case
+        self.was_left = False  # by its caller, who is not told its end
+        self._settled: list[Observer] = []
 
     @classmethod
     def whole(cls, reply: ChatReply, *, is_streamed: bool = False) -> Self:
@@ -90,6 +96,10 @@ class ReplyStream(Iterator[Delta]):
         at = 0 if first else len(self._observers)
         self._observers.insert(at, (observer, may_veto))
 
+    def on_settled(self, observer: "Observer") -> None:
+        """Call the observer once, when the reply's record is committed or vetoed."""
+        self._settled.append(observer)
+
     def learn(self, facts: ReplyFacts) -> None:
         """Add facts about the reply that became known after it had begun."""
         self._facts.append(facts)  # several handlers do, and a copy has its price
@@ -115,6 +125,8 @@ class ReplyStream(Iterator[Delta]):
         self._texts.append(delta.text)
         if delta.choices:
             self.said.add(delta.choices)
+        if self.pieces is not None:
+            self.pieces.append(delta)
         return delta
 
     @property
@@ -164,6 +176,8 @@ class ReplyStream(Iterator[Delta]):
         self._tell(lambda _: self._close_source())
         for observer, may_veto in self._observers:
             self._tell(observer, may_veto=may_veto)
+        for observer in self._settled:
+            self._tell(observer)
 
     def _tell(self, observer: "Observer", *, may_veto: bool = False) -> None:
         try:

@@ -261,10 +261,10 @@ def refusal(status: HTTPStatus, begins: bytes = b"") -> bytes:
     reason = RENAMED.get(status, status.phrase)
     phrase = reason.lower()
     code = re.sub("[^a-z]", "_", phrase)
-    told = CallerError(status, code, phrase)
+    error = CallerError(status, code, phrase)
     body = {"detail": phrase, "code": code, "correlation_id": correlation_id}
     path = begins[:100].partition(b" ")[2].decode("latin-1")
-    text = json.dumps(told.openai() if is_openai_path(path.split(" ")[0]) else body)
+    text = json.dumps(error.openai() if is_openai_path(path.split(" ")[0]) else body)
     lines = [
         f"HTTP/1.1 {status.value} {reason}",
         "Content-Type: application/json",

@@ -32,7 +32,9 @@ class SlowCallers:
         """Begin to wait for a caller; TimeoutError if he himself is one too many."""
         with self._lock:
             if len(self._waited_for) >= self._most:
-                slowest = min((caller, *self._waited_for), key=lambda one: one.since)
+                slowest = min(
+                    (caller, *self._waited_for), key=lambda waiting: waiting.since
+                )
                 if slowest is caller:
                     raise TimeoutError
                 self._waited_for.remove(slowest)

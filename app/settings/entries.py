@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+Days = Annotated[int, Field(ge=1, le=36_500)]
 # Calls at once that the workers can count together; 0 is no limit.
 Concurrency = Annotated[int, Field(ge=0, le=100)]
 Header = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,100}$")]
@@ -208,4 +209,9 @@ class RouteSettings(BaseModel):
         default=0,
         description="Tokens that `GET /v1/models` says it can read; default: the least "
         "that its upstreams say, so that each of them can answer.",
+    )
+    cache: Annotated[float, Field(ge=0, le=86_400)] | None = Field(
+        default=None,
+        description="Seconds for which its answers are cached, in place of "
+        "VX11_CACHE_TTL; 0: never.",
     )

@@ -21,6 +21,7 @@ from app.settings.conflicts import SPARE_THREADS
 from app.settings.entries import (
     Bind,
     Concurrency,
+    Days,
     Header,
     Health,
     LoopbackUrl,
@@ -56,7 +57,7 @@ def _default_slots(known: dict[str, Any]) -> int:
 def _renamed(name: str) -> AliasChoices:
     """The names of a setting that had another one, in the order of their weight."""
     before = next(old for old, new in RENAMED.items() if new == name)
-    variables = (f"{PREFIX}{one.upper()}" for one in (name, before))
+    variables = (f"{PREFIX}{setting.upper()}" for setting in (name, before))
     return AliasChoices(*variables, name)
 
 
@@ -120,8 +121,8 @@ class Settings(BaseModel):
         validation_alias=_renamed("hang_check_after"),
         description="After so many seconds of silence an upstream is asked for its "
         "health; if that does not answer within VX11_PROBE_TIMEOUT, the next upstream "
-        "is tried. As long as an upstream's timeout or longer, it switches this off "
-        "for it.",
+        "is tried. An upstream whose timeout is not longer than this is never asked "
+        "in this way.",
     )
     probe_timeout: Seconds = Field(
         default=PROBE_LIMIT,
@@ -277,6 +278,42 @@ class Settings(BaseModel):
         "minute, as it goes to the log. Kept where who can write to the records cannot "
         "(another mount, `chattr +a`), it shows that they were put back or made anew: "
         "`records verify --anchors`.",
+    )
+    keep_words: Days | None = Field(
+        default=None,
+        description="Days after which the words of a record, question and answer, are "
+        "erased; who asked when, and who answered, stays. Default: never.",
+    )
+    keep_records: Days | None = Field(
+        default=None,
+        description="Days after which whole records are deleted. Default: never.",
+    )
+    cache_ttl: float = Field(
+        default=0.0,
+        ge=0,
+        le=86_400,
+        description="Seconds for which the answer to a question is given again to the "
+        "caller who asked it, when the same is asked; 0: never. `cache` of a route "
+        "goes before it. 60 is a good value. Never kept: errors, answers of a "
+        "fallback, answers that were cut or filtered, and those that are left to "
+        "chance (a `temperature` above 0, `n` above 1) unless the request says "
+        "`Cache-Control: max-age=…`.",
+    )
+    idempotency_ttl: float = Field(
+        default=86_400.0,
+        ge=0,
+        le=604_800,
+        description="Seconds for which the answer to a request with an "
+        "`Idempotency-Key` is given again to whoever shows the key; 0: the header is "
+        "not heeded.",
+    )
+    keep_bytes: int = Field(
+        default=268_435_456,
+        ge=1_048_576,
+        le=68_719_476_736,
+        description="Bytes that the answers kept for both of these take in the audit "
+        "database at most, for all workers together; those that would expire soonest "
+        "go first.",
     )
     bind: Bind = Field(
         default="127.0.0.1:8011",

@@ -87,7 +87,7 @@ def masked(value: Any) -> Any:
     if isinstance(value, str):
         return _QUERY.sub(r"\1***", _USERINFO.sub("***@", value))
     if isinstance(value, list):
-        return [masked(one) for one in value]
+        return [masked(item) for item in value]
     if isinstance(value, dict):
-        return {key: masked(one) for key, one in value.items()}
+        return {key: masked(item) for key, item in value.items()}
     return value

@@ -19,13 +19,13 @@ class SettingsError(Exception):
 def problems_of(error: ValidationError, variables: Variables) -> list[str]:
     """One line per problem, naming the variable and never the value."""
     # A variable may be read for two settings.
-    lines = [line for one in _real(error) for line in _lines(one, variables)]
+    lines = [line for detail in _real(error) for line in _lines(detail, variables)]
     return list(dict.fromkeys(lines))
 
 
 def settings_of(error: ValidationError, variables: Variables) -> frozenset[str]:
     """The settings that are wrong in themselves, by all their names."""
-    wrong = {str(one["loc"][0]) for one in _real(error)}
+    wrong = {str(detail["loc"][0]) for detail in _real(error)}
     others = [{s, *names} for s, names in variables.items() if wrong & {s, *names}]
     return frozenset(wrong.union(*others))
 
@@ -33,7 +33,9 @@ def settings_of(error: ValidationError, variables: Variables) -> frozenset[str]:
 def _real(error: ValidationError) -> list[ErrorDetails]:
     """A default that is made of another setting cannot be wrong by itself."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
-    return [one for one in found if one["type"] != "default_factory_not_called"]
+    return [
+        detail for detail in found if detail["type"] != "default_factory_not_called"
+    ]
 
 
 def _lines(error: ErrorDetails, variables: Variables) -> Iterator[str]:

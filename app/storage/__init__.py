@@ -9,6 +9,6 @@ at `gateway`, whose ports it fulfils, at `host`, and at nobody else.
 
 `trail` opens the `AuditBackend` that its URL's scheme names: nobody outside of this
 room knows whether there are files. `audit` writes through the port `Store`, which
-`sqlite` fulfils. `shared` fulfils the port `SharedState`, `tokens` the port
-`TokenStore`.
+`sqlite` fulfils; answers that are kept lie with the records, or in `kept`. `shared`
+fulfils the port `SharedState`, `tokens` the port `TokenStore`.
 """

@@ -4,12 +4,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+from app.gateway.kept.answers import Answers
 from app.gateway.records.activity import Activity
 from app.gateway.records.audit import AuditSpace
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
 from app.storage.chain.knots import Place
+from app.storage.chain.retention import FOR_EVER, Erased, Keep, Whose
 from app.storage.chain.verification import OnProgress, Verification, ignore
+
+MOST_BYTES = 256 * 1024 * 1024  # of kept answers
 
 
 class AuditBackend(Protocol):
@@ -34,8 +38,10 @@ class AuditBackend(Protocol):
         *,
         anchor_file: Path | None = None,
         is_known: bool = False,
+        keep_bytes: int = MOST_BYTES,
         may_begin: bool = True,
         newest: str | None = None,
+        keep: Keep = FOR_EVER,
     ) -> QueuedTrail:
         """Open the write side, making and migrating the records if need be.
 
@@ -45,8 +51,10 @@ class AuditBackend(Protocol):
         it has never been there and can't be made.
 
         Without `may_begin` one that is not there is an UnusableDatabase, too.
-        Anchors go to the log, and to `anchor_file`. `newest` is what `newest_head`
+        Anchors go to the log, and to `anchor_file`. Kept answers take at most
+        `keep_bytes`. `newest` is what `newest_head`
         said to somebody who lives longer than a worker: older records are refused.
+        Words and records go when they are older than `keep` says.
         With `is_known` somebody has opened it before, so it is never made, and
         whatever is wrong with it, it opens, refuses chats, and comes back once that is
         mended.
@@ -80,6 +88,20 @@ class AuditBackend(Protocol):
         `noted` are heads of earlier that were kept elsewhere: each must still be part
         of the chain.
         """
+        ...
+
+    def erase(
+        self, whose: Whose, *, is_rehearsal: bool, on_progress: OnProgress = ignore
+    ) -> Erased:
+        """Take the words of all records of somebody, and put that on record.
+
+        Works while workers write. A rehearsal only counts. Raises StoreFailed,
+        AuditUnavailable or SearchTookTooLong.
+        """
+        ...
+
+    def answers(self) -> Answers:
+        """Open the view of the kept answers, which come with their records."""
         ...
 
     def space(self) -> AuditSpace:

@@ -75,8 +75,8 @@ class TextFormatter(logging.Formatter):
         tail = "" if chat == "-" else f"  {FAINT}{_printable(chat)}{PLAIN}"
         line = f"{at:%H:%M:%S} {level} {words}{tail}"
         if record.exc_info:
-            told = self._redact(self.formatException(record.exc_info)).splitlines()
-            line = "\n".join([line, *(f"  {_printable(one)}" for one in told)])
+            trace = self._redact(self.formatException(record.exc_info)).splitlines()
+            line = "\n".join([line, *(f"  {_printable(frame)}" for frame in trace)])
         return line
 
 

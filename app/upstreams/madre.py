@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from app.gateway.blank import is_blank
 from app.gateway.budget import Budget
-from app.gateway.chat import ChatReply, ChatRequest, is_blank
+from app.gateway.chat import ChatReply, ChatRequest
 from app.gateway.errors import BadReply
 from app.gateway.handler import ReplyStream
 from app.upstreams.dialect import Dialect, Surroundings
@@ -85,16 +86,16 @@ class MadreUpstream(Dialect):
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Ask once and return the whole reply as one delta."""
         answer = self._service.ask(PATH, _payload(request), request, budget)
-        said = parse(answer, SHAPE)
-        if isinstance(said, _Failure):
+        content = parse(answer, SHAPE)
+        if isinstance(content, _Failure):
             raise marked(BadReply("upstream_error"), answer)
-        if is_blank(said.response):
+        if is_blank(content.response):
             raise marked(BadReply("schema"), answer)
         reply = ChatReply(
-            said.response,
+            content.response,
             self.name,
-            model_name(said.model, secret=self._token) or UNNAMED_MODEL,
-            degraded_by=DEGRADED_BY.get(said.status),
+            model_name(content.model, secret=self._token) or UNNAMED_MODEL,
+            degraded_by=DEGRADED_BY.get(content.status),
         )
         return whole(reply, answer)
 

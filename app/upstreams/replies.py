@@ -55,14 +55,14 @@ def beginning_of(exchange: Exchange, budget: Budget, most: int) -> bytes:
     return bytes(body[:most])
 
 
-def model_name(*told: str | None, secret: str = "") -> str:
+def model_name(*names: str | None, secret: str = "") -> str:
     """Return the first of these that can be a model's name; "" if there is none.
 
     One that is longer than MAX_MODEL, is blank, holds what cannot be printed (line
     ends, controls) or our `secret` counts as not told: it goes into records, headers
     of streams and other people's screens, but no answer is lost for a bad label.
     """
-    return next((name for name in told if name and _is_name(name, secret)), "")
+    return next((name for name in names if name and _is_name(name, secret)), "")
 
 
 def _is_name(name: str, secret: str) -> bool:

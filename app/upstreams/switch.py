@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from app.gateway.blank import is_blank
 from app.gateway.budget import Budget
-from app.gateway.chat import ChatReply, ChatRequest, is_blank
+from app.gateway.chat import ChatReply, ChatRequest
 from app.gateway.errors import BadReply
 from app.gateway.handler import ReplyStream
 from app.upstreams.dialect import Dialect, Surroundings
@@ -89,13 +90,13 @@ class SwitchUpstream(Dialect):
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Ask once and return the whole reply as one delta."""
         answer = self._service.ask(PATH, self._payload(request), request, budget)
-        said = parse(answer, SHAPE)
-        if isinstance(said, _Failure):
+        reply = parse(answer, SHAPE)
+        if isinstance(reply, _Failure):
             raise marked(BadReply("upstream_error"), answer)
-        if is_blank(said.text):
+        if is_blank(reply.text):
             raise marked(BadReply("schema"), answer)
-        model = model_name(said.engine_used, said.provider, secret=self._token)
-        return whole(ChatReply(said.text, self.name, model or self.name), answer)
+        model = model_name(reply.engine_used, reply.provider, secret=self._token)
+        return whole(ChatReply(reply.text, self.name, model or self.name), answer)
 
     def ping(self, budget: Budget) -> None:
         """Return if switch shows a sign of life; else raise an UpstreamError."""

@@ -17,7 +17,15 @@ from app.web.chat.responses import door as responses
 from app.web.chat.sse import register_streams
 from app.web.envelope import Envelope
 from app.web.openapi import routes as api_docs
-from app.web.operator import console, evidence, metrics, ops
+from app.web.operator import (
+    console,
+    evidence,
+    metrics,
+    ops,
+    tokens,
+    upstreams,
+    usage,
+)
 from app.web.operator import records as audit
 from app.web.request.context import EXTENSION, refuse_long_targets
 from app.web.request.cors import register_preflights
@@ -44,7 +52,8 @@ def make_app(services: PerProcess[Services]) -> Flask:
     register_errors(app)
     register_streams(app)
     openai_doors = (openai.bp, responses.bp, completions.bp, embeddings.bp, models.bp)
-    pages = (console.bp, audit.bp, evidence.bp, api_docs.bp)
+    records = (audit.bp, usage.bp, upstreams.bp, evidence.bp)
+    pages = (console.bp, *records, tokens.bp, api_docs.bp)
     doors = (chat.bp, *openai_doors, anthropic.bp)
     for blueprint in (*doors, ops.bp, metrics.bp, *pages):
         app.register_blueprint(blueprint)

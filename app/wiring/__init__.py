@@ -2,11 +2,13 @@
 
 The order of the policies, which `assembly` puts around each other:
 
-    Admission(Metered(Audited(Counted(BoundSessions(ChatRouter(...))))))
+    Admission(Metered(Audited(Idempotent(Cached(Counted(BoundSessions(...)))))))
+    BoundSessions(ChatRouter(...))
     ChatRouter(Guarded(switch), Guarded(madre), Guarded(Retried(openai)), ...)
 
 Nothing of a request is parsed before it has a slot, which covers all attempts; what
 is counted is what callers get; those who get no slot are counted and on record too.
+An answer that is said again is on record, and gives its slot back before it is said.
 """
 
 from app.wiring.assembly import build_services, default_services
@@ -17,12 +19,15 @@ from app.wiring.checks import (
     problems_of_listed_kinds,
 )
 from app.wiring.commands import (
+    Erased,
     OnProgress,
     Place,
     Verification,
+    Whose,
     anchors_in,
     backtest_of,
     begin_counts,
+    erase_words,
     explained,
     export_records,
     newest_head,
@@ -43,9 +48,11 @@ from app.wiring.keys import last_good_tokens
 from app.wiring.parts import metrics_folder
 
 __all__ = [
+    "Erased",
     "OnProgress",
     "Place",
     "Verification",
+    "Whose",
     "anchors_in",
     "backtest_of",
     "begin_counts",
@@ -54,6 +61,7 @@ __all__ = [
     "check_all",
     "check_files",
     "default_services",
+    "erase_words",
     "explained",
     "export_records",
     "last_good_tokens",

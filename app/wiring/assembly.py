@@ -32,6 +32,7 @@ from app.telemetry.traces.export import open_exporter
 from app.upstreams import KINDS, Kinds
 from app.version import VERSION
 from app.wiring import keys, parts
+from app.wiring.kept import KeptAnswers
 from app.wiring.life import Life
 
 
@@ -50,15 +51,18 @@ class Assembly:
         self.transport = parts.transport(settings)
         self.upstreams = parts.upstreams(settings, self.transport, kinds)
         self.keyring = keys.keyring(settings)
-        self._forget_tokens = keys.watch_tokens(settings, self.keyring)
+        self.used = keys.last_used(self.keyring, parts.state_dir(settings, backends))
+        self._forget_tokens = keys.watch_tokens(settings, self.keyring, self.used.look)
         self.shared = parts.shared(settings, backends)
         self.measuring = Measuring(parts.metrics_folder(settings, backends))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
         given = handed()
         self.trail = self.audit.trail(
             anchor_file=settings.anchor_file,
+            keep_bytes=settings.keep_bytes,
             is_known=given is not None,
             newest=given.head if given else None,
+            keep=parts.keep(settings),
         )
         self.events = Events(self.trail)
         news = given.news if given else START
@@ -71,6 +75,8 @@ class Assembly:
             one.name: self._guarded(one) for one in settings.effective_upstreams()
         }
         self.big_work = BigWork()
+        stored = self.audit.answers()
+        self.kept = KeptAnswers(settings, stored, self.shared, self.trail.key)
         self.audited = self._audited()
         self.gate = parts.gate(settings)
         self.history = CallHistory(self.shared)
@@ -93,6 +99,7 @@ class Assembly:
                 self.breakers,
                 self.shared,
                 self.audit.space,
+                self.kept.size,
                 self.settings.workers,
                 VERSION,
             )
@@ -106,6 +113,7 @@ class Assembly:
         self.exporter.close()
         self.prober.stop()
         self.audited.close()
+        self.kept.close()
         if self.board.drain.is_final or not self.is_worker:
             self.life.ended()
         self.events.close()
@@ -124,6 +132,7 @@ class Assembly:
             activity=self.audit.activity(),
             health=self.health,
             keyring=self.keyring,
+            tokens=keys.token_issuer(settings, self.trail, self.used),
             upstreams=tuple(self.upstreams),
             deadline=settings.chat_deadline,
             stream_deadline=settings.stream_deadline,
@@ -135,6 +144,8 @@ class Assembly:
             tasks=frozenset().union(*(u.serves for u in self.upstreams.values())),
             cors_origins=frozenset(settings.cors_origins),
             ports=parts.ports(settings),
+            where=parts.whereabouts(settings),
+            inquire=self.prober.inquire,
             persons=parts.person_rules(settings),
             rate_limits=self.rate_limits,
             failed_auth=self.failed_auth,
@@ -167,7 +178,7 @@ class Assembly:
         name = parts.redactor(settings).name
         decisions = Decisions(router.table, self.life.digest, name)
         return Audited(
-            Counted(BoundSessions(router, trail.key)),
+            self.kept.around(Counted(BoundSessions(router, trail.key))),
             trail,
             parts.content_policy(settings, trail.key, self.big_work, decisions.of),
             required=settings.audit_mode == "required",

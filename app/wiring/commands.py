@@ -21,6 +21,7 @@ from app.storage.audit.reader import AuditReader
 from app.storage.audit.scan import scan, whole_chain
 from app.storage.chain.anchors import anchors_in, parse_head
 from app.storage.chain.knots import Place
+from app.storage.chain.retention import Erased, Whose
 from app.storage.chain.verification import OnProgress, Verification
 from app.storage.evidence.reader import EvidenceReader
 from app.storage.tokens.edit import TokenFile
@@ -30,12 +31,15 @@ from app.wiring import parts
 from app.wiring.configurations import configuration
 
 __all__ = [
+    "Erased",
     "OnProgress",
     "Place",
     "Verification",
+    "Whose",
     "anchors_in",
     "backtest_of",
     "begin_counts",
+    "erase_words",
     "explained",
     "export_records",
     "newest_head",
@@ -192,6 +196,20 @@ def verify_records(
     audit = parts.audit(settings)
     try:
         return audit.verify(noted=noted, on_progress=on_progress)
+    except StoreFailed as error:
+        raise AuditUnavailable(str(error)) from error
+
+
+def erase_words(
+    settings: Settings, whose: Whose, *, is_rehearsal: bool, on_progress: OnProgress
+) -> Erased:
+    """Take the words of somebody's records; works while the gateway writes.
+
+    Raises AuditUnavailable, with what an operator can do, or SearchTookTooLong.
+    """
+    audit = parts.audit(settings)
+    try:
+        return audit.erase(whose, is_rehearsal=is_rehearsal, on_progress=on_progress)
     except StoreFailed as error:
         raise AuditUnavailable(str(error)) from error
 

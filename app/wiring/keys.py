@@ -2,10 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from app.gateway.access.token_issuer import TokenIssuer
 from app.gateway.access.tokens import LINK, Keyring, Token, TokensUnusable
+from app.gateway.records.audit import Trail
 from app.settings import Settings, SettingsError
 from app.settings.handed import handed
+from app.storage.tokens.edit import TokenFile
+from app.storage.tokens.last_used import LastUsed
 from app.storage.tokens.watch import LastGood, TokenWatch
 
 
@@ -21,8 +26,14 @@ def keyring(settings: Settings) -> Keyring | None:
     return Keyring([Token.of(LINK, token) for token in plain_tokens(settings)])
 
 
-def watch_tokens(settings: Settings, keyring: Keyring | None) -> Callable[[], None]:
+def watch_tokens(
+    settings: Settings,
+    keyring: Keyring | None,
+    on_look: Callable[[], None] = lambda: None,
+) -> Callable[[], None]:
     """Keep the keyring as the file says; return what ends it.
+
+    `on_look` is called now and then, from the thread that does so.
 
     Raises SettingsError for a file that cannot be used, unless we were handed what
     was in it when it was last good.
@@ -30,10 +41,26 @@ def watch_tokens(settings: Settings, keyring: Keyring | None) -> Callable[[], No
     if settings.tokens_file is None or keyring is None:
         return lambda: None
     given = handed()
-    watch = TokenWatch(settings.tokens_file, keyring)
+    watch = TokenWatch(settings.tokens_file, keyring, on_look)
     with _told_as("VX11_TOKENS_FILE"):
         watch.start(last_good=given.tokens if given else None)
     return watch.stop
+
+
+def last_used(keyring: Keyring | None, folder: Path) -> LastUsed:
+    """Make what keeps when tokens were last used, in the state folder."""
+    return LastUsed(folder, keyring.used if keyring else dict)
+
+
+def token_issuer(
+    settings: Settings, trail: Trail, used: LastUsed
+) -> TokenIssuer | None:
+    """Make what makes and revokes tokens; None where there is no file of tokens."""
+    if settings.tokens_file is None or settings.auth_mode == "off":
+        return None
+    is_required = settings.audit_mode == "required"
+    store = TokenFile(settings.tokens_file)
+    return TokenIssuer(store, trail, used, required=is_required)
 
 
 def last_good_tokens(settings: Settings) -> LastGood | None:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,9 +20,10 @@ from app.gateway.routing.router import ChatRouter
 from app.gateway.routing.routes import Route
 from app.gateway.shared import SharedState
 from app.gateway.turns import Candidate
-from app.services import READERS
+from app.services import READERS, Whereabouts
 from app.settings import Settings, SettingsError, UpstreamSettings
 from app.storage.backend import AuditBackend
+from app.storage.chain.retention import Keep
 from app.storage.shared.shared_memory import MEMORY, open_shared
 from app.storage.trail import BACKENDS, Backends, open_backend
 from app.telemetry.host import container_memory as memory
@@ -33,6 +35,7 @@ from app.wiring.keys import has_several_callers, plain_tokens
 
 Upstreams = Mapping[str, Dialect]
 
+DAY = 86400.0  # seconds
 # Bytes of a body. A photo of 15 MB, in base64; words need less.
 PHOTOS, WORDS = 20 * 1024 * 1024, 1024 * 1024
 
@@ -118,6 +121,14 @@ def ports(settings: Settings) -> dict[str, int]:
     return {
         name: url.port or (443 if url.scheme == "https" else 80)
         for name, url in urls.items()
+    }
+
+
+def whereabouts(settings: Settings) -> dict[str, Whereabouts]:
+    """What each upstream speaks, and where, by name."""
+    return {
+        one.name: Whereabouts(one.kind, one.url)
+        for one in settings.effective_upstreams()
     }
 
 
@@ -218,16 +229,22 @@ def audit(settings: Settings, backends: Backends = BACKENDS) -> AuditBackend:
         raise SettingsError([f"VX11_AUDIT_URL: {error}"]) from None
 
 
+def keep(settings: Settings) -> Keep:
+    """For how long words and records are kept, in seconds."""
+    words, records = settings.keep_words, settings.keep_records
+    return Keep(DAY * (words or inf), DAY * (records or inf))
+
+
 def shared(settings: Settings, backends: Backends = BACKENDS) -> SharedState:
     """Open what all workers of this instance share; another instance has its own."""
-    state = _state_dir(settings, backends)
+    state = state_dir(settings, backends)
     folders = (settings.shared_dir,) if settings.shared_dir else (MEMORY, state)
     return open_shared(_identity(settings, state), folders)
 
 
 def metrics_folder(settings: Settings, backends: Backends = BACKENDS) -> Path:
     """Where the workers of this instance count."""
-    state = _state_dir(settings, backends)
+    state = state_dir(settings, backends)
     default = MEMORY if MEMORY.is_dir() else state
     return folder_of(_identity(settings, state), settings.metrics_dir or default)
 
@@ -238,7 +255,8 @@ def _identity(settings: Settings, state: Path) -> str:
     return f"{where} {settings.bind}"
 
 
-def _state_dir(settings: Settings, backends: Backends) -> Path:
+def state_dir(settings: Settings, backends: Backends = BACKENDS) -> Path:
+    """The folder in which this instance keeps what is its own."""
     folder = settings.state_dir or audit(settings, backends).folder
     if folder is None:
         raise SettingsError(["VX11_STATE_DIR: must be set with this VX11_AUDIT_URL"])

@@ -1,6 +1,7 @@
 // Break it: the faults of all stand-ins, switched on and off.
 
 const LOOK_EVERY = 1500; // ms
+const OUTAGE = 30_000; // ms
 const FAVOURITES = {
   frozen: "Freeze",
   hang: "Hang",
@@ -37,6 +38,7 @@ async function call(path, method = "GET", body = undefined) {
 async function look() {
   try {
     const { stand_ins: standIns } = await call("all");
+    if (!byId("at-once")) addRow(Object.keys(standIns));
     for (const [name, fault] of Object.entries(standIns)) update(name, fault);
     byId("problem").textContent = "";
   } catch (error) {
@@ -74,6 +76,23 @@ function others(name) {
   const select = h("select", { id: `all-${name}` }, h("option", { value: "" }, "choose one"), ...options);
   const button = h("button", { type: "button", click: () => select.value && breakWith(name, select.value) }, "Break");
   return [h("label", { for: `all-${name}` }, `All ${faults.length} ways`), select, button];
+}
+
+/** What is done to all stand-ins at once; an outage may end by itself. */
+function addRow(names) {
+  const all = (method, body) => Promise.all(names.map((name) => change(name, method, body)));
+  const breakAll = (fault) => all("POST", JSON.stringify({ fault }));
+  const outage = async () => {
+    await breakAll("refuse");
+    setTimeout(() => all("DELETE"), OUTAGE);
+  };
+  const button = (words, click) => h("button", { type: "button", click }, words);
+  const row = h("div", { id: "at-once", class: "faults", role: "group", "aria-label": "All at once" },
+    button("Freeze all", () => breakAll("frozen")),
+    button("Fail all", () => breakAll("http_status")),
+    button("Outage of 30 s", outage),
+    button("Heal all", () => all("DELETE")));
+  byId("stand-ins").before(row);
 }
 
 const breakWith = (name, fault) => change(name, "POST", JSON.stringify({ fault }));

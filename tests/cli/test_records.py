@@ -352,3 +352,36 @@ def test_a_search_that_takes_too_long_says_what_to_do():
         raise SearchTookTooLong
 
     assert failed.value.exit_code == 74
+
+
+def erase(*options):
+    return CliRunner().invoke(main, ["records", "erase", *options])
+
+
+def test_words_of_a_person_are_erased_on_demand_and_that_is_on_record(trail, url):
+    hers = record_one(trail, person="ada")
+    other = record_one(trail, person="bob")
+
+    tried = erase("--user", "ada", "--dry-run")
+    assert (tried.exit_code, tried.stdout) == (
+        0,
+        "The words of 1 records would be erased.\n",
+    )
+    done = erase("--user", "ada", "--json")
+
+    assert json.loads(done.stdout) == {
+        "records": 1,
+        "open": 0,
+        "is_clean": True,
+        "dry_run": False,
+    }
+    reader = open_backend(url).records()
+    assert reader.get(hers.id).request is None
+    assert reader.get(other.id).request
+    assert erase("--person", "ada").exit_code == 1
+    record_one(trail)
+    assert open_backend(url).verify().ok
+
+
+def test_a_demand_that_names_nobody_is_refused(url):
+    assert erase("--yes").exit_code == 2

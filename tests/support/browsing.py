@@ -136,6 +136,13 @@ class Browser:
         ]
         return {url.netloc for url in urls if url.scheme in WIRE}
 
+    def hold_still(self):
+        """Let the page ask for nothing more by itself, so that it stays as it is."""
+        self.run(
+            "Object.defineProperty(document, 'hidden',"
+            " {get: () => true, configurable: true});"
+        )
+
     def nameless_controls(self):
         """Controls on show that a screen reader has no name for."""
         shown = [e for e in self.all(CONTROLS) if e.is_displayed()]

@@ -134,12 +134,16 @@ class FakeActivity:
 
     moments: tuple = ()
     outages: tuple = ()
+    used: tuple = ()
 
     def recent(self, since, limit):
         return tuple(m for m in self.moments if m.opened_at >= since)[:limit]
 
     def windows(self, since, limit):
         return tuple(w for w in self.outages if w.began >= since)[:limit]
+
+    def usage(self, since, until, limit, *, by_person):
+        return self.used[:limit]
 
 
 @dataclass

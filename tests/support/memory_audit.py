@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
+from math import inf
 from threading import Lock
 from time import time
 
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from app.gateway.kept.answers import Kept
 from app.gateway.records.audit import AuditSpace
 from app.storage.audit.activity import ActivityReader
 from app.storage.audit.orphans import Orphans
@@ -24,6 +26,7 @@ from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import is_due, knot
 from app.storage.chain.links import GENESIS, ClockWatch, head_mac, seal
 from app.storage.chain.verification import ignore, verify
+from app.storage.sqlite.answers import FIND, KeptAnswers
 from app.storage.sqlite.statements import (
     read_head,
     translated,
@@ -51,7 +54,7 @@ class MemoryBackend:
             begin = replace(GENESIS, knotted_at=time())
             write_head(connection, begin, head_mac(self.key, begin))
 
-    def trail(self, *, anchor_file=None, is_known=False, may_begin=True, newest=None):
+    def trail(self, *, anchor_file=None, is_known=False, **_):
         return QueuedTrail(
             lambda: MemoryStore(self),
             key=lambda: self.key,
@@ -63,6 +66,9 @@ class MemoryBackend:
 
     def activity(self):
         return ActivityReader(self._engine())
+
+    def answers(self):
+        return MemoryBackendAnswers(self)
 
     def verify(self, *, noted=(), on_progress=ignore):
         return verify(self._engine(), self.key, noted, on_progress)
@@ -103,12 +109,35 @@ class MemoryBackend:
         return copy
 
 
+class MemoryBackendAnswers:
+    """Fulfils Answers, from a copy of what was committed last."""
+
+    has_records = True
+
+    def __init__(self, backend):
+        self._backend = backend
+
+    def find(self, key, now):
+        row = self._backend._copy().execute(FIND, (key, now)).fetchone()
+        return row and Kept(*row)
+
+    def put(self, kept):
+        pass
+
+    def size(self):
+        return None
+
+    def close(self):
+        pass
+
+
 class MemoryStore:
     """Fulfils Store; the lock of its backend is the writers' lock."""
 
     def __init__(self, backend):
         self.instance = next(_names)
         self._backend, self._orphans, self._watch = backend, Orphans(), ClockWatch()
+        self._answers = KeptAnswers()
 
     def open(self):
         self._backend.living.add(self.instance)
@@ -135,6 +164,9 @@ class MemoryStore:
             drafts = [knot((), self.instance, self._watch.now())]
             return self._append(connection, drafts, is_knot=True)
 
+    def prune(self, *, is_idle):
+        return inf
+
     def maintain(self):
         pass
 
@@ -149,6 +181,7 @@ class MemoryStore:
         now, step = self._watch.read(head.sealed_at)
         rows, head = seal(drafts, head, self._backend.key, now=now, clock_step=step)
         write_rows(connection, rows)
+        self._answers.write(connection, drafts)
         if is_knot:
             head = replace(head, knotted_at=now)
         write_head(connection, head, head_mac(self._backend.key, head))

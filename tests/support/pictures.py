@@ -10,6 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from app.gateway.access.token_issuer import WantedToken, make_token
+from app.storage.tokens.edit import TokenFile
 from app.storage.trail import open_backend
 from tests.storage.making import a_closing, an_intent
 from tests.support.browsing import DESK, PHONE, Browser, Console
@@ -25,42 +27,86 @@ QUESTIONS = (
     "Translate the safety notice into Spanish.",
     "What did we order in March?",
 )
+CALLERS = ("front-desk", "front-desk", "warehouse", "night-shift")
+DAY = 86_400  # seconds
 OUTAGE = 420, 300  # seconds ago, from and to
 NOTICED = 405  # seconds ago; until then each chat waited for the primary in vain
 
 
 def put_history_on_record(url):
-    """Fifteen minutes of chats; made up, with the same dice each time."""
+    """A week, and fifteen minutes in full; made up, with the same dice each time."""
     trail, dice, now = open_backend(url).trail(), random.Random(8), time.time()
+    for day in range(6, 0, -1):
+        for _ in range(int(dice.gauss(60, 12))):
+            put_day_on_record(trail, dice, now - day * DAY)
     ago = 890.0
     while ago > 5:
         messages = [["user", dice.choice(QUESTIONS)]]
         said = json.dumps({"messages": messages})
         closing = a_closing(closed_at=now - ago + 1, **an_ending(dice, ago))
-        trail.finish(an_intent(opened_at=now - ago, request=said), closing, 10.0)
+        caller = dice.choice(CALLERS)
+        asked = an_intent(opened_at=now - ago, request=said, caller=caller)
+        trail.finish(asked, closing, 10.0)
         ago -= dice.expovariate(1 / 4)
     trail.close()
 
 
+def put_day_on_record(trail, dice, at):
+    """One chat of a day, mostly answered by the first choice."""
+    ending = {"duration": dice.lognormvariate(-0.6, 0.5)}
+    if dice.random() < 0.08:
+        ending = degraded("unhealthy", dice.lognormvariate(-0.9, 0.2))
+    elif dice.random() < 0.03:
+        ending = nobody_answered(dice)
+    caller = dice.choice(CALLERS)
+    closing = a_closing(closed_at=at, **some_tokens(dice), **ending)
+    trail.finish(an_intent(opened_at=at, caller=caller), closing, 10.0)
+
+
+def some_tokens(dice):
+    return {
+        "input_tokens": int(dice.expovariate(1 / 900)),
+        "output_tokens": int(dice.expovariate(1 / 250)),
+    }
+
+
+def nobody_answered(dice):
+    return {
+        "outcome": "failed",
+        "code": "upstream_unavailable",
+        "status": 503,
+        "provider": None,
+        "reply": "{}",
+        "duration": dice.lognormvariate(0.2, 0.3),
+    }
+
+
 def an_ending(dice, ago):
     if not OUTAGE[1] < ago < OUTAGE[0]:
-        return {"duration": dice.lognormvariate(-0.6, 0.5)}
+        return {"duration": dice.lognormvariate(-0.6, 0.5), **some_tokens(dice)}
     if ago > NOTICED:
         return degraded("silent", 5.0 + dice.lognormvariate(-0.9, 0.2))
     if dice.random() < 0.15:
-        return {
-            "outcome": "failed",
-            "code": "upstream_unavailable",
-            "status": 503,
-            "provider": None,
-            "reply": "{}",
-            "duration": dice.lognormvariate(0.2, 0.3),
-        }
+        return nobody_answered(dice)
     return degraded("unhealthy", dice.lognormvariate(-0.9, 0.2))
 
 
 def degraded(fault, duration):
     return {"provider": "madre", "degraded_by": fault, "duration": duration}
+
+
+def tokens_file(folder):
+    """Some callers, so that there is somebody to see."""
+    store = TokenFile(folder / "tokens.toml")
+    for name, scopes, rate in (
+        ("front-desk", {"chat"}, 120),
+        ("warehouse", {"chat"}, None),
+        ("night-shift", {"chat", "audit"}, None),
+        ("prometheus", {"metrics"}, None),
+    ):
+        wanted = WantedToken(name, frozenset(scopes), rate=rate)
+        store.add(make_token(wanted, (), rotate=False)[1], beside_others=False)
+    return store.path
 
 
 def take(console, switch):
@@ -70,6 +116,8 @@ def take(console, switch):
     console.open(fragment=f"#token={TOKEN}")
     browser.see("#composer")
     console.ask("Hello, who is there?")
+    browser.click("#new-session")
+    console.ask("Good morning")
     console.ask("I am worried about the harvest")
     browser.picture(PICTURES / "chat.png")
     browser.view(TALL)
@@ -108,6 +156,17 @@ def take_past(console):
     browser.click("#rows .chip.warn")
     browser.see("#record h1")
     browser.picture(PICTURES / "record.png")
+    browser.view(DESK)
+    console.open("usage")
+    browser.see("#used table")
+    browser.picture(PICTURES / "usage.png")
+    console.open("tokens")
+    browser.see("#tokens table")
+    browser.picture(PICTURES / "tokens.png")
+    browser.view(PHONE, scale=2)
+    console.open("records")
+    browser.see("#rows li")
+    browser.picture(PICTURES / "records-phone.png")
 
 
 def main():
@@ -116,6 +175,7 @@ def main():
         gateway = Gateway(
             folder,
             workers=1,
+            tokens_file=tokens_file(Path(folder)),
             switch_url=switch.url,
             madre_url=madre.url,
         )

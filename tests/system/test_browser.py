@@ -588,16 +588,17 @@ def test_the_copied_command_is_of_its_own_session_and_says_where_the_token_goes(
         undo()
 
 
-def test_a_token_for_records_alone_opens_what_it_may(console):
+def test_a_token_for_records_alone_opens_what_it_may(console, gateway):
     """And the fixture sees that nothing is asked that would be forbidden."""
     browser = console.browser
+    gateway.chat("Something to find")
     console.sign_in(token=AUDITOR)
 
     assert "scope chat" in browser.text("#closed")
     assert not browser.all("#composer")[0].is_displayed()
     assert browser.text("#signed-in-as") == "Signed in as night-audit"
     shown = [link.text for link in browser.all(".pages a") if link.is_displayed()]
-    assert shown == ["Chat", "Health", "Records", "Outages", "Break it"]
+    assert shown == ["Chat", "Health", "Records", "Outages", "Usage", "Break it"]
 
     browser.click("#closed a")
     browser.see("#latency svg")
@@ -664,6 +665,260 @@ def test_a_dot_of_the_plot_leads_to_its_record(console):
 
     browser.wait_for("#record", "One dot")  # the newest comes first
     assert browser.text("#zone").startswith("Times are in ")
+
+
+def test_the_pictures_are_walked_by_arrows(console):
+    browser = console.browser
+    console.sign_in()
+    console.ask("The older dot")
+    console.ask("The newer dot")
+    console.open("health")
+    browser.see("#latency a[tabindex='0']")
+    (stop,) = browser.all("#latency a[tabindex='0']")
+    (bar,) = browser.all("#errors a[tabindex='0']")
+    assert "by the first choice" in bar.accessible_name
+    browser.run("arguments[0].focus()", stop)
+    newest = browser.focused()
+
+    browser.press(Keys.ARROW_LEFT)
+    assert browser.focused().startswith("Record of ")
+    assert browser.focused() != newest
+    browser.press(Keys.ENTER)
+
+    browser.wait_for("#record", "The older dot")
+
+
+def test_a_card_tells_what_is_wrong_and_asks_again_by_hand(console, stand_ins, gateway):
+    browser, switch = console.browser, stand_ins[0]
+    switch.break_with("http_status")
+    gateway.chat("What is wrong with switch")
+    switch.heal()
+    wait_until(lambda: "obstacle" not in gateway.services()["switch"])
+    console.sign_in("health")
+
+    browser.wait_for("#upstreams", switch.url)
+    browser.wait_for("#upstreams", "http_5xx")
+    browser.wait_for("#upstreams", "half within")
+    browser.click("#upstreams button[data-key='ask switch']")
+    browser.wait_for("#upstreams", "up, after")
+    assert "Ask switch for its health now" in browser.focused()
+
+    browser.click("#upstreams [data-key='failure of switch']")
+    browser.wait_for("#record", "What is wrong with switch")
+
+
+def test_usage_tells_who_asked_for_how_much_and_leads_to_the_records(console, gateway):
+    browser = console.browser
+    undo = browser.before_each_page(KEPT_FILE)
+    shown = {"X-VX11-Token": TALKER}
+    try:
+        assert gateway.chat("For the count", headers=shown).status_code == 200
+        console.sign_in("usage")
+        browser.wait_for("#used tbody", "helpdesk")
+        browser.see("#by-day a")
+        browser.click("#as-csv")
+        kept = browser.run("return window.kept.text()").splitlines()
+        assert kept[0].startswith("day,caller,person,chats")
+        assert any(",helpdesk," in line for line in kept)
+
+        browser.write("#by", "person")
+        browser.wait_for("#used thead", "Person")
+        browser.run(
+            "[...document.querySelectorAll('#used a')].find("
+            "(a) => a.ariaLabel.includes('helpdesk')).click()"
+        )
+        browser.wait_for("#rows", "For the count")
+        assert {who.text for who in browser.all("#rows .who")} == {"helpdesk"}
+    finally:
+        undo()
+
+
+# A file that a page lets its reader keep, for the test to read.
+KEPT_FILE = """
+const made = URL.createObjectURL;
+URL.createObjectURL = (blob) => { window.kept = blob; return made.call(URL, blob); };
+"""
+
+
+def test_a_token_is_made_shown_once_rotated_and_revoked(console, gateway):
+    browser = console.browser
+    console.sign_in("tokens")
+    browser.wait_for("#tokens", "night-audit")
+    assert "of the environment" in browser.text("#tokens")
+
+    browser.write("#name", "shift-2")
+    browser.write("#rate", "60" + Keys.ENTER)
+    secret = browser.text("#secret-text")
+    assert secret.startswith("vx11_")
+    assert browser.focused().endswith("of shift-2")
+    shown = {"X-VX11-Token": secret}
+    # Seldom: whoever shows ten wrong tokens in a minute is not heard at all.
+    wait_until(lambda: gateway.chat("By a new token", headers=shown).ok, every=1.0)
+    browser.click("#secret-actions button:last-child")
+    assert secret not in browser.run("return document.documentElement.outerHTML")
+    assert secret not in browser.run("return JSON.stringify(sessionStorage)")
+
+    ours = "#tokens button[data-key^='{} '][aria-label*='shift-2']"
+    browser.click(ours.format("Rotate"))
+    browser.wait_for("#sure", "Rotate shift-2?")
+    browser.press(Keys.ESCAPE)
+    assert len(browser.all(ours.format("Rotate"))) == 1
+    browser.click(ours.format("Rotate"))
+    browser.click("#sure-yes")
+    wait_until(lambda: len(browser.all(ours.format("Rotate"))) == 2)
+
+    for left in (1, 0):
+        browser.click(ours.format("Revoke"))
+        browser.click("#sure-yes")
+        wait_until(lambda left=left: len(browser.all(ours.format("Revoke"))) == left)
+    wait_until(
+        lambda: gateway.chat("By a revoked one", headers=shown).status_code == 403,
+        every=1.0,
+    )
+    rows = gateway.records("route = 'tokens'")
+    assert [row["code"] for row in rows].count("token_revoked") == 2
+    assert {row["caller"] for row in rows} == {"operator"}
+
+    console.open("records", "#outcome=event")
+    browser.wait_for("#rows", "token_revoked")
+    browser.click("#rows a")
+    browser.wait_for("#record .lead", "operator revoked a token")
+
+
+@pytest.fixture
+def other_tab(console):
+    """Open another tab and go back to the first one at the end."""
+    driver = console.browser.driver
+    first = driver.current_window_handle
+
+    def switch_to(which):
+        if which == "new":
+            driver.switch_to.new_window("tab")
+            console.browser.view(DESK)
+        else:
+            driver.switch_to.window(first)
+
+    yield switch_to
+    for handle in driver.window_handles:
+        if handle != first:
+            driver.switch_to.window(handle)
+            driver.close()
+    driver.switch_to.window(first)
+
+
+def test_all_tabs_are_signed_in_and_out_together(console, other_tab):
+    browser = console.browser
+    console.sign_in()
+    other_tab("new")
+    console.open("records")
+    browser.see("#filters")
+    assert browser.run("return document.cookie") == ""
+    assert browser.run("return localStorage.length") == 0
+
+    browser.click("#sign-out")
+    browser.see("#sign-in")
+    other_tab("first")
+    browser.see("#sign-in")
+    assert browser.run("return sessionStorage.length") == 0
+
+    console.sign_in()
+    other_tab("new")
+    console.open(fragment=f"#token={TALKER}")
+    browser.wait_for("#signed-in-as", "not taken")
+    assert "operator" in browser.text("#signed-in-as")
+
+
+def test_signing_in_at_one_tab_lets_in_those_that_wait(console, other_tab):
+    browser = console.browser
+    console.open()
+    browser.see("#sign-in")
+    waiting = browser.driver.current_window_handle
+    other_tab("new")
+    console.sign_in()
+    browser.driver.switch_to.window(waiting)
+
+    browser.see("#composer")
+
+
+def test_what_is_often_looked_for_is_one_press_away(console, stand_ins, gateway):
+    browser, switch = console.browser, stand_ins[0]
+    gateway.chat("A good one")
+    switch.break_with("http_status")
+    gateway.chat("A degraded one")
+    console.sign_in("records")
+    browser.wait_for("#rows", "A degraded one")
+
+    browser.click("[data-chip='Degraded']")
+    ends = (
+        "return [...document.querySelectorAll('#rows .chip')].map(c => c.textContent)"
+    )
+    wait_until(lambda: set(browser.run(ends)) == {"degraded"})
+    assert browser.focused() == "Degraded"
+    browser.click("[data-chip='Last hour']")
+    browser.wait_for("#rows", "A degraded one")
+    assert browser.driver.current_url.endswith("#degraded=true&last=1h")
+    browser.click("[data-chip='Degraded']")
+    browser.wait_for("#rows", "A good one")
+
+    console.open("records", "#text=nobody-said-this")
+    browser.wait_for("#none", "Leave out some")
+
+
+def test_records_come_in_by_themselves_while_live(console, gateway):
+    browser = console.browser
+    undo = browser.before_each_page(KEPT_FILE)
+    try:
+        console.sign_in("records")
+        browser.see("#filters")
+        browser.click("#live")
+        gateway.chat("Just now, =1+1")
+        browser.wait_for("#rows li:first-child", "Just now")
+        assert "live" in browser.text("#found")
+
+        browser.click("[data-chip='Last 15 min']")
+        browser.see("#rows li")
+        browser.click("#as-lines")
+        browser.wait_for("#found", "in the file")
+        lines = browser.run("return window.kept.text()").splitlines()
+        assert json.loads(lines[0])["excerpt"] == "Just now, =1+1"
+    finally:
+        undo()
+
+
+def test_from_one_record_to_its_neighbours(console, gateway):
+    browser = console.browser
+    for words in ("The first one", "The second one"):
+        gateway.chat(words)
+    console.sign_in("records")
+    browser.click("#rows a")
+    browser.wait_for("#record", "The second one")
+
+    browser.run(
+        "[...document.querySelectorAll('#record nav a')].find("
+        "(a) => a.textContent === 'Older').click()"
+    )
+
+    browser.wait_for("#record", "The first one")
+
+
+def test_sessions_of_before_are_in_a_list(console):
+    browser = console.browser
+    console.sign_in()
+    console.ask("Of the first session")
+    browser.click("#new-session")
+    console.ask("Of the second session")
+    browser.wait_for("#sessions", "Of the first session")
+
+    browser.click("#sessions-list button")
+    browser.wait_for("#talk", "Of the first session")
+    assert "Of the second session" not in browser.text("#talk")
+    console.open()
+    browser.wait_for("#talk", "Of the first session")
+
+    browser.run("document.querySelector('#sessions-list .link').click()")
+    assert "Of the second session" not in browser.run(
+        "return sessionStorage['gateway-talks']"
+    )
 
 
 def test_health_says_first_that_chats_are_refused(console, stand_ins, gateway):
@@ -806,6 +1061,9 @@ def test_the_keyboard_alone_is_enough(console):
     browser.press(Keys.TAB)
     assert browser.focused() == "Skip to the content"
     browser.press(Keys.ENTER, Keys.TAB)
+    assert browser.focused() == "Live"
+    browser.run("document.querySelector('#chips button:last-child').focus()")
+    browser.press(Keys.TAB, Keys.TAB)
     assert browser.focused() == "Words in question or answer"
 
     console.open()
@@ -874,6 +1132,12 @@ def looks(console):
     browser.click("#rows a")
     browser.see("#record h1")
     yield "record"
+    console.open("usage")
+    browser.see("#used table")
+    yield "usage"
+    console.open("tokens")
+    browser.see("#tokens table")
+    yield "tokens"
     console.open("outages")
     browser.see("#minutes table")
     yield "outages"
@@ -893,6 +1157,8 @@ def test_every_page_can_be_read_by_everybody(busy_console, size, dark):
     browser.view(size, dark=dark)
 
     for page in looks(busy_console):
+        browser.hold_still()
+        wait_until(lambda: browser.run("return document.readyState") == "complete")
         assert browser.nameless_controls() == [], page
         assert browser.overflow() <= 0, page
         for is_dark in (False, True):

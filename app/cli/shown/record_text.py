@@ -63,6 +63,7 @@ def page(record: Record, zone: tzinfo | None) -> Iterator[str]:
         "route": record.route,
         "tokens": _tokens(record),
         "corrects": record.corrects,
+        "repeats": record.source and f"{record.source}, by {record.reuse}",
         "clock": record.clock_step and f"jumped by {record.clock_step:+.3g} s",
     }
     for name, value in facts.items():

@@ -77,7 +77,12 @@ class Token:
     @property
     def id(self) -> str:
         """Eight hex digits that tell the tokens of a name apart, and nothing else."""
-        return digest(b"id of " + self.sha256).hex()[:8]
+        return self.id_of(self.sha256)
+
+    @staticmethod
+    def id_of(sha256: bytes) -> str:
+        """The id of the token with that digest."""
+        return digest(b"id of " + sha256).hex()[:8]
 
     def state(self, now: float) -> str:
         """`active`, `not yet` or `expired`."""
@@ -151,14 +156,15 @@ class Keyring:
     def __init__(
         self, fixed: Iterable[Token], *, clock: Callable[[], float] = time
     ) -> None:
-        self._fixed = tuple(fixed)
-        self._tokens = self._fixed
+        self.fixed = tuple(fixed)
+        self._tokens = self.fixed
+        self._used: dict[bytes, float] = {}  # by digest, in Unix time
         self._clock = clock
         self.problems: tuple[str, ...] = ()
 
     def replace(self, tokens: Iterable[Token]) -> None:
         """Put these beside the fixed ones, from the next request on."""
-        self._tokens = (*self._fixed, *tokens)
+        self._tokens = (*self.fixed, *tokens)
         self.problems = ()
 
     def reject(self, problems: Sequence[str]) -> None:
@@ -176,5 +182,16 @@ class Keyring:
         for known in self._tokens:
             is_live = known.not_before <= now < known.expires
             if hmac.compare_digest(known.sha256, shown) and is_live:
-                found = known.caller
-        return found
+                found = known
+        if found is None:
+            return None
+        self._used[found.sha256] = now
+        return found.caller
+
+    def used(self) -> dict[str, float]:
+        """Return when tokens were last used in this process: Unix times by their ids.
+
+        Some may have been revoked since.
+        """
+        used = self._used.copy()
+        return {Token.id_of(sha256): at for sha256, at in used.items()}

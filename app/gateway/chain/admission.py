@@ -160,6 +160,8 @@ class Place:
         stream = self._admission.open_in(self._ticket, request, budget)
         if self._queued:
             stream.learn(ReplyFacts(queue_seconds=self._queued))
+        if stream.is_repeated:
+            return stream  # nobody works on it, so the slot goes back at once
         # The commit of the record is the disk's work and needs no slot.
         stream.on_end(lambda _: self._admission.leave(self._ticket), first=True)
         self._is_taken_over = True

@@ -13,7 +13,7 @@ from time import monotonic, time
 
 from app.gateway.access.tally import Later, by_timer
 from app.gateway.budget import Budget, Clock
-from app.gateway.chat import Attempt, ChatReply, ChatRequest, ReplyFacts
+from app.gateway.chat import Attempt, ChatReply, ChatRequest, ReplyFacts, Usage
 from app.gateway.errors import AuditUnavailable, GatewayError, NoAnswer
 from app.gateway.handler import ChatHandler, Outcome, ReplyStream
 from app.gateway.records import closings
@@ -129,6 +129,8 @@ class Audited:
                 late = NoAnswer("deadline")
                 bare = closings.of_error(late, *self._times(started))
             closing = self._told(bare, reply, said)
+            if bare.outcome == Outcome.COMPLETED.value:
+                closing = replace(closing, kept=reply.kept)
             took = self._finish(intent, closing, budget, budget.stream_remaining())
             stream.learn(ReplyFacts(audit_seconds=took))
         if late is not None:
@@ -187,7 +189,9 @@ class Audited:
         reply: ChatReply,
         said: Stored,
     ) -> Closing:
-        """An ending with all that is stored of the reply."""
+        """An ending with all that is stored of the reply; a repeated one is free."""
+        spent = Usage() if reply.reuse else reply.usage
+        by, source = reply.reuse or (None, None)
         return replace(
             bare,
             provider=reply.upstream or None,
@@ -195,8 +199,10 @@ class Audited:
             degraded_by=reply.degraded_by,
             reply=said.text,
             attempts=to_json([_drawn(attempt) for attempt in reply.attempts]),
-            input_tokens=reply.usage.input_tokens,
-            output_tokens=reply.usage.output_tokens,
+            input_tokens=spent.input_tokens,
+            output_tokens=spent.output_tokens,
+            source=source,
+            reuse=by,
         )
 
 

@@ -78,13 +78,13 @@ def _texts(value: Any) -> Iterator[str]:
     """All texts in a value, and the names that they stand under."""
     left = [value]
     while left:
-        one = left.pop()
-        if isinstance(one, str):
-            yield one
-        elif isinstance(one, Mapping):
-            left += [*one, *one.values()]
-        elif isinstance(one, list):
-            left += one
+        item = left.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, Mapping):
+            left += [*item, *item.values()]
+        elif isinstance(item, list):
+            left += item
 
 
 def _size(text: str) -> float:

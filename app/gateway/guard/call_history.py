@@ -5,7 +5,7 @@ good, and whether callers got one at all.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.gateway import error_categories as categories
 from app.gateway.chain.metered import Ending
@@ -28,8 +28,8 @@ class RecentCalls:
     """The newest calls to one upstream; times are those of the shared clock.
 
     `failures` counts those since the last success, `since` is when the first of them
-    ended, and `fault` is the class of the newest one. `succeeded_at` and `failed_at`
-    are None where there was none.
+    ended, and `fault` is the class of the newest one, `correlation_id` that of its
+    chat. `succeeded_at` and `failed_at` are None where there was none.
     """
 
     failures: int = 0
@@ -37,13 +37,15 @@ class RecentCalls:
     succeeded_at: float | None = None
     failed_at: float | None = None
     fault: str = ""
+    correlation_id: str = ""
 
     def encode(self) -> bytes:
         """The same as bytes."""
         times = (
             _NOTHING if t is None else t for t in (self.succeeded_at, self.failed_at)
         )
-        return _CALLS.pack(self.failures, self.since, *times) + self.fault.encode()
+        told = f"{self.fault}\n{self.correlation_id}"
+        return _CALLS.pack(self.failures, self.since, *times) + told.encode()
 
     @classmethod
     def decode(cls, raw: bytes | None) -> "RecentCalls":
@@ -52,7 +54,8 @@ class RecentCalls:
             return cls()
         failures, since, *times = _CALLS.unpack_from(raw)
         good, bad = (None if t == _NOTHING else t for t in times)
-        return cls(failures, since, good, bad, raw[_CALLS.size :].decode())
+        fault, _, correlation_id = raw[_CALLS.size :].decode().partition("\n")
+        return cls(failures, since, good, bad, fault, correlation_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class CallHistory:
     def ended(self, ending: Ending) -> None:
         """See Observer."""
         for attempt in ending.reply.attempts:
-            self._note(attempt)
+            self._note(attempt, ending.request.correlation_id)
         if ending.error_type.startswith("upstream_"):
             self._note_unanswered()
 
@@ -94,7 +97,7 @@ class CallHistory:
         is_over = self._shared.now() - known.newest > RECENT
         return Unanswered() if is_over else known
 
-    def _note(self, attempt: Attempt) -> None:
+    def _note(self, attempt: Attempt, correlation_id: str) -> None:
         """Keep what an attempt says of its upstream, unless it says nothing."""
         now, fault = self._shared.now(), attempt.fault
         if fault is None:
@@ -102,17 +105,18 @@ class CallHistory:
             good = known.succeeded_at
             if not known.failures and good is not None and now - good < NEWS:
                 return
-        elif not _is_told(fault):
+        elif not says_something(fault):
             return
 
         def change(raw: bytes | None) -> tuple[bytes, None]:
             known = RecentCalls.decode(raw)
             if fault is None:
-                after = RecentCalls(0, _NOTHING, now, known.failed_at, known.fault)
+                after = replace(known, failures=0, since=_NOTHING, succeeded_at=now)
             else:
                 since = known.since if known.failures else now
                 count = min(known.failures + 1, 0xFFFFFFFF)
-                after = RecentCalls(count, since, known.succeeded_at, now, fault)
+                good = known.succeeded_at
+                after = RecentCalls(count, since, good, now, fault, correlation_id)
             return after.encode(), None
 
         self._shared.update(_key(attempt.upstream), change)
@@ -129,8 +133,8 @@ class CallHistory:
         self._shared.update("unanswered", change)
 
 
-def _is_told(fault: str) -> bool:
-    """Whether the upstream was asked, and the request is not to blame."""
+def says_something(fault: str) -> bool:
+    """Whether a fault tells of its upstream: it was asked, and is to blame."""
     if categories.of_fault(fault) == categories.NEVER_SENT:
         return False
     return BLAME.get(fault) is not Blame.REQUEST

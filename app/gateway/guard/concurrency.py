@@ -67,7 +67,7 @@ class _Line:
     def callers_before(self, mine: _Waiter | None = None) -> set[str]:
         """Who waits before that one; all who wait, without one."""
         with self._lock:
-            before = takewhile(lambda one: one is not mine, self._waiters)
+            before = takewhile(lambda waiter: waiter is not mine, self._waiters)
             return {waiter.caller for waiter in before}
 
     def wake(self) -> None:

@@ -1,6 +1,6 @@
 """Activity: the gateway's recent past in numbers, for those who look after it.
 
-It holds no text and no id, so it may be shown where records may not be read.
+It holds no text that anybody wrote.
 """
 
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ class Moment:
 
     `opened_at` is Unix time and `duration` in seconds; `status` is HTTP's. While
     the chat is under way all but `opened_at` and `id` is None. `id` is its record's.
+    `attempts` is the JSON text of the record's.
     """
 
     opened_at: float
@@ -29,6 +30,29 @@ class Moment:
     degraded_by: str | None
     code: str | None
     id: str
+    attempts: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one caller, or one person of a caller, has used in some stretch of time.
+
+    `chats` are all that were asked for; of these `answered` were answered in full
+    (`degraded` of them by another upstream than the first choice), `failed` got no
+    whole answer, `refused` were not taken on, `cancelled` were given up by the caller.
+    The tokens are those that upstreams have counted.
+    """
+
+    caller: str
+    person: str | None
+    chats: int
+    answered: int
+    degraded: int
+    failed: int
+    refused: int
+    cancelled: int
+    input_tokens: int
+    output_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,5 +86,16 @@ class Activity(Protocol):
         """Return the newest windows begun since then, at most `limit`, newest first.
 
         Raises AuditUnavailable when the records can't be read.
+        """
+        ...
+
+    def usage(
+        self, since: float, until: float, limit: int, *, by_person: bool
+    ) -> tuple[Usage, ...]:
+        """Return what was used from `since` (included) to `until` (excluded).
+
+        One entry for each caller, or for each person of each caller; who used most
+        comes first, and at most `limit` are returned. Raises AuditUnavailable when the
+        records can't be read, SearchTookTooLong when there are too many.
         """
         ...

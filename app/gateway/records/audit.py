@@ -9,11 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
+from app.gateway.kept.answers import Kept
+
 EXCERPT = 160  # characters of the question that a list shows
 
 # The route of the records that tie the chain's lanes together once a minute. They are
 # events; no search finds them, for they would hide all others.
 KNOT = "knot"
+# The route of the records that say which words were erased, and which records pruned.
+# They are events, too; a search finds them where it asks for events.
+RETENTION = "retention"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,9 @@ class Closing:
     `outcome` is completed, failed, cancelled, interrupted or refused, or event for
     what was no chat (see `transitions`); `code` is the error code that the caller
     saw, `status` the HTTP status, `duration` is in seconds, `closed_at` Unix time in
-    seconds. `reply` and `attempts` are JSON text, already redacted.
+    seconds. `reply` and `attempts` are JSON text, already redacted. `reuse` says by
+    what it repeats an answer, and `source` names the record that said it first. `kept`
+    is what is to be kept of the answer, in the commit of the record.
     """
 
     outcome: str
@@ -60,13 +67,17 @@ class Closing:
     attempts: str = "[]"
     input_tokens: int | None = None
     output_tokens: int | None = None
+    source: str | None = None
+    reuse: str | None = None
+    kept: tuple[Kept, ...] = ()
 
 
 def undelivered(closing: Closing) -> Closing:
     """Return the ending of a reply that was made but could not be delivered."""
     if closing.outcome != "completed":
         return closing
-    return replace(closing, outcome="failed", code="audit_unavailable", status=503)
+    failed = replace(closing, outcome="failed", code="audit_unavailable", status=503)
+    return replace(failed, kept=())
 
 
 class Trail(Protocol):
@@ -177,6 +188,8 @@ class Record:
     closed_at: float | None
     corrects: str | None
     decision: str | None
+    source: str | None
+    reuse: str | None
     clock_step: float | None
     seq: int | None
     digest: bytes | None
@@ -233,6 +246,7 @@ class Query:
     person: str | None = None
     caller: str | None = None
     provider: str | None = None
+    reuse: str | None = None
     outcome: str | None = None
     degraded: bool = False
     failed: bool = False

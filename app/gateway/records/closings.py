@@ -42,7 +42,8 @@ def _code(error: BaseException | None) -> str | None:
 
 def _gone(stream: ReplyStream) -> CallerGone | None:
     """Who closes a reply before its end, and gives no reason, does not want it."""
-    return CallerGone() if stream.outcome is Outcome.CANCELLED else None
+    is_gone = stream.outcome is Outcome.CANCELLED or stream.was_left
+    return CallerGone() if is_gone else None
 
 
 def _status(error: BaseException | None) -> int:

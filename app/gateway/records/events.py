@@ -21,6 +21,7 @@ CALLER = "gateway"
 # The routes of events, one for each kind of thing that happens.
 BREAKER, HEALTH, CONFIG = "breaker", "health", "config"
 PROCESS, AUDIT, CLOCK = "process", "audit", "clock"
+TOKENS = "tokens"  # whose caller is who changed them (see TokenIssuer)
 # What their codes say.
 UP, DOWN, LOADED = "upstream_up", "upstream_down", "config_loaded"
 STARTED, STOPPED = "gateway_started", "gateway_stopped"

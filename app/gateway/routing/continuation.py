@@ -77,11 +77,11 @@ def _told(
     text: str = "",
 ) -> ReplyStream:
     reply = ChatReply(text, "", "").with_facts([pursuit.facts(stream.reply)])
-    told = ReplyStream(deltas, reply, relay.close if relay else lambda: None)
-    told.received, told.status = stream.received, stream.status
+    relayed = ReplyStream(deltas, reply, relay.close if relay else lambda: None)
+    relayed.received, relayed.status = stream.received, stream.status
     if relay:
-        told.on_end(relay.report)
-    return told
+        relayed.on_end(relay.report)
+    return relayed
 
 
 class _Continuation(Iterator[Delta]):
@@ -136,12 +136,12 @@ class _Continuation(Iterator[Delta]):
 
     def _beyond(self, delta: Delta) -> Delta:
         """What a delta adds to what was already sent; its text may be empty."""
-        said, awaited = delta.text, self._awaited
-        common = min(len(said), len(awaited))
-        if _is_more(delta) or said[:common] != awaited[:common]:
+        text, awaited = delta.text, self._awaited
+        common = min(len(text), len(awaited))
+        if _is_more(delta) or text[:common] != awaited[:common]:
             raise self._diverged()
         self._awaited = awaited[common:]
-        return Delta(said[common:])
+        return Delta(text[common:])
 
     def _without_overlap(self, delta: Delta, overlap: Overlap) -> Delta:
         """What a delta of one that goes on adds; its text may be empty."""
@@ -176,9 +176,9 @@ class _Continuation(Iterator[Delta]):
         if not self._is_plain:
             raise self._interrupted() from None
         self._pursuit.renew()
-        said, self._overlap = "".join(self._sent), None
-        overlap = Overlap(said)
-        goes_on = bool(said) and self._pursuit.go_on(said, overlap.prefill)
+        text, self._overlap = "".join(self._sent), None
+        overlap = Overlap(text)
+        goes_on = bool(text) and self._pursuit.go_on(text, overlap.prefill)
         try:
             self.stream = self._pursuit.next()
         except CallerGone:
@@ -187,26 +187,26 @@ class _Continuation(Iterator[Delta]):
             raise self._interrupted() from None
         self._is_noted = False
         self._is_seam = goes_on
-        self._awaited, self._overlap = ("", overlap) if goes_on else (said, None)
+        self._awaited, self._overlap = ("", overlap) if goes_on else (text, None)
         log.warning("Reply broke (%s), asking %s", error, self.stream.reply.upstream)
 
     def _interrupted(self) -> Interrupted:
         """Why the reply broke in the first place, not why nobody could go on."""
         fault = self._broke_with.fault if self._broke_with else "truncated"
-        told = Interrupted(fault, status=self.stream.status)
-        told.received = self.stream.received
-        return told
+        error = Interrupted(fault, status=self.stream.status)
+        error.received = self.stream.received
+        return error
 
     def _note(self, fault: str | None = None) -> None:
         if not self._is_noted:
             self._is_noted = True
             self._pursuit.over(self.stream, fault)
 
-    def report(self, told: ReplyStream) -> None:
+    def report(self, relayed: ReplyStream) -> None:
         """Tell at the reply's ending what is known only then."""
         self._note()
-        told.received, told.status = self.stream.received, self.stream.status
-        told.learn(self._pursuit.facts(self.stream.reply))
+        relayed.received, relayed.status = self.stream.received, self.stream.status
+        relayed.learn(self._pursuit.facts(self.stream.reply))
 
     def close(self) -> None:
         """End the upstream's reply too; its connection closes at once."""

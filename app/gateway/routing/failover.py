@@ -129,8 +129,10 @@ class Failover:
 
         They are given the prefill, if there is any; who cannot go on is not asked.
         """
-        left = [one for one in self._left if self._can_go_on(one)]
-        passed_over = [one for one in self._passed_over if self._can_go_on(one)]
+        left = [upstream for upstream in self._left if self._can_go_on(upstream)]
+        passed_over = [
+            upstream for upstream in self._passed_over if self._can_go_on(upstream)
+        ]
         if not (left or passed_over):
             return False
         self._left, self._passed_over = deque(left), deque(passed_over)
@@ -182,7 +184,7 @@ class Failover:
         return self._left.popleft() if self._left else None
 
     def _ask(self, upstream: Candidate) -> ReplyStream:
-        behind = [one.timeout for one in self._left][:KEPT_FOR]
+        behind = [later.timeout for later in self._left][:KEPT_FOR]
         own = share(upstream.timeout, behind, self._budget.remaining())
         turn = Turn(
             is_first=upstream is self._first,

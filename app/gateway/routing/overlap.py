@@ -10,10 +10,10 @@ class Overlap:
     is one or is not. It belongs to one thread; its work is linear.
     """
 
-    def __init__(self, said: str) -> None:
-        self._said = said
-        self.prefill = said.rstrip()
-        self._space = said[len(self.prefill) :]  # of which the continuation may begin
+    def __init__(self, text: str) -> None:
+        self._said = text
+        self.prefill = text.rstrip()
+        self._space = text[len(self.prefill) :]  # of which the continuation may begin
         self._repeated = 0  # characters of what was said that have come again
         self._is_over = False
 
@@ -47,8 +47,8 @@ class Overlap:
         return text[common:]
 
 
-def _common(one: str, other: str) -> int:
+def _common(text: str, other: str) -> int:
     """How many characters two texts begin with in common."""
-    pairs = enumerate(zip(one, other, strict=False))
-    shorter = min(len(one), len(other))
+    pairs = enumerate(zip(text, other, strict=False))
+    shorter = min(len(text), len(other))
     return next((place for place, (a, b) in pairs if a != b), shorter)

@@ -61,8 +61,10 @@ class ChatRouter:
     def _candidates(self, request: ChatRequest) -> list[Candidate]:
         """Whom to ask, each as it can be asked."""
         return [
-            one if self._table.can(one, request.wants) else WithoutTools(one)
-            for one in self._table.upstreams_for(request)
+            upstream
+            if self._table.can(upstream, request.wants)
+            else WithoutTools(upstream)
+            for upstream in self._table.upstreams_for(request)
         ]
 
     def _pursued(
@@ -100,6 +102,6 @@ def _may_be_begun(request: ChatRequest) -> bool:
 
 def _nobody_able(error: NobodyAnswered) -> NobodyAble:
     """The same failure, where others would have been there for a simpler request."""
-    told = NobodyAble(retry_after=error.retry_after)
-    told.attempts, told.may_repeat = error.attempts, error.may_repeat
-    return told
+    unable = NobodyAble(retry_after=error.retry_after)
+    unable.attempts, unable.may_repeat = error.attempts, error.may_repeat
+    return unable

@@ -67,9 +67,9 @@ class RouteTable(Generic[N]):
                 self._exact.setdefault(route.model, chosen)
         self.names = frozenset(by_name)
         self._routed_exactly = frozenset(self._exact)
-        for one in self._all:
-            others = tuple(u for u in self._all if u is not one)
-            self._exact.setdefault(one.name, (one, *others))
+        for upstream in self._all:
+            others = tuple(u for u in self._all if u is not upstream)
+            self._exact.setdefault(upstream.name, (upstream, *others))
 
     def upstreams_for(self, request: ChatRequest) -> tuple[N, ...]:
         """Return the upstreams to ask, in order, at least one.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from app.gateway.records.activity import GAP, Kind, Moment, Window
+from app.gateway.records.activity import GAP, Kind, Moment, Usage, Window
 from app.gateway.records.events import EVENT
 from app.storage.audit.bad_chats import DEGRADED, REFUSALS, REFUSED, UNANSWERED
 from app.storage.audit.reader import fetch
@@ -78,6 +78,52 @@ class ActivityReader:
         ]
         found.sort(key=attrgetter("began"), reverse=True)
         return tuple(found[:limit])
+
+    def usage(
+        self, since: float, until: float, limit: int, *, by_person: bool
+    ) -> tuple[Usage, ...]:
+        """See Activity."""
+        query = _usage(by_person=by_person).where(
+            records.c.opened_at >= since, records.c.opened_at < until
+        )
+        rows = fetch(self._engine, query.limit(limit))
+        return tuple(Usage(row[0], row[1], *map(int, row[2:])) for row in rows)
+
+
+def _usage(*, by_person: bool) -> sa.Select[Any]:
+    """Sum up chats by their caller; a correction takes an answer back."""
+    outcome, is_chat = records.c.outcome, _NO_CORRECTION
+    of_one = sa.case((outcome == "refused", REFUSALS), else_=1)
+    chats = sa.func.sum(sa.case((is_chat, of_one), else_=0)).label("chats")
+
+    def ended(how: str) -> sa.ColumnElement[int]:
+        return sa.func.sum(sa.case((sa.and_(is_chat, outcome == how), of_one), else_=0))
+
+    lost = sa.func.sum(sa.case((is_chat, 0), else_=1))
+    is_degraded = sa.and_(is_chat, outcome == "completed", DEGRADED)
+    counts = (
+        chats,
+        ended("completed") - lost,
+        sa.func.sum(sa.case((is_degraded, 1), else_=0)),
+        ended("failed") + ended("interrupted") + lost,
+        ended("refused"),
+        ended("cancelled"),
+        _sum_of(records.c.input_tokens),
+        _sum_of(records.c.output_tokens),
+    )
+    person = records.c.person if by_person else sa.null()
+    keys = (records.c.caller, *((records.c.person,) if by_person else ()))
+    return (
+        sa.select(records.c.caller, person, *counts)
+        .where(outcome.is_distinct_from(EVENT))
+        .group_by(*keys)
+        .order_by(sa.desc("chats"), *keys)
+    )
+
+
+def _sum_of(tokens: sa.ColumnElement[int | None]) -> sa.ColumnElement[int]:
+    counted = sa.case((_NO_CORRECTION, tokens), else_=None)
+    return sa.func.coalesce(sa.func.sum(counted), 0)
 
 
 def _read(engine: sa.Engine, bad: Bad, since: float) -> list[Part]:

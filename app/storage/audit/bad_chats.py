@@ -10,7 +10,7 @@ from app.storage.audit.schema import records
 
 _FIRST_OF_OURS = 500  # statuses from here on are no mistakes of callers
 _FIRST_OF_THEIRS = 400
-_REPEATS = '{"repeats":'  # how the record of refusals that were only counted begins
+REPEATS = '{"repeats":'  # how the record of refusals that were only counted begins
 
 _status = sa.func.coalesce(records.c.status, _FIRST_OF_OURS)
 
@@ -28,9 +28,9 @@ FAILED = sa.or_(UNANSWERED, REFUSED)
 # Of how many refusals a record is.
 REFUSALS = sa.case(
     (
-        records.c.request.startswith(_REPEATS, autoescape=True),
+        records.c.request.startswith(REPEATS, autoescape=True),
         sa.cast(
-            sa.func.replace(sa.func.replace(records.c.request, _REPEATS, ""), "}", ""),
+            sa.func.replace(sa.func.replace(records.c.request, REPEATS, ""), "}", ""),
             sa.Integer,
         ),
     ),

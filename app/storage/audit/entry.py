@@ -92,6 +92,7 @@ class Entry:
         "closing",
         "corrects",
         "due",
+        "forgotten",
         "intent",
         "is_undelivered",
         "opening",
@@ -104,16 +105,18 @@ class Entry:
         self.opening: Values = opened(intent, worker)
         self.closing: Closing | None = None
         self.corrects: str | None = None
+        self.forgotten: tuple[bytes, ...] = ()
         self.verdict: CommitResult | None = None
         self.is_undelivered = False
         self._draft: Draft | None = None
 
     def close(self, closing: Closing) -> None:
         """Set how the chat ended; the row is built here, in the caller's thread."""
-        self._draft = closed_draft(
-            self.opening, closed(closing, self.corrects, self.intent.decision)
-        )
-        self.closing = closing
+        ending = closed(closing, self.corrects, self.intent.decision)
+        draft = closed_draft(self.opening, ending)
+        if closing.kept or self.forgotten:
+            draft = draft._replace(kept=closing.kept, forgotten=self.forgotten)
+        self._draft, self.closing = draft, closing
 
     def settle(self, reason: str | None = None) -> bool:
         """Tell the waiter, if any: committed, or the reason why not.
@@ -150,16 +153,18 @@ class Entry:
     @property
     def size(self) -> int:
         """Bytes that the entry holds in memory, about."""
-        values = self._draft.values if self._draft else ()
-        return sum(len(value) for value in values if isinstance(value, str))
+        if self._draft is None:
+            return 0
+        texts = (len(value) for value in self._draft.values if isinstance(value, str))
+        return sum(texts) + sum(len(kept.body or b"") for kept in self._draft.kept)
 
 
 def correction(entry: Entry, now: float) -> Entry:
     """Make the record which says that a completed reply was not delivered.
 
     Needed where the waiter gave up between the last look and the commit: a sealed
-    row is never changed, so a later one, of route `correction`, corrects it.
-    `now` is Unix time.
+    row is never changed, so a later one, of route `correction`, corrects it, and
+    takes back what was kept of the reply. `now` is Unix time.
     """
     if entry.closing is None:
         raise ValueError("the chat has not ended")
@@ -174,6 +179,7 @@ def correction(entry: Entry, now: float) -> Entry:
         worker=str(entry.opening[-1]),
     )
     late.corrects = entry.intent.id
+    late.forgotten = tuple(kept.key for kept in entry.closing.kept)
     closing = replace(entry.closing, outcome="completed", reply="{}", closed_at=now)
     late.close(undelivered(closing))
     return late

@@ -10,13 +10,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
-from app.gateway.records.audit import EXCERPT, KNOT, Listed, Query, Record
+from app.gateway.records.audit import EXCERPT, KNOT, RETENTION, Listed, Query, Record
 from app.gateway.records.events import EVENT
 from app.storage.audit.bad_chats import DEGRADED, FAILED
 from app.storage.audit.schema import RECORD, chain, records
 from app.storage.chain.links import Head
 
 LIMIT_MAX = 500
+EQUAL = ("correlation_id", "session_id", "person", "caller", "provider", "reuse")
 _RECORDS = sa.select(*(records.c[name] for name in RECORD))
 _HEADS = sa.select(
     *(chain.c["id" if name == "lane" else name] for name in Head.__dataclass_fields__)
@@ -74,7 +75,9 @@ class AuditReader:
     def sealed_after(self, seq: int) -> tuple[Record, ...]:
         """See Records."""
         statement = (
-            _RECORDS.where(records.c.seq > seq, records.c.route != KNOT)
+            _RECORDS.where(
+                records.c.seq > seq, records.c.route.not_in((KNOT, RETENTION))
+            )
             .order_by(records.c.seq)
             .limit(LIMIT_MAX)
         )
@@ -162,10 +165,12 @@ def _newest_first(columns: sa.Select[Any], query: Query) -> sa.Select[Any]:
 def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
     conditions = [
         records.c[name] == value
-        for name in ("correlation_id", "session_id", "person", "caller", "provider")
+        for name in EQUAL
         if (value := getattr(query, name)) is not None
     ]
     conditions.append(records.c.route != KNOT)
+    if query.outcome != EVENT:
+        conditions.append(records.c.route != RETENTION)
     if query.outcome is not None:
         wanted = None if query.outcome == "open" else query.outcome
         conditions.append(records.c.outcome.is_not_distinct_from(wanted))

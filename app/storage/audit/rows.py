@@ -14,7 +14,8 @@ from hashlib import sha256
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from app.gateway.records.audit import Closing, Intent
+from app.gateway.kept.answers import Kept
+from app.gateway.records.audit import Closing, Intent, new_audit_id
 from app.storage.audit.schema import CONTENT, DIGESTED, OPENING, records
 
 Values = tuple[object, ...]
@@ -40,12 +41,15 @@ class Draft(NamedTuple):
     """A row that still lacks its place in the chain, or its signature.
 
     `content` is what is sealed: the digest of the row; or of an intent (`is_open`),
-    which has no `salt`, what is signed.
+    which has no `salt`, what is signed. `kept` are the answers to be kept with it, and
+    `forgotten` the keys of those that must not be.
     """
 
     values: Values
     content: bytes
     salt: bytes | None = None
+    kept: tuple[Kept, ...] = ()
+    forgotten: tuple[bytes, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -87,13 +91,16 @@ def closed(
         float(closing.closed_at),
         corrects,
         decision,
+        closing.source,
+        closing.reuse,
     )
 
 
 def interrupted(now: float) -> Values:
     """Return the ending of a chat whose worker died; `now` is Unix time."""
     outcome: Values = ("interrupted", "worker_died", None, None, None, None)
-    return (*outcome, None, "[]", None, None, None, now, None, None)
+    last: Values = (now, None, None, None, None)
+    return (*outcome, None, "[]", None, None, None, *last)
 
 
 def open_draft(opening: Values) -> Draft:
@@ -114,6 +121,12 @@ def closed_draft(opening: Values, ending: Values) -> Draft:
     return Draft(values, row_digest(values, *word_digests(values, salt)), salt)
 
 
+def trial_draft(worker: str, now: float) -> Draft:
+    """Make the row of no chat, to try whether one can be written."""
+    nobody = Intent(new_audit_id(now), "", "", "", "", now, "{}")
+    return closed_draft(opened(nobody, worker), interrupted(now))
+
+
 def word_digests(values: Sequence[Any], salt: bytes) -> tuple[bytes, bytes]:
     """Return the digests of request and reply, which stand for them in the row's.
 
@@ -121,6 +134,11 @@ def word_digests(values: Sequence[Any], salt: bytes) -> tuple[bytes, bytes]:
     their digest. Raises TypeError for words that are no text.
     """
     request, reply = _words(values)
+    return digests_of(request, reply, salt)
+
+
+def digests_of(request: Any, reply: Any, salt: bytes) -> tuple[bytes, bytes]:
+    """As `word_digests`, of the words themselves."""
     asked = b"-" if request is None else b"q" + str.encode(request)
     said = b"-" if reply is None else b"a" + str.encode(reply)
     return sha256(salt + asked).digest(), sha256(salt + said).digest()

@@ -40,6 +40,8 @@ records = sa.Table(
     sa.Column("closed_at", sa.Double),
     sa.Column("corrects", sa.String(32)),
     sa.Column("decision", sa.Text),
+    sa.Column("source", sa.String(32)),
+    sa.Column("reuse", sa.Text),
     sa.Column("lane", sa.Integer, nullable=False, server_default="1"),
     sa.Column("salt", sa.LargeBinary(16)),
     sa.Column("request_digest", sa.LargeBinary(32)),
@@ -82,14 +84,33 @@ chain = sa.Table(
     sa.Column("mac", sa.LargeBinary(32), nullable=False),
 )
 
-# The triggers that guard the records, by name, where a database has triggers.
-GUARDS = {
-    "records_stay": "CREATE TRIGGER records_stay BEFORE DELETE ON records "
-    "BEGIN SELECT RAISE(ABORT, 'audit records are not deleted'); END",
-    "records_sealed": "CREATE TRIGGER records_sealed BEFORE UPDATE ON records "
-    "WHEN OLD.seq IS NOT NULL "
-    "BEGIN SELECT RAISE(ABORT, 'sealed audit records do not change'); END",
-}
+# How far a task of the house work has come in a lane. Not part of the chain: whoever
+# changes it delays the task or has it done once more.
+progress = sa.Table(
+    "progress",
+    metadata,
+    sa.Column("task", sa.String(16), primary_key=True),
+    sa.Column("lane", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+)
+
+# Answers that can be said again, each written in the commit of its record. They are no
+# part of the chain, sealed, and deleted when they have expired. `size` is that of
+# `body` in bytes, and of what is around it.
+answers = sa.Table(
+    "answers",
+    metadata,
+    sa.Column("key", sa.LargeBinary(32), primary_key=True),
+    sa.Column("mark", sa.LargeBinary(32), nullable=False),
+    sa.Column("record", sa.String(32), nullable=False),
+    sa.Column("said_at", sa.Double, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("body", sa.LargeBinary),
+    sa.Index("ix_answers_until", "until", "size"),
+    sa.Index("ix_answers_record", "record"),
+)
+
 
 COLUMNS = tuple(column.name for column in records.columns)
 # Those of the intent; with those of the ending; what is read.
@@ -98,6 +119,7 @@ CONTENT = COLUMNS[: COLUMNS.index("lane")]
 RECORD = (*CONTENT, "clock_step", "seq", "digest")
 # What the writer writes; the digests of words come when these go.
 ERASED = ("request_digest", "reply_digest")
+WORDS = ("request", "reply", "salt")
 WRITTEN = tuple(name for name in COLUMNS if name not in ERASED)
 # What the digest of a row is made of, besides the words. A column that comes later
 # goes to the end of this tuple, so that rows of before, which lack it, still verify.
@@ -123,4 +145,58 @@ DIGESTED = (
     "corrects",
     "person",
     "decision",
+    "source",
+    "reuse",
 )
+
+# What stays as it is when the words go (columns that came later are guarded by the
+# chain alone). A sealed row has no `mac`, so it is free to
+# carry what covers old bytes of its page, for the length of a transaction.
+_FIXED = (
+    "id",
+    "correlation_id",
+    "session_id",
+    "caller",
+    "route",
+    "opened_at",
+    "person",
+    "worker",
+    "outcome",
+    "code",
+    "provider",
+    "model",
+    "degraded_by",
+    "status",
+    "attempts",
+    "duration",
+    "input_tokens",
+    "output_tokens",
+    "closed_at",
+    "corrects",
+    "decision",
+    "source",
+    "reuse",
+    "lane",
+    "clock_step",
+    "seq",
+    "digest",
+)
+_SAME = " AND ".join(f"NEW.{name} IS OLD.{name}" for name in _FIXED)
+_SAME_WORDS = " AND ".join(f"NEW.{name} IS OLD.{name}" for name in (*WORDS, *ERASED))
+_NO_WORDS = " AND ".join(
+    [f"NEW.{name} IS NULL" for name in WORDS]
+    + [f"ifnull(length(NEW.{name}), 0) = 32" for name in ERASED]
+)
+
+# The triggers that guard the records, by name, where a database has triggers. A record
+# goes only once the floor of its lane is above it, and its words only for digests.
+GUARDS = {
+    "records_stay": "CREATE TRIGGER records_stay BEFORE DELETE ON records "
+    "WHEN OLD.seq IS NULL OR NOT EXISTS (SELECT 1 FROM chain "
+    "WHERE chain.id = OLD.lane AND OLD.seq <= chain.floor_seq) "
+    "BEGIN SELECT RAISE(ABORT, 'audit records are not deleted'); END",
+    "records_sealed": "CREATE TRIGGER records_sealed BEFORE UPDATE ON records "
+    f"WHEN OLD.seq IS NOT NULL AND NOT ({_SAME} "
+    f"AND (({_NO_WORDS}) OR ({_SAME_WORDS}))) "
+    "BEGIN SELECT RAISE(ABORT, 'sealed audit records do not change'); END",
+}

@@ -58,6 +58,14 @@ class Store(Protocol):
         """
         ...
 
+    def prune(self, *, is_idle: bool) -> float:
+        """Erase words, or prune records, whose time is over: one small batch of them.
+
+        Called where nobody waits for a record; `is_idle` says that no chat is under
+        way either. Returns after how many seconds to ask again.
+        """
+        ...
+
     def maintain(self) -> None:
         """Do the house work that a write left behind, if it is time."""
         ...

@@ -22,6 +22,7 @@ from app.storage.audit.inbox import Inbox
 from app.storage.audit.incidents import STUCK, Incidents, WriterEvents
 from app.storage.audit.rows import Draft
 from app.storage.audit.store import Store
+from app.storage.chain.idle_work import IdleWork
 from app.storage.chain.links import Head
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Writer:
         self._shortage: str | None = None
         self._busy_since: float | None = None
         self._probe_at = self._sweep_at = self._retry_at = 0.0
+        self._siblings, self._idle_work = siblings, IdleWork(store, clock)
         self._is_stopping = False
         self._ready = Event()
         self._quiet = Lock()  # held while the store is at work
@@ -140,7 +142,9 @@ class Writer:
         return self._inbox.is_empty
 
     def _turn(self) -> None:
-        until = self._retry_at if self.fault else self._probe_at
+        until = (
+            self._retry_at if self.fault else min(self._probe_at, self._idle_work.at)
+        )
         endings = self._inbox.take_endings(
             0.0 if self._is_stopping else until, heed_intents=self.fault is None
         )
@@ -245,6 +249,9 @@ class Writer:
                     self._on_anchor(head)
         except Exception as error:
             self._fail(error)
+            return
+        if not len(self._inbox):
+            self._idle_work.turn(is_idle=not self._siblings())
 
     def _note_shortage(self, shortage: str | None) -> None:
         if shortage and not self._shortage:

@@ -6,15 +6,49 @@ what was erased and the floor. Otherwise whoever can write to the database could
 words or the oldest records out, and all would verify.
 """
 
+import hmac
 import json
 from bisect import bisect_right
 from collections.abc import Iterable
-from typing import NamedTuple
+from math import inf
+from typing import Any, NamedTuple
 
+from app.gateway.records.audit import RETENTION, Closing, Intent, new_audit_id
+from app.storage.audit.rows import Draft, closed, closed_draft, opened
 from app.storage.chain.knots import Place
 from app.storage.chain.links import Head
 
-ROUTE = "retention"
+ROUTE = RETENTION
+# What stands for a name in a record begins with this when it is made; nothing else
+# that this key signs does.
+_NAME = b"erased 1\n"
+
+
+class Keep(NamedTuple):
+    """How long words, and whole records, are kept, in seconds after a chat's end."""
+
+    words: float = inf
+    records: float = inf
+
+
+FOR_EVER = Keep()
+
+
+class Whose(NamedTuple):
+    """Whose words are to be erased; a record must fit all that is given."""
+
+    session_id: str | None = None
+    caller: str | None = None
+    person: str | None = None
+    id: str | None = None
+
+    def named(self, key: bytes) -> dict[str, str]:
+        """What a record says of it: keyed digests of the names, never the names."""
+        return {
+            kind: hmac.digest(key, _NAME + f"{kind}\n{name}".encode(), "sha256").hex()
+            for kind, name in self._asdict().items()
+            if name is not None
+        }
 
 
 class Range(NamedTuple):
@@ -30,6 +64,35 @@ class Retention(NamedTuple):
 
     erased: tuple[Range, ...] = ()
     floor: Place | None = None
+
+
+class Erased(NamedTuple):
+    """What became of a demand: of how many records the words went, or would go.
+
+    `open` is how many chats were under way, whose words are yet to come. `is_clean` is
+    False if copies of the words may be left in free parts of the file.
+    """
+
+    records: int
+    open: int
+    is_clean: bool = True
+
+
+def retention_record(code: str, said: dict[str, Any], worker: str, now: float) -> Draft:
+    """Make the record of something that is gone; `now` is Unix time in seconds.
+
+    `code` is words_expired, words_erased or records_expired.
+    """
+    record_id = new_audit_id(now)
+    request = json.dumps(said, separators=(",", ":"))
+    intent = Intent(record_id, record_id, "", "gateway", ROUTE, now, request)
+    ending = Closing("event", status=0, duration=0.0, closed_at=now, code=code)
+    return closed_draft(opened(intent, worker), closed(ending))
+
+
+def in_ranges(lane: int, places: Iterable[int]) -> list[Range]:
+    """Return these places of a lane in as few ranges as possible."""
+    return joined(Range(lane, seq, seq) for seq in places)
 
 
 def read_retention(request: object) -> Retention:
@@ -98,4 +161,6 @@ class Losses:
             floor = Place(head.lane, head.floor_seq, head.floor_digest)
             if floor.seq and floor not in floors:
                 return Range(head.lane, 1, head.floor_seq)
+            # Pruned since they were seen, and the record of it with them.
+            told.append(Range(head.lane, 1, head.floor_seq))
         return first_outside(self._erased, told)

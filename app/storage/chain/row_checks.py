@@ -8,6 +8,8 @@ from app.storage.audit.rows import Values, row_digest, word_digests
 from app.storage.audit.schema import CONTENT, OPENING
 from app.storage.chain.links import is_signed_intent, link
 
+LAST_MOMENT = 2.0**37  # Unix time that a date can still be made of
+
 
 def follows(previous: bytes, row: sa.Row[Any]) -> bool:
     """Whether a row is what was sealed in its place, with its words or without."""
@@ -43,3 +45,10 @@ def flaw_of_an_open_one(row: Values, key: bytes) -> str | None:
     if not is_signed_intent(key, opening, mac):
         return "is open and holds what was not signed by us"
     return None
+
+
+def moment_of(row: Any) -> float | None:
+    """When a row says that its chat began, if that is a time of this age."""
+    value = None if row is None else row.opened_at
+    is_time = isinstance(value, int | float) and 0 <= value < LAST_MOMENT
+    return value if is_time else None

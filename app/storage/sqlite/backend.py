@@ -3,8 +3,8 @@
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +16,15 @@ from app.storage.audit.activity import ActivityReader
 from app.storage.audit.errors import StoreFailed, UnusableDatabase
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
+from app.storage.backend import MOST_BYTES
 from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import Place
+from app.storage.chain.retention import FOR_EVER, Erased, Keep, Whose
 from app.storage.chain.verification import OnProgress, Verification, ignore, verify
+from app.storage.chain.whose import Found, places_of, under_way
+from app.storage.sqlite.answers import KeptAnswers, SqliteAnswers
 from app.storage.sqlite.files import (
+    RESERVE,
     AuditFiles,
     read_key,
     require_readable,
@@ -28,10 +33,12 @@ from app.storage.sqlite.files import (
 )
 from app.storage.sqlite.live_workers import LiveWorkers
 from app.storage.sqlite.preparation import prepare, refuse_if_gone
+from app.storage.sqlite.retention.erasure import PATIENCE, Erasure
+from app.storage.sqlite.retention.stale_bytes import StaleBytes
 from app.storage.sqlite.rollback_detector import newest_of
 from app.storage.sqlite.soundness import flaw_of_file
 from app.storage.sqlite.statements import connect_reader, translated
-from app.storage.sqlite.store import RESERVE, SqliteStore
+from app.storage.sqlite.store import SqliteStore
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +50,20 @@ class SqliteBackend:
     """Fulfils `AuditBackend` (see there) with one SQLite file and those beside it.
 
     `url` is sqlite:///PATH. Without a key the one in the file beside the database is
-    used. `reserve` is the free space in bytes below which new chats are refused.
+    used. `reserve` is the free space in bytes below which new chats are refused, and
+    `patience` how many seconds an erasure waits for readers.
     Raises ValueError for a URL that names no file; making one touches no file.
     """
 
     def __init__(
-        self, url: str, key: bytes | None = None, *, reserve: int = RESERVE
+        self,
+        url: str,
+        key: bytes | None = None,
+        *,
+        reserve: int = RESERVE,
+        patience: float = PATIENCE,
     ) -> None:
+        self._patience = patience
         self._files, self._key, self._reserve = _files(url), key, reserve
 
     @property
@@ -67,8 +81,10 @@ class SqliteBackend:
         *,
         anchor_file: Path | None = None,
         is_known: bool = False,
+        keep_bytes: int = MOST_BYTES,
         may_begin: bool = True,
         newest: str | None = None,
+        keep: Keep = FOR_EVER,
     ) -> QueuedTrail:
         """Open the write side, making and migrating the file if need be."""
         files, key, fault = self._files, self._key, None
@@ -81,7 +97,14 @@ class SqliteBackend:
                 key = _key_of_before(files, key, failure)
 
         def make_store() -> SqliteStore:
-            return SqliteStore(files, key, reserve=self._reserve, newest=newest)
+            return SqliteStore(
+                files,
+                key,
+                reserve=self._reserve,
+                answers=KeptAnswers(keep_bytes),
+                newest=newest,
+                keep=keep,
+            )
 
         return QueuedTrail(
             make_store,
@@ -101,6 +124,10 @@ class SqliteBackend:
     def activity(self) -> ActivityReader:
         """Open the view of the recent past."""
         return ActivityReader(self._reading_engine())
+
+    def answers(self) -> SqliteAnswers:
+        """Open the view of the kept answers."""
+        return SqliteAnswers(self._files.database)
 
     def verify(
         self, *, noted: Iterable[Place] = (), on_progress: OnProgress = ignore
@@ -140,6 +167,42 @@ class SqliteBackend:
         """Raise StoreFailed, with whose they are, if this user may not read them."""
         files = self._files
         require_readable(files.database, files.wal, files.shm)
+
+    def erase(
+        self, whose: Whose, *, is_rehearsal: bool, on_progress: OnProgress = ignore
+    ) -> Erased:
+        """Take the words of all records of somebody out; see AuditBackend."""
+        engine = self._reading_engine()
+        self.require_readable()
+        found: list[Found] = []
+        for head in AuditReader(engine).heads():
+            for page in places_of(engine, whose, head, on_progress):
+                found += page
+        count = sum(one.has_words for one in found)
+        still_open = under_way(engine, whose)
+        if is_rehearsal or not found:
+            return Erased(count, still_open)
+        with self._opened_store() as (store, key):
+            erasure = Erasure(
+                store.commit,
+                StaleBytes(self._files.database),
+                store.instance,
+                whose.named(key),
+                patience=self._patience,
+            )
+            return Erased(erasure.of(found), still_open, erasure.cover(found))
+
+    @contextmanager
+    def _opened_store(self) -> Iterator[tuple[SqliteStore, bytes]]:
+        """A writer of our own beside the workers, for a command."""
+        with translated():
+            key = self._key or read_key(self._files.key, may_make=False)
+        store = SqliteStore(self._files, key, reserve=self._reserve)
+        store.open()
+        try:
+            yield store, key
+        finally:
+            store.close()
 
     def space(self) -> AuditSpace:
         """The size of the write-ahead log, and what is free beside it."""

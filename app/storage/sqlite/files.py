@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 BEGUN = b"An audit trail was begun here. See its database beside this file.\n"
 KEY_BYTES = 32
+# Below this much free space new chats are refused; it is what those in flight
+# have left to be put on record (docs/faults.md, row 73).
+RESERVE = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,30 @@ def _owner(path: Path) -> str:
                 return pwd.getpwuid(owner).pw_name
             return f"the user {owner}"
     return "its owner"
+
+
+def inode_of(path: Path) -> int:
+    """The number of the file that is there, -1 for none."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_ino
+    return -1
+
+
+def require_writable(files: AuditFiles, lock: FileLock) -> None:
+    """Raise StoreFailed if the database must not be written to. Raises OSError."""
+    # Root could write all the same, but whoever took the bit away means it.
+    mode = os.stat(files.database).st_mode
+    is_read_only = os.statvfs(files.database).f_flag & os.ST_RDONLY
+    if is_read_only or not mode & stat.S_IWUSR:
+        raise StoreFailed("read_only", str(files.database))
+    if not lock.is_in_place():
+        raise StoreFailed("replaced", str(files.lock))
+
+
+def shortage(files: AuditFiles, reserve: int) -> str | None:
+    """Why new chats are to be refused though writing works. Raises OSError."""
+    disk = os.statvfs(files.database)
+    return "disk_full" if disk.f_bavail * disk.f_frsize < reserve else None
 
 
 def says_begun(lock: FileLock) -> bool:

@@ -32,6 +32,7 @@ _WRITER = (
     f"PRAGMA journal_size_limit={WAL_LIMIT}",
     "PRAGMA mmap_size=0",
     "PRAGMA cache_size=-16000",
+    "PRAGMA secure_delete=ON",  # the default of some builds only
     _TRUST_NO_SCHEMA,
 )
 _REASONS = {

@@ -8,23 +8,32 @@ moment in which it could corrupt the log (two connections resetting it at once).
 import logging
 import os
 import sqlite3
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from time import time
+from typing import Any
 
-from app.gateway.records.audit import Intent, new_audit_id
 from app.host.file_lock import FileLock
 from app.storage.audit.errors import RowRefused, StoreFailed
 from app.storage.audit.orphans import Orphans
-from app.storage.audit.rows import Draft, closed_draft, interrupted, opened
+from app.storage.audit.rows import Draft, trial_draft
 from app.storage.audit.store import Compose
 from app.storage.chain.knots import is_due, knot
 from app.storage.chain.links import ClockWatch, Head, head_mac, is_signed, seal
-from app.storage.sqlite.files import AuditFiles, read_key
+from app.storage.chain.retention import FOR_EVER, Keep
+from app.storage.sqlite.answers import KeptAnswers
+from app.storage.sqlite.files import (
+    RESERVE,
+    AuditFiles,
+    inode_of,
+    read_key,
+    require_writable,
+    shortage,
+)
 from app.storage.sqlite.live_workers import LiveWorkers
 from app.storage.sqlite.preparation import prepare_again, refuse_if_gone
+from app.storage.sqlite.retention.pruner import Change, LogInUse, Plan, Pruner
 from app.storage.sqlite.rollback_detector import RollbackDetector
 from app.storage.sqlite.statements import (
     check_guards,
@@ -41,10 +50,6 @@ from app.storage.sqlite.wal import WriteAheadLog
 
 log = logging.getLogger(__name__)
 
-# Below this much free space new chats are refused; it is what those in flight
-# have left to be put on record (docs/faults.md, row 73).
-RESERVE = 4 * 1024 * 1024
-
 
 class SqliteStore:
     """Fulfils `Store`; one thread's. `key` None means the key file.
@@ -58,21 +63,24 @@ class SqliteStore:
         key: bytes | None = None,
         *,
         reserve: int = RESERVE,
+        answers: KeptAnswers | None = None,
         watch: ClockWatch | None = None,
         newest: str | None = None,
+        keep: Keep = FOR_EVER,
     ) -> None:
         self._files, self._given_key, self._reserve = files, key, reserve
-        self._watch = watch or ClockWatch()
+        self._answers, self._watch = answers or KeptAnswers(), watch or ClockWatch()
         self._lock = FileLock(files.lock)
         self._roster = LiveWorkers(files.workers)
         self._witness = RollbackDetector(self._roster, newest)
         self._orphans = Orphans()
+        self._pruner = Pruner(keep, files.database, self.instance)
+        self._is_eldest = False  # of the workers that live
         self._connection: sqlite3.Connection | None = None
         self._key = b""
         self._inodes: tuple[int, int] | None = None  # of the database and its log
         self._size = 0
         self._wal = WriteAheadLog(files.wal)
-        self._is_dirty = self._was_dirty = False
         self._is_suspect = False  # so its pages are looked at once more
 
     @property
@@ -88,15 +96,20 @@ class SqliteStore:
             refuse_if_gone(self._files)
             self._lock.open()
             with self._lock.held():
-                is_known = known is not None and known[0] == self._inode()
+                is_known = known is not None and known[0] == inode_of(
+                    self._files.database
+                )
                 thoroughly = self._is_suspect or not is_known
                 prepare_again(self._files, self._lock, thoroughly=thoroughly)
-                self._key = self._given_key or self._key_of_file()
+                self._key = self._given_key or read_key(self._files.key, may_make=False)
                 self._connection = connect_writer(self._files.database)
                 self._roster.join()
                 self._witness.saw(self._head(self._connection))
                 self._given_key = self._key  # the right one, whatever the file will say
-                self._inodes = (self._inode(), self._files.wal.stat().st_ino)
+                self._inodes = (
+                    inode_of(self._files.database),
+                    self._files.wal.stat().st_ino,
+                )
                 self._size, self._is_suspect = 0, False
 
     def write(self, compose: Compose) -> None:
@@ -110,12 +123,16 @@ class SqliteStore:
         """Look at the file, its place and the free space, and rehearse a write."""
         with translated():
             self._check_in_place()
-            self._check_writable()
+            require_writable(self._files, self._lock)
             with self._lock.held():
                 self._rehearse()
-                self._look_afresh()
-            self._check_point_when_idle()
-            return self._shortage()
+                # As a newcomer would: our own cache hides a damaged file.
+                with closing(connect_reader(self._files.database)) as newcomer:
+                    self._head(newcomer)
+            if self._wal.has_come_to_rest():
+                with self._lock.held():
+                    self._check_point()
+            return shortage(self._files, self._reserve)
 
     def sweep(self) -> int:
         """Seal what dead workers left open, if it is what they wrote; see Store.
@@ -125,7 +142,7 @@ class SqliteStore:
         with translated(), self._lock.held():
             self._check_in_place()  # or the roster would be made elsewhere
             living = self._roster.living()
-            tells = self.instance == min(living)  # one of them is enough
+            self._is_eldest = tells = self.instance == min(living)
             with self._transaction() as connection:
                 orphans = self._orphans.next_page(
                     connection, self._key, living, time(), tells=tells
@@ -138,21 +155,44 @@ class SqliteStore:
 
     def tie(self) -> Head | None:
         """Append a knot if the last one is a minute old; see Store."""
+
+        def plan(_: sqlite3.Connection, head: Head) -> Change | None:
+            if not is_due(head, now := self._watch.now()):
+                return None
+            # There is one lane, so there is no other head to be named.
+            return Change([knot((), self.instance, now)], {"knotted_at": now})
+
+        return self.commit(plan)
+
+    def prune(self, *, is_idle: bool) -> float:
+        """Erase or prune a batch of what is over its time; see Store."""
+        if not self._is_eldest:  # one is enough
+            return self._pruner.ask_again
+        with translated():
+            return self._pruner.turn(self.commit, is_idle=is_idle)
+
+    def commit(self, plan: Plan, *, empties_log: bool = False) -> Head | None:
+        """Commit what a plan makes of the head; see `pruner.Commit`."""
         with translated(), self._lock.held():
+            if empties_log and not self._check_point("TRUNCATE"):
+                raise LogInUse
             with self._transaction() as connection:
-                if not is_due(self._head(connection), self._watch.now()):
+                change = plan(connection, self._head(connection))
+                if change is None:
                     return None
-                # There is one lane, so there is no other head to be named.
-                drafts = [knot((), self.instance, self._watch.now())]
-                head = self._append(connection, drafts, is_knot=True)
+                head = self._append(connection, change.drafts, **change.head)
+                change.then(connection)
             self._committed(head)
             return head
 
     def maintain(self) -> None:
-        """Bring the log into the database once it has grown by 4 MB."""
+        """Bring the log into the database once it has grown by 4 MB; tidy up."""
         if self._wal.is_long:
             with translated(), self._lock.held():
                 self._check_point()
+        if self._answers.is_due():
+            with translated(), self._lock.held(), self._transaction() as connection:
+                self._answers.tidy(connection, time())
 
     def close(self) -> None:
         """Empty the log, leave the roster and let go of all files."""
@@ -184,20 +224,16 @@ class SqliteStore:
             raise
 
     def _append(
-        self,
-        connection: sqlite3.Connection,
-        drafts: Sequence[Draft],
-        *,
-        is_knot: bool = False,
+        self, connection: sqlite3.Connection, drafts: Sequence[Draft], **changes: Any
     ) -> Head:
         head = self._head(connection)
         now, step = self._watch.read(head.sealed_at)
         rows, new_head = seal(drafts, head, self._key, now=now, clock_step=step)
         write_rows(connection, rows)
+        self._answers.write(connection, drafts)
         if new_head != head:
             self._watch.marked()
-        if is_knot:
-            new_head = replace(new_head, knotted_at=now)
+        new_head = replace(new_head, **changes)
         write_head(connection, new_head, head_mac(self._key, new_head))
         return new_head
 
@@ -213,7 +249,7 @@ class SqliteStore:
         return found[0]
 
     def _committed(self, head: Head) -> None:
-        self._is_dirty = True
+        self._wal.is_dirty = True
         # A deleted file takes writes as before, and they lead nowhere.
         self._check_in_place()
         self._witness.saw(head)
@@ -224,32 +260,15 @@ class SqliteStore:
             head = self._head(connection)
             self._witness.check_with_others(connection, head)
             check_guards(connection)
-            rows, _ = seal([self._a_record()], head, self._key, now=time())
+            draft = trial_draft(self.instance, time())
+            rows, _ = seal([draft], head, self._key, now=time())
             try:
                 write_rows(connection, rows)
             except (RowRefused, sqlite3.IntegrityError) as error:
                 raise StoreFailed("corrupt", f"no record fits: {error}") from error
         self._witness.saw(head)
 
-    def _look_afresh(self) -> None:
-        """Read the head as a newcomer would: our own cache hides a damaged file."""
-        with closing(connect_reader(self._files.database)) as connection:
-            self._head(connection)
-
-    def _a_record(self) -> Draft:
-        now = time()
-        nobody = Intent(new_audit_id(now), "", "", "", "", now, "{}")
-        return closed_draft(opened(nobody, self.instance), interrupted(now))
-
-    def _key_of_file(self) -> bytes:
-        return read_key(self._files.key, may_make=False)
-
     # ---- the file
-
-    def _inode(self) -> int:
-        with suppress(FileNotFoundError):
-            return self._files.database.stat().st_ino
-        return -1
 
     def _check_in_place(self) -> None:
         try:
@@ -262,30 +281,11 @@ class SqliteStore:
             raise StoreFailed("replaced", f"{self._files.database} was cut short")
         self._size, self._wal.size = database.st_size, wal.st_size
 
-    def _check_writable(self) -> None:
-        # Root could write all the same, but whoever took the bit away means it.
-        mode = os.stat(self._files.database).st_mode
-        is_read_only = os.statvfs(self._files.database).f_flag & os.ST_RDONLY
-        if is_read_only or not mode & stat.S_IWUSR:
-            raise StoreFailed("read_only", str(self._files.database))
-        if not self._lock.is_in_place():
-            raise StoreFailed("replaced", str(self._files.lock))
-
-    def _shortage(self) -> str | None:
-        disk = os.statvfs(self._files.database)
-        return "disk_full" if disk.f_bavail * disk.f_frsize < self._reserve else None
-
     # ---- the log
 
-    def _check_point_when_idle(self) -> None:
-        if self._was_dirty and not self._is_dirty:
-            with self._lock.held():
-                self._check_point()
-        self._was_dirty, self._is_dirty = self._is_dirty, False
-
-    def _check_point(self) -> None:
-        if self._connection is not None:
-            self._wal.check_point(self._connection)
+    def _check_point(self, mode: str | None = None) -> bool:
+        connection = self._connection
+        return connection is not None and self._wal.check_point(connection, mode)
 
     def _disconnect(self, *, for_good: bool = False) -> None:
         connection, self._connection = self._connection, None

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -25,11 +25,17 @@ class TokenWatch:
 
     A file that cannot be used changes nothing: what was last good stays, the error
     is logged once, and `Keyring.problems` says what it is. Requests never wait for
-    the file.
+    the file. `on_look` is called after each look, twice a second.
     """
 
-    def __init__(self, path: Path, keyring: Keyring) -> None:
+    def __init__(
+        self,
+        path: Path,
+        keyring: Keyring,
+        on_look: Callable[[], None] = lambda: None,
+    ) -> None:
         self._path, self._keyring = path, keyring
+        self._on_look = on_look
         self._tokens: tuple[Token, ...] = ()
         self._taken: Mark = ()
         self._seen: Mark = ()
@@ -110,6 +116,7 @@ class TokenWatch:
         while not self._stopping.wait(LOOK_EVERY):
             try:
                 self.look()
+                self._on_look()
             except Exception:
                 log.exception("Looking at VX11_TOKENS_FILE broke")
 

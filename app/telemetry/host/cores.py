@@ -25,9 +25,9 @@ def _allowed() -> int:
 
 def _quota(group: Path) -> float | None:
     """Cores that a group of either version may use; None for any number."""
-    told = text_of(group / "cpu.max") or " ".join(
+    limits = text_of(group / "cpu.max") or " ".join(
         text_of(group / name) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
     )
-    quota, _, period = told.partition(" ")
+    quota, _, period = limits.partition(" ")
     granted, every = number(quota), number(period)
     return granted / every if granted and every else None

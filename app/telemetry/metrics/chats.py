@@ -8,6 +8,7 @@ from app.gateway import error_categories as error_types
 from app.gateway.chain.admission_queue import HostLoad, Load
 from app.gateway.chain.metered import REFUSED, Ending
 from app.gateway.chat import Attempt, ChatRequest
+from app.gateway.kept.reuse import IDEMPOTENCY
 from app.telemetry.metrics import instruments as its
 from app.telemetry.metrics.exposition import Source, merged, render
 from app.telemetry.metrics.recorder import MetricRecorder, Place
@@ -156,6 +157,9 @@ class Metrics:
             self._count_failed_record(ending)
         for before, attempt in pairwise(reply.attempts):
             self._count_next(before, attempt)
+        _count_kept(tally, ending)
+        if reply.reuse:
+            return  # its tokens were spent and counted when it was said first
         for kind, spent in (
             ("input", reply.usage.input_tokens),
             ("output", reply.usage.output_tokens),
@@ -190,3 +194,18 @@ class _Shape(NamedTuple):
 
 def _class_of(request: ChatRequest) -> str:
     return request.priority.name.lower()
+
+
+def _count_kept(tally: MetricRecorder, ending: Ending) -> None:
+    if ending.request.idempotency_key:
+        tally.count(its.IDEMPOTENCY, _result_of(ending))
+    if ending.reply.caching:
+        tally.count(its.CACHE, ending.reply.caching.result)
+
+
+def _result_of(ending: Ending) -> str:
+    """What came of a chat with an Idempotency-Key."""
+    if ending.error_type:
+        return "failed"
+    by = ending.reply.reuse.by if ending.reply.reuse else ""
+    return "repeated" if by == IDEMPOTENCY else "answered"

@@ -99,6 +99,16 @@ BREAKER_TRANSITIONS = Counter(
 AUDIT_FAILURES = Counter(
     "gateway_audit_failures_total", "Chats whose record could not be committed."
 )
+CACHE = Counter(
+    "gateway_cache_total",
+    "Answers where answers are cached: hit, joined (waited for a twin), miss, bypass.",
+    ("result",),
+)
+IDEMPOTENCY = Counter(
+    "gateway_idempotency_total",
+    "Chats with an Idempotency-Key: answered, repeated, or failed.",
+    ("result",),
+)
 METRIC_FAILURES = Counter(
     "gateway_metric_failures_total", "Chats that could not be measured: a bug."
 )
@@ -197,6 +207,10 @@ AUDIT_UNSIGNED = Gauge(
 AUDIT_WAL = Gauge("gateway_audit_wal_bytes", "Size of the audit's write-ahead log.")
 AUDIT_FREE = Gauge(
     "gateway_audit_free_bytes", "Free space where the audit is.", merge=Merge.MIN
+)
+ANSWERS_BYTES = Gauge(
+    "gateway_answers_bytes",
+    "Size of the kept answers; absent until one was looked for.",
 )
 WORKERS = Gauge(
     "gateway_workers", "Worker processes that are measured.", merge=Merge.SUM

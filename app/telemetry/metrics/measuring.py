@@ -35,7 +35,10 @@ STATES = {Phase.CLOSED: 0.0, Phase.HALF_OPEN: 1.0, Phase.OPEN: 2.0}
 
 @dataclass(frozen=True, slots=True)
 class GaugeSources:
-    """What gauges tell of. `audit` says how much room the records have."""
+    """What gauges tell of. `audit` says how much room the records have.
+
+    `answers` is the size of the kept answers in bytes, None while that is not known.
+    """
 
     gate: AdmissionQueue
     health: HealthBoard
@@ -44,6 +47,7 @@ class GaugeSources:
     breakers: Mapping[str, CircuitBreaker]
     shared: SharedState
     audit: Callable[[], AuditSpace]
+    answers: Callable[[], int | None]
     workers: int
     version: str
 
@@ -109,7 +113,7 @@ def looks_at(watched: GaugeSources) -> GaugeReaders:
     gate = watched.gate
     return {
         its.BREAKER_STATE: lambda: {
-            (name,): STATES[one.phase] for name, one in watched.breakers.items()
+            (name,): STATES[breaker.phase] for name, breaker in watched.breakers.items()
         },
         its.HEALTHY: lambda: _health(watched.health, watched.breakers),
         its.STATE: alone(lambda: CONDITIONS[watched.board.now().state]),
@@ -122,6 +126,7 @@ def looks_at(watched: GaugeSources) -> GaugeReaders:
         its.AUDIT_UNSIGNED: alone(lambda: watched.trail.unsigned),
         its.AUDIT_WAL: alone(lambda: watched.audit().log),
         its.AUDIT_FREE: alone(lambda: watched.audit().free),
+        its.ANSWERS_BYTES: alone(watched.answers),
         its.WORKERS: alone(lambda: 1),
         its.WORKERS_EXPECTED: alone(lambda: watched.workers),
         its.BUILD: lambda: {(watched.version,): 1},

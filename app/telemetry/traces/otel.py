@@ -110,8 +110,11 @@ def _of_chat(ending: Ending) -> Attributes:
         "gen_ai.provider.name": reply.upstream,
         "gen_ai.request.model": request.model,
         "gen_ai.response.model": reply.model,
-        "gen_ai.usage.input_tokens": reply.usage.input_tokens,
-        "gen_ai.usage.output_tokens": reply.usage.output_tokens,
+        "gen_ai.usage.input_tokens": None if reply.reuse else reply.usage.input_tokens,
+        "gen_ai.usage.output_tokens": None
+        if reply.reuse
+        else reply.usage.output_tokens,
+        "gateway.reuse": reply.reuse and reply.reuse.by,
         "gateway.audit_id": reply.audit_id,
         "gateway.fallback_reason": reply.degraded_by,
     }

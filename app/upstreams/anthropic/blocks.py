@@ -8,7 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from app.gateway.chat import NOTHING, Delta, Usage, is_blank
+from app.gateway.blank import is_blank
+from app.gateway.chat import NOTHING, Delta, Usage
 from app.gateway.errors import BadReply, ContentFiltered
 
 Fields = Mapping[str, Any]
@@ -124,21 +125,21 @@ class Blocks:
         self.has_said |= not is_blank(text or "")
         return Delta(text or "")
 
-    def _thought(self, block: "_Block", told: Fields) -> Delta:
+    def _thought(self, block: "_Block", fields: Fields) -> Delta:
         """More of a thought; and all of it, once it is signed.
 
         No server takes back what it has not signed.
         """
-        text, signature = told.get("thinking"), told.get("signature")
-        said: dict[str, Any] = {}
+        text, signature = fields.get("thinking"), fields.get("signature")
+        members: dict[str, Any] = {}
         if isinstance(text, str) and text:
             self.has_thought = True
             block.pieces.append(text)
-            said["reasoning_content"] = text
+            members["reasoning_content"] = text
         if isinstance(signature, str) and signature:
             thought = {"type": "thinking", "thinking": "".join(block.pieces)}
-            said["thinking_blocks"] = [thought | {"signature": signature}]
-        return self._choice(**said) if said else SILENT
+            members["thinking_blocks"] = [thought | {"signature": signature}]
+        return self._choice(**members) if members else SILENT
 
     def _call(self, made: "_Block", block: Fields) -> Delta:
         name, key, given = block.get("name"), block.get("id"), block.get("input")
@@ -185,12 +186,12 @@ def _is_object(text: str) -> bool:
     return isinstance(value, dict)
 
 
-def finish_of(told: Fields) -> tuple[str | None, dict[str, Any]]:
+def finish_of(fields: Fields) -> tuple[str | None, dict[str, Any]]:
     """Why an answer ended, in its own word, and how callers are told; None if not.
 
     Raises BadReply for a reason that is no word.
     """
-    reason, stopped_at = told.get("stop_reason"), told.get("stop_sequence")
+    reason, stopped_at = fields.get("stop_reason"), fields.get("stop_sequence")
     if not isinstance(reason, str | None):
         raise BadReply("schema")
     ending: dict[str, Any] = {"index": 0}
@@ -200,21 +201,21 @@ def finish_of(told: Fields) -> tuple[str | None, dict[str, Any]]:
     return reason or None, ending
 
 
-def usage_of(told: object, before: Usage) -> Usage:
+def usage_of(fields: object, before: Usage) -> Usage:
     """The tokens that were counted, each count in place of the one before.
 
     This wire counts what was read from a cache, or written to one, apart.
     """
-    if not isinstance(told, Mapping):
+    if not isinstance(fields, Mapping):
         return before
-    spent, made = _count(told, "input_tokens"), _count(told, "output_tokens")
-    cached = _count(told, "cache_read_input_tokens") or 0
-    stored = _count(told, "cache_creation_input_tokens") or 0
+    spent, made = _count(fields, "input_tokens"), _count(fields, "output_tokens")
+    cached = _count(fields, "cache_read_input_tokens") or 0
+    stored = _count(fields, "cache_creation_input_tokens") or 0
     details: dict[str, Mapping[str, int]] = {}
     if cached or stored:
         kinds = {"cached_tokens": cached, "cache_creation_tokens": stored}
         details["prompt_tokens_details"] = kinds
-    thought = told.get("output_tokens_details")
+    thought = fields.get("output_tokens_details")
     if isinstance(thought, Mapping) and (n := _count(thought, "thinking_tokens")):
         details["completion_tokens_details"] = {"reasoning_tokens": n}
     return Usage(
@@ -224,8 +225,8 @@ def usage_of(told: object, before: Usage) -> Usage:
     )
 
 
-def _count(told: Fields, name: str) -> int | None:
-    value = told.get(name)
+def _count(fields: Fields, name: str) -> int | None:
+    value = fields.get(name)
     if not isinstance(value, int) or isinstance(value, bool):
         return None
     return value if 0 <= value < MOST_TOKENS else None

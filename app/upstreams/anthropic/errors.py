@@ -41,9 +41,9 @@ def refusal(
     What is rejected for another reason than its content may be the doing of our
     translation, so another upstream may take it.
     """
-    told = _status_of(parsed(body))
+    named = _status_of(parsed(body))
     # A proxy's status may be its own; of a 429 and below the type knows better.
-    meant = told if told is not None and status >= 500 else status
+    meant = named if named is not None and status >= 500 else status
     error = meanings.refusal(meant, headers, body, echo)
     if isinstance(error, CallerFault) and not isinstance(error, ContentFiltered):
         rejected = Rejected(error.fault)

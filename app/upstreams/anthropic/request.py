@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from app.gateway.chat import ChatRequest, Message, is_blank
+from app.gateway.blank import is_blank
+from app.gateway.chat import ChatRequest, Message
 from app.gateway.errors import Unfit
 
 Block = dict[str, Any]
@@ -70,19 +71,19 @@ def turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
     Results of tools are the user's in this wire, and all of one turn must be in one
     message. Raises Unfit if there are none, or one cannot be said.
     """
-    told: list[dict[str, Any]] = []
+    turns_so_far: list[dict[str, Any]] = []
     for message in messages:
         if message.role in SYSTEM:
             continue
         role = "assistant" if message.role == "assistant" else "user"
         blocks = _marked(list(_blocks(message)), message)
-        if told and told[-1]["role"] == role:
-            told[-1]["content"] += blocks
+        if turns_so_far and turns_so_far[-1]["role"] == role:
+            turns_so_far[-1]["content"] += blocks
         elif blocks:
-            told.append({"role": role, "content": blocks})
-    if not told:
+            turns_so_far.append({"role": role, "content": blocks})
+    if not turns_so_far:
         raise Unfit("unsupported")
-    return told
+    return turns_so_far
 
 
 def _system(messages: Iterable[Message]) -> Iterator[Block]:
@@ -136,9 +137,9 @@ def _content(content: object) -> Iterator[Block]:
     for part in parts:
         kind, text = part.get("type"), part.get("text")
         if kind in ("text", "refusal"):
-            said = text if kind == "text" else part.get("refusal")
-            if isinstance(said, str) and not is_blank(said):
-                yield _text(said)
+            words = text if kind == "text" else part.get("refusal")
+            if isinstance(words, str) and not is_blank(words):
+                yield _text(words)
         elif kind == "image_url":
             yield {"type": "image", "source": _source(part.get("image_url"))}
         elif kind == "file":
@@ -151,15 +152,15 @@ def _text(text: str) -> Block:
     return {"type": "text", "text": text}
 
 
-def _source(told: object) -> Block:
-    url = told.get("url") if isinstance(told, Mapping) else told
+def _source(image: object) -> Block:
+    url = image.get("url") if isinstance(image, Mapping) else image
     if not isinstance(url, str):
         raise Unfit("unsupported")
     return _data(url) or {"type": "url", "url": url}
 
 
-def _file(told: object) -> Block:
-    data = told.get("file_data") if isinstance(told, Mapping) else None
+def _file(file: object) -> Block:
+    data = file.get("file_data") if isinstance(file, Mapping) else None
     if not (isinstance(data, str) and (source := _data(data))):
         raise Unfit("unsupported")
     return source
@@ -236,8 +237,8 @@ def _output(asked: object) -> Block | None:
     kind = asked.get("type") if isinstance(asked, Mapping) else "text"
     if kind == "text":
         return None
-    told = asked.get("json_schema") if isinstance(asked, Mapping) else None
-    schema = told.get("schema") if isinstance(told, Mapping) else None
+    wrapper = asked.get("json_schema") if isinstance(asked, Mapping) else None
+    schema = wrapper.get("schema") if isinstance(wrapper, Mapping) else None
     if kind != "json_schema" or not isinstance(schema, Mapping):
         raise Unfit("unsupported")
     return {"format": {"type": "json_schema", "schema": schema}}

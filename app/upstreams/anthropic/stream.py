@@ -135,8 +135,8 @@ class StreamedMessage(Iterator[Delta]):
     def _take(self, event: Event) -> None:
         value = parsed(event.data, self._halves.parsed)
         if event.kind == ERROR or is_failure(value):
-            told = value or event.data.decode("utf-8", "replace")
-            raise failure(told, self._exchange.status, self._echo)
+            content = value or event.data.decode("utf-8", "replace")
+            raise failure(content, self._exchange.status, self._echo)
         if not isinstance(value, Mapping):
             self._pass_over([event.data])
             return
@@ -172,9 +172,9 @@ class StreamedMessage(Iterator[Delta]):
         self.usage = usage_of(message.get("usage"), self.usage)
 
     def _take_end(self, value: Fields) -> None:
-        told = value.get("delta")
-        if isinstance(told, Mapping):
-            reason, ending = finish_of(told)
+        delta = value.get("delta")
+        if isinstance(delta, Mapping):
+            reason, ending = finish_of(delta)
             if reason:
                 self._reason, self._ending = reason, ending
         self.usage = usage_of(value.get("usage"), self.usage)

@@ -240,8 +240,8 @@ class AnthropicUpstream(Dialect):
         for index, block in enumerate(content):
             deltas += [blocks.start(index, block), blocks.stop(index)]
         blocks.require_answer(reason)
-        told = value.get("model")
-        name = model_name(told if isinstance(told, str) else None)
+        model = value.get("model")
+        name = model_name(model if isinstance(model, str) else None)
         reply = ChatReply(
             "".join(delta.text for delta in deltas),
             self.name,
@@ -261,9 +261,9 @@ class AnthropicUpstream(Dialect):
             exchange.require(None)
             return
         body = beginning_of(exchange, budget.within(ERROR_WAIT), MAX_ERROR)
-        told = refusal(exchange.status, exchange.headers, body, self._echo(request))
-        told.received = exchange.received
-        raise told
+        error = refusal(exchange.status, exchange.headers, body, self._echo(request))
+        error.received = exchange.received
+        raise error
 
     def _echo(self, request: ChatRequest) -> Echo:
         return Echo(request, self._model)

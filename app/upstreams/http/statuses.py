@@ -44,8 +44,8 @@ def meaning(
 ) -> UpstreamError:
     """What a status other than 200 means by itself; the arguments as above."""
     error = _kind(status)
-    told = headers.get("x-should-retry", "").strip().lower()
-    error.status, error.may_repeat = status, told != "false"
+    wish = headers.get("x-should-retry", "").strip().lower()
+    error.status, error.may_repeat = status, wish != "false"
     if type(error) is Refused:
         error.retry_after = _rest(headers, now or datetime.now(UTC))
     return error

@@ -11,7 +11,8 @@ from typing import Any, TypeGuard
 
 from pydantic_core import from_json
 
-from app.gateway.chat import NOTHING, THOUGHTS, ChatReply, Delta, Usage, is_blank
+from app.gateway.blank import is_blank
+from app.gateway.chat import NOTHING, THOUGHTS, ChatReply, Delta, Usage
 from app.gateway.errors import BadReply, ContentFiltered
 from app.gateway.strict_json import holds_more_values
 from app.upstreams.openai.contents import PARTS, with_text
@@ -108,13 +109,13 @@ def _numbered(choice: Any, place: int, key: str) -> Choice:
     if not isinstance(choice, Mapping):
         raise BadReply("schema")
     index, part = choice.get("index"), choice.get(key)
-    told = place if index is None else index
-    if not isinstance(told, int) or not isinstance(part, Mapping | None):
+    number = place if index is None else index
+    if not isinstance(number, int) or not isinstance(part, Mapping | None):
         raise BadReply("schema")
-    said = part and with_text(part)
-    if told is index and said is part:
+    content = part and with_text(part)
+    if number is index and content is part:
         return choice
-    return {**choice, "index": told, **({} if part is None else {key: said})}
+    return {**choice, "index": number, **({} if part is None else {key: content})}
 
 
 def _is_beyond(choice: Choice) -> bool:
@@ -197,9 +198,9 @@ def words_of(value: Mapping[str, Any]) -> str:
     (choice,) = choices
     if not isinstance(choice, dict):
         return ""
-    told = choice.get("index") or choice.get("finish_reason") or choice.get("logprobs")
+    more = choice.get("index") or choice.get("finish_reason") or choice.get("logprobs")
     delta = choice.get("delta")
-    if told or not (choice.keys() <= USUAL and isinstance(delta, dict)):
+    if more or not (choice.keys() <= USUAL and isinstance(delta, dict)):
         return ""
     text = delta.get("content") if len(delta) == 1 else ""
     return text if isinstance(text, str) else ""
@@ -305,11 +306,11 @@ def _with_calls(
     Raises BadReply for half a call.
     """
     calls = {place: ToolCalls() for place in range(len(choices))}
-    told = [
+    with_calls = [
         {**choice, "message": calls[place].of_message(part_of(choice, "message"))}
         for place, choice in enumerate(choices)
     ]
     require_whole_calls(calls, dict(enumerate(reasons)))
     ends = [calls[place].ending(reason) for place, reason in enumerate(reasons)]
-    pairs = zip(told, ends, strict=True)
+    pairs = zip(with_calls, ends, strict=True)
     return tuple({**choice, "finish_reason": end} for choice, end in pairs), ends

@@ -31,8 +31,8 @@ def with_text(part: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(content, list) or not all(map(_is_part, content)):
         return part
     sorted_parts = _Sorted()
-    for one in content:
-        sorted_parts.add(one)
+    for item in content:
+        sorted_parts.add(item)
     return {**part, **sorted_parts.members(part)}
 
 
@@ -97,4 +97,4 @@ def _words_of(value: object, depth: int = 0) -> str:
         names = ("thinking", "reasoning", "text", "summary", "content")
         return _words_of(next((value[n] for n in names if value.get(n)), ""), depth + 1)
     parts = value if isinstance(value, list) else ()
-    return "".join(_words_of(one, depth + 1) for one in parts)
+    return "".join(_words_of(item, depth + 1) for item in parts)

@@ -38,18 +38,18 @@ BROKEN_OFF = frozenset(
 NOT_YET = frozenset({"", "null", "none"})
 
 
-def reason_of(said: str | None) -> str | None:
+def reason_of(reason: str | None) -> str | None:
     """The finish reason that a server means, None for none yet.
 
     A word that we do not know comes back as it is. Raises BadReply for one that says
     that the answer was broken off.
     """
-    word = (said or "").strip().lower()
+    word = (reason or "").strip().lower()
     if word in NOT_YET:
         return None
     if word in BROKEN_OFF:
         raise BadReply("upstream_error")
-    return KNOWN.get(word, said)
+    return KNOWN.get(word, reason)
 
 
 def is_end(reason: str | None) -> bool:

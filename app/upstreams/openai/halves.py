@@ -60,8 +60,8 @@ class Halves:
             }
         if isinstance(value, list | tuple):
             return [
-                self.joined(one, *at, one.get("index", i) if _is_object(one) else i)
-                for i, one in enumerate(value)
+                self.joined(item, *at, item.get("index", i) if _is_object(item) else i)
+                for i, item in enumerate(value)
             ]
         return value
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from app.gateway.chat import THOUGHTS, Delta, ReplyFacts, Usage, is_blank
+from app.gateway.blank import is_blank
+from app.gateway.chat import THOUGHTS, Delta, ReplyFacts, Usage
 from app.gateway.errors import BadReply, UpstreamError
 from app.gateway.handler import Outcome, ReplyStream
 from app.upstreams.openai import chunks
@@ -181,8 +182,8 @@ class StreamedReply(Iterator[Delta]):
     def _take(self, event: Event) -> None:
         chunk = chunks.parsed(event.data, self._halves.parsed)
         if event.kind == ERROR or is_failure(chunk):
-            told = chunk or event.data.decode("utf-8", "replace")
-            raise failure(told, self._exchange.status, self._wanted.echo)
+            content = chunk or event.data.decode("utf-8", "replace")
+            raise failure(content, self._exchange.status, self._wanted.echo)
         if not chunks.is_chunk(chunk):
             self._skips.skip(event.data, may_be_alien=isinstance(chunk, dict))
             return

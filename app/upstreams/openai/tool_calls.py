@@ -14,7 +14,8 @@ from typing import Any
 from uuid import uuid4
 
 from app.gateway import strict_json
-from app.gateway.chat import NOTHING, is_blank
+from app.gateway.blank import is_blank
+from app.gateway.chat import NOTHING
 from app.gateway.errors import BadReply
 
 CALLS = ("tool_calls", "function_call")
@@ -67,30 +68,30 @@ class ToolCalls:
         return "function_call" if self._legacy else "tool_calls"
 
     def _take(self, part: Mapping[str, Any], *, is_message: bool) -> Mapping[str, Any]:
-        told = {name: value for name, value in part.items() if name not in CALLS}
+        message = {name: value for name, value in part.items() if name not in CALLS}
         calls = part.get("tool_calls")
         if isinstance(calls, Mapping):
             calls = [calls]
         if calls and isinstance(calls, list):
             pieces = [self._taken(call, is_message=is_message) for call in calls]
             if pieces := [piece for piece in pieces if piece is not None]:
-                told["tool_calls"] = pieces
+                message["tool_calls"] = pieces
         if isinstance(legacy := part.get("function_call"), Mapping):
             self._legacy = self._legacy or _Call(0)
-            told["function_call"] = self._legacy.told(legacy, is_message=is_message)
-        return told
+            message["function_call"] = self._legacy.told(legacy, is_message=is_message)
+        return message
 
     def _taken(self, call: object, *, is_message: bool) -> object:
         """One call of a message, or a piece of one; None for one that says nothing."""
         if not isinstance(call, Mapping):
             self._begun()  # which never gets a name
             return call
-        kind, said = _said(call)
-        name = said.get("name")
-        if call.keys() <= _SHELL and not (name or said.get("arguments")):
+        kind, members = _said(call)
+        name = members.get("name")
+        if call.keys() <= _SHELL and not (name or members.get("arguments")):
             return None
         index, key = _number(call.get("index")), _label(call.get("id"))
-        has_more = bool(said.get("arguments"))
+        has_more = bool(members.get("arguments"))
         if is_message:
             of = self._begun()
         else:
@@ -101,7 +102,7 @@ class ToolCalls:
             self._by_key[index, key] = self._by_key[None, key] = of
         labels = of.labels(key, kind, has_name=bool(name), is_message=is_message)
         rest = {k: v for k, v in call.items() if k not in ("id", "type", *_FLAT, kind)}
-        return {**rest, **labels, kind: of.told(said, is_message=is_message)}
+        return {**rest, **labels, kind: of.told(members, is_message=is_message)}
 
     def _call_of(
         self, index: int | None, key: str, name: str, *, has_arguments: bool
@@ -176,14 +177,14 @@ class _Call:
         self.is_free |= kind == "custom"
         return labels
 
-    def told(self, said: Mapping[str, Any], *, is_message: bool) -> dict[str, Any]:
+    def told(self, members: Mapping[str, Any], *, is_message: bool) -> dict[str, Any]:
         """What is said of the function: its name once, its arguments as a text."""
-        told = {k: v for k, v in said.items() if k not in _FLAT}
-        name = _label(said.get("name"))
+        piece = {k: v for k, v in members.items() if k not in _FLAT}
+        name = _label(members.get("name"))
         if name and name != self.name:
             self.name += name
-            told["name"] = name
-        arguments = said.get("arguments")
+            piece["name"] = name
+        arguments = members.get("arguments")
         text = arguments if isinstance(arguments, str) else ""
         if isinstance(arguments, Mapping | list):
             text = self._as_text(arguments, is_message=is_message)
@@ -193,8 +194,8 @@ class _Call:
         if is_message and not self.is_free and is_blank(text):
             text = "{}"
         if text or isinstance(arguments, str):
-            told["arguments"] = text
-        return told
+            piece["arguments"] = text
+        return piece
 
     def is_whole(self, reason: str | None) -> bool:
         if is_blank(self.name) or self.is_free:
@@ -245,9 +246,9 @@ class _End:
 def _said(call: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """The type of a call and what it says of it, which some servers tell beside it."""
     kind = "custom" if "custom" in call and not call.get("function") else "function"
-    said = call.get(kind)
-    if isinstance(said, Mapping):
-        return kind, said
+    members = call.get(kind)
+    if isinstance(members, Mapping):
+        return kind, members
     return kind, {k: call[k] for k in _FLAT if k in call} or NOTHING
 
 

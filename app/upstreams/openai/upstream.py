@@ -133,11 +133,11 @@ class OpenAIUpstream(Dialect):
         self._service.ping(budget, HEALTH_PATH)
 
     def _whole(self, request: ChatRequest, budget: Budget) -> ReplyStream:
-        exchange, said = self._opened(
+        exchange, body = self._opened(
             request, budget, payload_of(request, self._model), JSON
         )
         with exchange:
-            _require_success(exchange, said, self._wanted(request).echo)
+            _require_success(exchange, body, self._wanted(request).echo)
             pieces = self._pieces(exchange, budget, budget)
             beginning = pieces.peek(BLANK)
             if kind_of(exchange, beginning) == JSON:
@@ -147,11 +147,11 @@ class OpenAIUpstream(Dialect):
     def _streamed(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         words_by = budget.within(self._limits.first_token)
         try:
-            exchange, said = self._opened_as_stream(request, words_by)
+            exchange, body = self._opened_as_stream(request, words_by)
         except UpstreamError as error:
             raise named(error, "first_token", budget) from None
         try:
-            _require_success(exchange, said, self._wanted(request).echo)
+            _require_success(exchange, body, self._wanted(request).echo)
             pieces = self._pieces(exchange, budget, words_by)
             beginning = pieces.peek(BLANK)
             if kind_of(exchange, beginning) == JSON:  # it does not stream
@@ -167,13 +167,13 @@ class OpenAIUpstream(Dialect):
         """Ask for a stream that tells the tokens spent; without, if that is refused."""
         payload = payload_of(request, self._model) | {"stream": True}
         options = self._stream_options.options(request.extra)
-        exchange, said = self._opened(request, budget, {**payload, **options}, EVENTS)
-        if options and are_refused(exchange.status, said):
+        exchange, body = self._opened(request, budget, {**payload, **options}, EVENTS)
+        if options and are_refused(exchange.status, body):
             exchange.close()
-            exchange, said = self._opened(request, budget, payload, EVENTS)
+            exchange, body = self._opened(request, budget, payload, EVENTS)
             if exchange.status < FAILED:
                 self._stream_options.were_refused()
-        return exchange, said
+        return exchange, body
 
     def _opened(
         self,
@@ -194,11 +194,11 @@ class OpenAIUpstream(Dialect):
         try:
             failed = exchange.status >= FAILED
             wait = budget.within(ERROR_WAIT)
-            said = beginning_of(exchange, wait, MAX_ERROR) if failed else b""
+            body = beginning_of(exchange, wait, MAX_ERROR) if failed else b""
         except BaseException:  # a caller who hung up, say
             exchange.close()
             raise
-        return exchange, said
+        return exchange, body
 
     def _pieces(
         self, exchange: Exchange, budget: Budget, words_by: Budget
@@ -242,8 +242,8 @@ class OpenAIUpstream(Dialect):
                 names = self.name, model
                 return tasks.embeddings(value, answer.body, request, names)
             if wanted.is_text:
-                said = tasks.as_chat(value, "message")
-                return chunks.whole_reply(said, self.name, model, wanted)
+                chat = tasks.as_chat(value, "message")
+                return chunks.whole_reply(chat, self.name, model, wanted)
             return chunks.whole_reply(value, self.name, model, wanted)
         except UpstreamError as error:
             raise marked(error, answer) from None
@@ -264,11 +264,11 @@ class OpenAIUpstream(Dialect):
         return self._model or request.model or self.name
 
 
-def _require_success(exchange: Exchange, said: bytes, echo: Echo) -> None:
+def _require_success(exchange: Exchange, body: bytes, echo: Echo) -> None:
     """Return if the answer may have a body; else raise what its status means."""
     if exchange.status < FAILED:
         exchange.require(None)
         return
-    told = refusal(exchange.status, exchange.headers, said, echo)
-    told.received = exchange.received
-    raise told
+    error = refusal(exchange.status, exchange.headers, body, echo)
+    error.received = exchange.received
+    raise error

@@ -1,7 +1,7 @@
 """What all doors to the chat share: facts about answers, records of refusals."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from flask import Response, g
@@ -10,6 +10,7 @@ from app.gateway import chat, correlation
 from app.gateway.budget import Budget
 from app.gateway.chain.admission import Place
 from app.gateway.chat import Priority, StreamMode
+from app.web.chat.kept import headers_of
 from app.web.request.caller import waited
 from app.web.request.context import services, this_request
 from app.web.request.errors import InvalidBody
@@ -17,6 +18,7 @@ from app.web.request.errors import InvalidBody
 log = logging.getLogger(__name__)
 
 STREAM_MODE = "X-Gateway-Stream-Mode"
+USAGE = "X-Gateway-Usage"
 
 
 def stream_mode() -> StreamMode:
@@ -55,11 +57,22 @@ def who_answers(reply: chat.ChatReply) -> dict[str, str]:
         headers["X-Gateway-Fallback-Reason"] = reply.degraded_by
     if reply.left_out:
         headers["X-Gateway-Left-Out"] = ", ".join(reply.left_out)
+    if reply.caching or reply.reuse:
+        headers.update(headers_of(reply))
     return headers
+
+
+def counted(reply: chat.ChatReply) -> dict[str, str]:
+    """The header of an answer whose tokens nobody has counted: its usage is zeros."""
+    spent = reply.usage
+    known = spent.input_tokens is not None or spent.output_tokens is not None
+    return {} if known else {USAGE: "unknown"}
 
 
 def _attempts_so_far(reply: chat.ChatReply) -> int:
     """Attempts made, with the one that is still going on if there is one."""
+    if reply.reuse:
+        return 0
     is_over = any(attempt.fault is None for attempt in reply.attempts)
     return len(reply.attempts) + (not is_over)
 
@@ -67,13 +80,28 @@ def _attempts_so_far(reply: chat.ChatReply) -> int:
 def server_timing(reply: chat.ChatReply) -> str:
     """https://www.w3.org/TR/server-timing/; durations in milliseconds."""
     queued = waited(this_request()) + reply.queue_seconds
-    parts = [f"queue;dur={queued * 1000:.1f}"]
-    for attempt in reply.attempts:
-        fault = f';desc="{attempt.fault}"' if attempt.fault else ""
-        parts.append(f"{attempt.upstream};dur={attempt.duration * 1000:.1f}{fault}")
+    parts = [*_timings(queued, reply.attempts)]
     if reply.audit_seconds:
         parts.append(f"audit;dur={reply.audit_seconds * 1000:.1f}")
     return ", ".join(parts)
+
+
+def timing_comment(reply: chat.ChatReply) -> bytes:
+    """What a stream tells at its end, as a comment: who answered, and the timing.
+
+    Of an answer that is to be the same bytes each time it is the timing of the first.
+    """
+    timing = server_timing(reply)
+    if said := reply.said:
+        timing = ", ".join(_timings(said.queued, said.attempts))
+    return f": x-gateway-provider {reply.upstream}\n: {timing}\n\n".encode()
+
+
+def _timings(queued: float, attempts: Iterable[chat.Attempt]) -> Iterator[str]:
+    yield f"queue;dur={queued * 1000:.1f}"
+    for attempt in attempts:
+        fault = f';desc="{attempt.fault}"' if attempt.fault else ""
+        yield f"{attempt.upstream};dur={attempt.duration * 1000:.1f}{fault}"
 
 
 @contextmanager

@@ -62,12 +62,11 @@ class TextCompletions(Door):
 
     def whole(self, reply: ChatReply) -> str:
         """See Door."""
-        spent = schemas.usage(reply.usage)
-        said = [_choice(one, "message") for one in schemas.choices(reply)]
+        spent = schemas.usage(reply.usage) or schemas.UNCOUNTED
+        choices = [_choice(choice, "message") for choice in schemas.choices(reply)]
         return to_json(
             envelope(reply, "cmpl", "text_completion")
-            | {"choices": said}
-            | ({"usage": spent} if spent else {})
+            | {"choices": choices, "usage": spent}
         )
 
     def events(self) -> "TextChunks":
@@ -92,14 +91,14 @@ class TextChunks:
     def delta(self, delta: Delta, reply: ChatReply) -> bytes:
         """Some more text, of each choice that has any."""
         plain = ({"index": 0, "delta": {"content": delta.text}},) if delta.text else ()
-        choices = [_choice(one, "delta") for one in delta.choices or plain]
+        choices = [_choice(choice, "delta") for choice in delta.choices or plain]
         return self._chunk(reply, choices) if choices else b""
 
     def done(self, reply: ChatReply) -> bytes:
         """Finish reasons, usage if asked for and known, and the end."""
         log_answer(reply, monotonic() - self._started)
         ends = reply.choices or ({"index": 0, "finish_reason": reply.finish_reason},)
-        pieces = [self._chunk(reply, [_choice(one, "delta") for one in ends])]
+        pieces = [self._chunk(reply, [_choice(choice, "delta") for choice in ends])]
         spent = schemas.usage(reply.usage) if self._with_usage else None
         if spent:
             pieces.append(self._chunk(reply, (), usage=spent))
@@ -113,16 +112,16 @@ class TextChunks:
         self, reply: ChatReply, choices: Iterable[Mapping[str, Any]], **more: Any
     ) -> bytes:
         model = reply.model or self._asked.model or reply.upstream
-        said = {"model": model, "choices": list(choices)}
-        return event(self._envelope | said | more)
+        members = {"model": model, "choices": list(choices)}
+        return event(self._envelope | members | more)
 
 
 def _choice(choice: Mapping[str, Any], part: str) -> dict[str, Any]:
     """A choice of a chat in the shape of a text completion's."""
-    said = choice.get(part) or {}
+    message = choice.get(part) or {}
     more = {k: v for k, v in choice.items() if k not in (part, "finish_reason")}
     return {
-        "text": said.get("content") or "",
+        "text": message.get("content") or "",
         "index": 0,
         "logprobs": None,
         **more,

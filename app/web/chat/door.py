@@ -10,7 +10,8 @@ from typing import Protocol
 from flask import Response, g
 
 from app.gateway.chat import ChatReply, ChatRequest
-from app.web.chat.chat_headers import log_answer, seat, who_answers
+from app.web.chat.chat_headers import counted, log_answer, seat, who_answers
+from app.web.chat.kept import with_wishes
 from app.web.chat.sse import Dialect, stream_answer
 from app.web.request.body import read_plain
 from app.web.request.caller import budget_of, priority_of, waited
@@ -58,7 +59,7 @@ def answer(door: Door) -> Response:
     data = read_plain(request, ours.max_body, door.most_values)
     with seat(budget, priority_of(request, caller)) as place:
         with place.reading(len(data), budget):
-            asked = on_behalf(door.read(data), door.user)
+            asked = with_wishes(on_behalf(door.read(data), door.user))
         del data  # nobody needs it while an upstream works
         g.is_on_record = True
         if asked.stream:
@@ -68,7 +69,7 @@ def answer(door: Door) -> Response:
     log_answer(reply, monotonic() - door.started)
     return Response(
         door.whole(reply),
-        headers={**who_answers(reply), **door.headers(reply)},
+        headers={**who_answers(reply), **counted(reply), **door.headers(reply)},
         content_type="application/json",
     )
 

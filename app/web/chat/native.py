@@ -10,6 +10,7 @@ from app.gateway import correlation
 from app.gateway.chat import Attempt, ChatReply, ChatRequest, Delta, Seam
 from app.web.chat.chat_headers import log_answer, record_refusal, stream_mode
 from app.web.chat.door import Door, answer
+from app.web.chat.kept import as_asked_first, took
 from app.web.chat.sse import TextEvents, event
 from app.web.openapi.documented import CHAT_FAILURES, Note, documented
 from app.web.openapi.headers import OF_CHATS, OF_REPLIES
@@ -27,6 +28,7 @@ from app.web.schemas.events import (
     StreamMeta,
     StreamSeam,
 )
+from app.web.schemas.facts import Facts
 
 bp = Blueprint("chat", __name__, url_prefix="/operator/api")
 bp.after_request(record_refusal)
@@ -63,21 +65,25 @@ class NativeDoor(Door):
         """See Door."""
         request, caller = this_request(), g.caller
         body = schemas.ChatRequest.parse(parsed(data, schemas.NUL))
-        self._asked = body.to_request(
-            caller.name,
-            session_id=_session_id(body),
-            correlation_id=_correlation_id(body),
-            stream=_wants_events(request) if body.stream is None else body.stream,
-            mode=stream_mode(),
-            priority=priority_of(request, caller),
-            size=len(data),
-        )
+        session = _session_id(body)
+        facts: Facts = {
+            "session_id": session or correlation.new_id(),
+            "names_session": session is not None,
+            "correlation_id": _correlation_id(body),
+            "caller": caller.name,
+            "mode": stream_mode(),
+            "priority": priority_of(request, caller),
+            "size": len(data),
+        }
+        stream = _wants_events(request) if body.stream is None else body.stream
+        self._asked = body.to_request(facts, stream=stream)
         return self._asked
 
     def whole(self, reply: ChatReply) -> str:
         """See Door."""
-        took = monotonic() - self.started
-        return schemas.ChatResponse.of(reply, self._asked, took).model_dump_json()
+        seconds = took(reply, monotonic() - self.started)
+        asked = as_asked_first(self._asked, reply)
+        return schemas.ChatResponse.of(reply, asked, seconds).model_dump_json()
 
     def events(self) -> "NativeEvents":
         """See Door."""
@@ -91,10 +97,10 @@ def _correlation_id(body: schemas.ChatRequest) -> str:
     return correlation.current.get()
 
 
-def _session_id(body: schemas.ChatRequest) -> str:
-    """The body's id if no secret is in it, else the headers'; else a new UUID4."""
+def _session_id(body: schemas.ChatRequest) -> str | None:
+    """The body's id if no secret is in it, else the headers'; None for none."""
     shown = body.session_id or session_in_headers()
-    return shown if shown and is_name(shown) else correlation.new_id()
+    return shown if shown and is_name(shown) else None
 
 
 def _wants_events(request: Request) -> bool:
@@ -124,10 +130,11 @@ class NativeEvents:
     def opening(self, reply: ChatReply) -> bytes:
         """Who answers, and under which ids all of it is found."""
         self._first = monotonic()
+        asked = as_asked_first(self._asked, reply)
         meta = {
-            "correlation_id": self._asked.correlation_id,
-            "session_id": self._asked.session_id,
-            "audit_id": reply.audit_id,
+            "correlation_id": asked.correlation_id,
+            "session_id": asked.session_id,
+            "audit_id": reply.first_id,
             "provider": reply.upstream,
             "model": reply.model,
             "degraded": reply.is_degraded,
@@ -142,9 +149,10 @@ class NativeEvents:
 
     def done(self, reply: ChatReply) -> bytes:
         """All that a whole answer says besides its text, and how it went."""
-        took = monotonic() - self._started
-        log_answer(reply, took)
-        answer = schemas.ChatResponse.of(reply, self._asked, took)
+        log_answer(reply, monotonic() - self._started)
+        seconds, asked = self._took(reply), as_asked_first(self._asked, reply)
+        attempts = reply.said.attempts if reply.said else reply.attempts
+        answer = schemas.ChatResponse.of(reply, asked, seconds)
         facts = {
             "finish_reason": reply.finish_reason,
             "fallback_reason": reply.degraded_by,
@@ -152,9 +160,9 @@ class NativeEvents:
                 "input_tokens": reply.usage.input_tokens,
                 "output_tokens": reply.usage.output_tokens,
             },
-            "timings": self._timings(reply, took),
-            "attempts": [_drawn(attempt) for attempt in reply.attempts],
-            "audit_id": reply.audit_id,
+            "timings": self._timings(reply),
+            "attempts": [_drawn(attempt) for attempt in attempts],
+            "audit_id": reply.first_id,
         }
         return event(answer.model_dump(exclude={"response"}) | facts, "done")
 
@@ -168,12 +176,23 @@ class NativeEvents:
         }
         return event(body, "error")
 
-    def _timings(self, reply: ChatReply, took: float) -> dict[str, float]:
+    def _took(self, reply: ChatReply) -> float:
+        return took(reply, monotonic() - self._started)
+
+    def _timings(self, reply: ChatReply) -> dict[str, float]:
+        """Where the time went; of an answer that stays the same, at first.
+
+        The commit of its record is not among that: it was kept in that very commit.
+        """
+        queued, first = waited(this_request()), self._first - self._started
+        committed = reply.audit_seconds
+        if said := reply.said:
+            queued, first, committed = said.queued, said.first, 0.0
         return {
-            "queue_ms": _milliseconds(waited(this_request())),
-            "first_delta_ms": _milliseconds(self._first - self._started),
-            "audit_ms": _milliseconds(reply.audit_seconds),
-            "total_ms": _milliseconds(took),
+            "queue_ms": _milliseconds(queued),
+            "first_delta_ms": _milliseconds(first),
+            "audit_ms": _milliseconds(committed),
+            "total_ms": _milliseconds(self._took(reply)),
         }
 
 

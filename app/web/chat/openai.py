@@ -1,7 +1,7 @@
 """OpenAI's chat completions: any client that speaks them, with the same promises."""
 
 from collections.abc import Iterator, Mapping
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
 from flask import Blueprint
@@ -9,8 +9,9 @@ from flask.typing import ResponseReturnValue
 
 from app.gateway import strict_json
 from app.gateway.chat import NOTHING, ChatReply, ChatRequest, Delta
-from app.web.chat.chat_headers import log_answer, record_refusal, server_timing
+from app.web.chat.chat_headers import log_answer, record_refusal, timing_comment
 from app.web.chat.door import Door, answer
+from app.web.chat.kept import began_at
 from app.web.chat.openai_facts import SESSION, facts
 from app.web.chat.sse import TextEvents, event
 from app.web.openapi.documented import CHAT_FAILURES, Note, documented
@@ -43,7 +44,7 @@ to_json = strict_json.encoder(separators=(",", ":"))  # upstreams' numbers may b
     )
 )
 def post_completion() -> ResponseReturnValue:
-    """Answer one chat by its deadline, on record, in OpenAI's words."""
+    """Answer one chat by its deadline, on record, in OpenAI's format."""
     return answer(ChatCompletions())
 
 
@@ -61,11 +62,10 @@ class ChatCompletions(Door):
 
     def whole(self, reply: ChatReply) -> str:
         """See Door."""
-        spent = schemas.usage(reply.usage)
+        spent = schemas.usage(reply.usage) or schemas.UNCOUNTED
         return to_json(
             envelope(reply, "chatcmpl", "chat.completion")
-            | {"choices": schemas.choices(reply)}
-            | ({"usage": spent} if spent else {})
+            | {"choices": schemas.choices(reply), "usage": spent}
             | dict(reply.extra)
         )
 
@@ -81,9 +81,9 @@ class ChatCompletions(Door):
 def envelope(reply: ChatReply, prefix: str, kind: str) -> dict[str, Any]:
     """What is around the choices; the id, behind its prefix, leads to the record."""
     return {
-        "id": f"{prefix}-{reply.audit_id}",
+        "id": f"{prefix}-{reply.first_id}",
         "object": kind,
-        "created": int(time()),
+        "created": began_at(reply),
         "model": reply.model,
     }
 
@@ -140,10 +140,10 @@ class Chunks:
         spent = schemas.usage(reply.usage) if self._with_usage else None
         if spent:  # else nobody has counted, and clients look for numbers
             pieces.append(self._chunk(reply, [], {"usage": spent}))
-        timing = f": x-gateway-provider {reply.upstream}\n: {server_timing(reply)}\n\n"
+        timing = timing_comment(reply)
         for name, value in _fewer(self._asked, len(endings)).items():
-            timing = f": {name.lower()} {value}\n{timing}"
-        return b"".join([*pieces, timing.encode(), b"data: [DONE]\n\n"])
+            timing = f": {name.lower()} {value}\n".encode() + timing
+        return b"".join([*pieces, timing, b"data: [DONE]\n\n"])
 
     def error(self, report: CallerError) -> bytes:
         """The chunk after which there is none, and no `[DONE]` either."""
@@ -166,11 +166,11 @@ class Chunks:
     def _with_role(self, choice: Mapping[str, Any]) -> Mapping[str, Any]:
         """Tell the role once: clients put the pieces of a text together."""
         index, delta = choice.get("index", 0), choice.get("delta") or {}
-        told = {k: v for k, v in delta.items() if k != "role"}
+        piece = {k: v for k, v in delta.items() if k != "role"}
         if index not in self._begun:
             self._begun.add(index)
-            told = {"role": delta.get("role") or "assistant"} | told
-        return {**choice, "delta": told}
+            piece = {"role": delta.get("role") or "assistant"} | piece
+        return {**choice, "delta": piece}
 
 
 def _plain(text: str) -> dict[str, Any]:

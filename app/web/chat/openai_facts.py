@@ -21,8 +21,10 @@ SESSION = "X-Session-Id"
 
 def facts(metadata: Mapping[str, Any] | None, user: str | None, size: int) -> Facts:
     """The facts of this request; a body's metadata and user may name the session."""
+    session = _session_id(metadata or NOTHING, user)
     return {
-        "session_id": _session_id(metadata or NOTHING, user),
+        "session_id": session or correlation.new_id(),
+        "names_session": session is not None,
         "correlation_id": correlation.current.get(),
         "caller": g.caller.name,
         "mode": stream_mode(),
@@ -31,9 +33,9 @@ def facts(metadata: Mapping[str, Any] | None, user: str | None, size: int) -> Fa
     }
 
 
-def _session_id(metadata: Mapping[str, Any], user: str | None) -> str:
-    """The first usable one of header, metadata and user; else a new UUID4."""
+def _session_id(metadata: Mapping[str, Any], user: str | None) -> str | None:
+    """The first usable one of header, metadata and user; None for none."""
     header = this_request().headers.get(SESSION)
     shown = (session_in_headers(), header, metadata.get("session_id"), user)
     names = (name for name in shown if isinstance(name, str) and is_name(name))
-    return next(names, None) or correlation.new_id()
+    return next(names, None)

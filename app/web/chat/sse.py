@@ -95,7 +95,8 @@ class Dialect(Protocol):
 class Channel:
     """The caller's connection, from the moment when the head of the answer is sent.
 
-    Raises CallerGone where an event cannot be written. It belongs to one thread.
+    Raises CallerGone where an event cannot be written, unless the reply is to be read
+    to its end all the same (`outliving`). It belongs to one thread.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Channel:
         self._write: Callable[[bytes], object] | None = None
         self._sent_at = self._limit = 0.0
         self.is_broken = False
+        self.outliving: ReplyStream | None = None
 
     def open(self, write: Callable[[bytes], object]) -> None:
         """Send events by this from now on."""
@@ -133,15 +135,20 @@ class Channel:
         """Send an event, all of it or nothing more ever."""
         if not data or self._write is None:
             return
-        if self.is_broken:
-            raise CallerGone
-        self._bound_the_wait()
-        try:
-            self._write(data)
-        except OSError:
-            self.is_broken = True
-            raise CallerGone from None
+        if not self.is_broken:
+            self._bound_the_wait()
+            try:
+                self._write(data)
+            except OSError:
+                self.is_broken = True
         self._sent_at = self._clock()
+        if self.is_broken:
+            self._say_so()
+
+    def _say_so(self) -> None:
+        if self.outliving is None:
+            raise CallerGone
+        self.outliving.was_left = True
 
     def _bound_the_wait(self) -> None:
         limit = min(SEND_LIMIT, max(LAST_WORD, self._budget.stream_remaining()))
@@ -230,6 +237,8 @@ def stream_answer(
     )
     guarded = budget.within(budget.remaining(), channel.beat)
     g.stream = place.open(asked, guarded)
+    if g.stream.outlives_caller:
+        channel.outliving = g.stream
     response = EventStream(g.stream, channel, dialect)
     response.headers.update(who_answers(g.stream.reply))
     return response

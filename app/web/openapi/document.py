@@ -40,13 +40,16 @@ the server in front of these routes: 400, 408, 431, 502, 503 or 504, as JSON, to
 """
 OPENAI = ("OpenAI", "The same for any client that speaks OpenAI's protocols.")
 OPENAI_DOORS = ("openai", "responses", "completions", "embeddings", "models")
+RECORDS = ("Records", "What was asked and answered, and how it went of late.")
+OPERATIONS = ("Operations", "Is it alive, is it ready, what does it know.")
 TAGS = {
     "chat": ("Chat", "Ask, and be answered."),
     **dict.fromkeys(OPENAI_DOORS, OPENAI),
     "anthropic": ("Anthropic", "The same for any client that speaks messages."),
-    "audit": ("Records", "What was asked and answered, and how it went of late."),
+    **dict.fromkeys(("audit", "usage"), RECORDS),
     "evidence": ("Evidence", "What the records prove: why chats went wrong."),
-    "ops": ("Operations", "Is it alive, is it ready, what does it know."),
+    **dict.fromkeys(("ops", "upstreams"), OPERATIONS),
+    "tokens": ("Tokens", "Who may come in: list, make and revoke."),
     "metrics": ("Metrics", "What Prometheus comes for."),
     "api_docs": ("This document", "The API, for programs."),
 }

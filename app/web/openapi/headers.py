@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.web.chat import kept
 from app.web.chat.chat_headers import STREAM_MODE
 from app.web.request.caller import DEADLINE, MILLISECONDS, PRIORITY
 
@@ -10,7 +11,7 @@ COUNT = {"type": "integer", "minimum": 0}
 
 # Every request may bring these.
 ON_ALL_REQUESTS = ("X-Correlation-ID", "traceparent")
-OF_EMBEDDINGS = (DEADLINE, PRIORITY)
+OF_EMBEDDINGS = (DEADLINE, PRIORITY, kept.KEY, kept.CONTROL)
 OF_CHATS = (*OF_EMBEDDINGS, STREAM_MODE)
 
 REQUEST: dict[str, tuple[str, dict[str, Any]]] = {
@@ -39,6 +40,16 @@ REQUEST: dict[str, tuple[str, dict[str, Any]]] = {
         " there, and tells the seam.",
         {"type": "string", "enum": ["live", "verified", "continue"]},
     ),
+    kept.KEY: (
+        "A name for this very request: sent again with it, the request is answered"
+        " once, and gets the same answer (draft-ietf-httpapi-idempotency-key-header).",
+        {"type": "string", "pattern": "^[!#-~][!-~]{0,254}$"},
+    ),
+    kept.CONTROL: (
+        "Where answers are cached: `no-store`, `no-cache`, `max-age`,"
+        " `only-if-cached` as in RFC 9111.",
+        TEXT,
+    ),
     "X-Claude-Code-Session-Id": ("The session, as Claude Code names it.", TEXT),
     "anthropic-beta": (
         "Names of what is to be tried; for upstreams of kind `anthropic`.",
@@ -50,14 +61,17 @@ REQUEST: dict[str, tuple[str, dict[str, Any]]] = {
 ON_ALL_ANSWERS = ("X-Correlation-ID", "traceparent")
 LEFT_OUT = "X-Gateway-Left-Out"
 OF_RATED = ("RateLimit", "RateLimit-Policy")
+OF_KEPT = (kept.RESULT, kept.STATUS, "Age", kept.REPLAYED)
 OF_REPLIES = (
     "X-Gateway-Provider",
     "X-Gateway-Degraded",
     "X-Gateway-Fallback-Reason",
     "X-Gateway-Left-Out",
+    "X-Gateway-Usage",
     "X-Gateway-Attempts",
     "X-Gateway-Audit-Id",
     "Server-Timing",
+    *OF_KEPT,
 )
 # Those that are there under a condition that their words tell.
 SOMETIMES = frozenset(
@@ -67,7 +81,9 @@ SOMETIMES = frozenset(
         "X-Gateway-Fallback-Reason",
         "X-Gateway-Attempts",
         "X-Gateway-Choices",
+        "X-Gateway-Usage",
         "x-should-retry",
+        *OF_KEPT,
     }
 )
 
@@ -91,8 +107,22 @@ ANSWER: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "X-Gateway-Fallback-Reason": ("Why not, if it was not.", TEXT),
     LEFT_OUT: ("What of the request was left out, so that it could be answered.", TEXT),
+    "X-Gateway-Usage": (
+        "`unknown`: nobody has counted the tokens, and a usage is zeros.",
+        TEXT,
+    ),
     "X-Gateway-Attempts": ("Upstreams asked, or passed over, for a chat.", COUNT),
     "X-Gateway-Choices": ("How many answers came, if fewer than `n` asked for.", COUNT),
     "X-Gateway-Audit-Id": ("The record of this very answer.", TEXT),
     "Server-Timing": ("Where the time went, in milliseconds.", TEXT),
+    kept.RESULT: (
+        "Where answers are cached: whether this one was.",
+        {"type": "string", "enum": ["hit", "miss", "joined", "bypass"]},
+    ),
+    kept.STATUS: ("The same in the words of RFC 9211.", TEXT),
+    "Age": ("Seconds since a cached answer was said first.", COUNT),
+    kept.REPLAYED: (
+        "There if this is the answer that the Idempotency-Key was given before.",
+        {"type": "string", "enum": ["true"]},
+    ),
 }

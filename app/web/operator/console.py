@@ -76,6 +76,20 @@ def get_records_page() -> ResponseReturnValue:
     return _page("records")
 
 
+@bp.get("/operator/usage")
+@public
+def get_usage_page() -> ResponseReturnValue:
+    """Who used how much."""
+    return _page("usage")
+
+
+@bp.get("/operator/tokens")
+@public
+def get_tokens_page() -> ResponseReturnValue:
+    """Who may come in."""
+    return _page("tokens")
+
+
 @bp.get("/operator/outages")
 @public
 def get_outages_page() -> ResponseReturnValue:

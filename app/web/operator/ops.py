@@ -74,7 +74,7 @@ def get_health() -> ResponseReturnValue:
 @public
 @documented(Note(OperatorHealth))
 def get_operator_health() -> ResponseReturnValue:
-    """The same in the words of the operator backend."""
+    """The process answers, with the fields of the operator backend."""
     return json_response(
         OperatorHealth(status="ok", service="operator_backend", version=VERSION)
     )

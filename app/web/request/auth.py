@@ -69,7 +69,7 @@ def shown_tokens(request: Request) -> list[bytes]:
     values += _bearers(request.headers.get("Authorization", ""))
     for header in API_KEYS:
         values = values or _values(request.headers.get(header, ""))
-    return [one.encode("latin-1", "replace") for one in dict.fromkeys(values)]
+    return [value.encode("latin-1", "replace") for value in dict.fromkeys(values)]
 
 
 def _values(header: str) -> list[str]:

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from app.gateway import correlation
 from app.gateway.errors import (
+    AnswerNotKept,
     AuditUnavailable,
     CallerFault,
     CallerGone,
@@ -21,8 +22,12 @@ from app.gateway.errors import (
     ContextTooLong,
     GatewayError,
     Interrupted,
+    KeyInFlight,
+    KeyMalformed,
+    KeyReused,
     NobodyAble,
     NobodyAnswered,
+    NotCached,
     Overloaded,
     Rejected,
     SearchTookTooLong,
@@ -59,16 +64,33 @@ DETAILS: dict[type[GatewayError], str] = {
     Overloaded: "too many requests at once",
     ShuttingDown: "the gateway is shutting down",
     StreamLimit: "the reply took longer than a stream may last",
+    NotCached: "no cached answer is there, and none other is wanted",
+    KeyMalformed: "Idempotency-Key: must be 1 to 255 visible ASCII characters",
+    KeyInFlight: "the first request with this Idempotency-Key is not answered yet",
+    KeyReused: "this Idempotency-Key was used for another request",
+    AnswerNotKept: "the request with this Idempotency-Key was answered, and the words"
+    " of the answer are not kept",
     CallerGone: "the caller hung up",
 }
 
 # What follows from a request, or from a closed tab, is no reason to wake anybody.
-OF_CALLERS = (CallerFault, CallerGone, Unfit, Unsupported)
+OF_CALLERS = (
+    AnswerNotKept,
+    CallerFault,
+    CallerGone,
+    KeyInFlight,
+    KeyMalformed,
+    KeyReused,
+    NotCached,
+    Unfit,
+    Unsupported,
+)
 
 RETRY_AFTER = 1  # seconds; least that a caller is told to wait after a 503
 
-# Clients of OpenAI try a 503 again at once, unless this says `false`.
+# Clients of OpenAI try a 409 or 503 again at once, unless this says `false`.
 SHOULD_RETRY = "x-should-retry"
+RETRIED = (409, 503)
 
 # What OpenAI calls them. Its clients try anything from 500 on again, so a request
 # that an upstream rejected must not look like an outage there.
@@ -94,6 +116,8 @@ def report(error: Exception) -> CallerError:
         (DETAILS[kind] for kind in type(error).__mro__ if kind in DETAILS),
         "the gateway could not answer",
     )
+    if isinstance(error, AnswerNotKept) and error.record:
+        detail = f"{detail}; its record is {error.record}"
     status = consequence(error).status
     return CallerError(status, error.code, detail, _wait(status, error.retry_after))
 
@@ -119,11 +143,11 @@ def error_response(
     if is_openai():
         status = OPENAI_STATUS.get((status, code), status)
         param = next((e["field"] for e in more.get("errors", ())), None)
-        told = CallerError(status, code, detail)
+        error = CallerError(status, code, detail)
         if is_anthropic_path(request.path):
-            body = told.anthropic(correlation.current.get())
+            body = error.anthropic(correlation.current.get())
         else:
-            body = told.openai(param)
+            body = error.openai(param)
     else:
         found = {"detail": detail, "code": code}
         body = found | {"correlation_id": correlation.current.get()} | more
@@ -156,12 +180,15 @@ def invalid_body(error: InvalidBody) -> Response:
 
 def gateway_error(error: GatewayError) -> Response:
     """The status that the table of consequences gives, and our own words."""
-    told = report(error)
+    reported = report(error)
     response = error_response(
-        told.status, told.code, told.detail, retry_after=told.retry_after
+        reported.status,
+        reported.code,
+        reported.detail,
+        retry_after=reported.retry_after,
     )
     response.headers["X-Gateway-Attempts"] = str(len(error.attempts))
-    if told.status == 503 and not error.may_repeat:
+    if reported.status in RETRIED and not error.may_repeat:
         response.headers[SHOULD_RETRY] = "false"
     return response
 
@@ -194,5 +221,5 @@ def _what_there_is() -> str:
 
 def unexpected(error: Exception) -> Response:
     """A bug of ours: logged with its trace, answered without it."""
-    told = report(error)
-    return error_response(told.status, told.code, told.detail)
+    reported = report(error)
+    return error_response(reported.status, reported.code, reported.detail)

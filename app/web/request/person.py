@@ -58,5 +58,5 @@ def _take_in(field: str, shown: str) -> None:
     standing = ours.persons.take(ours.rate_limits, g.caller.name, shown)
     g.person = shown
     if standing is not None and not standing.is_within:
-        told = "too many requests of this person"
-        abort(error_response(429, "rate_limited", told, retry_after=standing.reset))
+        detail = "too many requests of this person"
+        abort(error_response(429, "rate_limited", detail, retry_after=standing.reset))

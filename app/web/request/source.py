@@ -37,7 +37,7 @@ def source_of(request: Request, trusted: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=16)
 def _networks(trusted: tuple[str, ...]) -> tuple[Network, ...]:
-    return tuple(ip_network(one) for one in trusted if one != SOCKET)
+    return tuple(ip_network(text) for text in trusted if text != SOCKET)
 
 
 @lru_cache(maxsize=KEPT)

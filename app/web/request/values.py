@@ -94,7 +94,7 @@ def _walk(value: Any) -> Iterator[tuple[_Place, Any]]:
     level: list[tuple[_Place, Any]] = [(None, value)]
     for _ in range(MOST_DEPTH + 1):
         yield from level
-        level = [pair for place, one in level for pair in _members(place, one)]
+        level = [pair for place, item in level for pair in _members(place, item)]
     if level:
         wanted = f"must not be nested more than {MOST_DEPTH} deep"
         raise InvalidBody({_field(level[0][0]): wanted})

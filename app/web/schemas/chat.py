@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from app.gateway import chat
 from app.web.request.errors import InvalidBody
 from app.web.request.values import Forbidden
+from app.web.schemas.facts import Facts
 from app.web.schemas.text import PLAIN, SAYS_SOMETHING, NulFreeObject, ShownAs
 
 # madre keeps what was said in PostgreSQL, whose texts hold no NUL.
@@ -43,7 +44,11 @@ class ChatRequest(BaseModel):
         description="What the user says. Not only white space.",
         json_schema_extra={"pattern": SAYS_SOMETHING},
     )
-    session_id: Id | None = Field(default=None, description="Echoed; else a new UUID4.")
+    session_id: Id | None = Field(
+        default=None,
+        description="Upstreams that remember a conversation find it by this id. It "
+        "is in the answer; if it is left out, a new UUID4 is made.",
+    )
     correlation_id: str | None = Field(
         default=None,
         description="Echoed if 1 to 128 harmless ASCII characters, else replaced.",
@@ -69,27 +74,23 @@ class ChatRequest(BaseModel):
 
     def to_request(
         self,
-        caller: str,
+        facts: Facts,
         *,
-        session_id: str,
-        correlation_id: str,
         stream: bool,
-        mode: chat.StreamMode,
-        priority: chat.Priority,
-        size: int = 0,
     ) -> chat.ChatRequest:
         """Make the core's value of it; the ids are already chosen."""
         return chat.ChatRequest(
             messages=(chat.Message("user", self.message),),
-            session_id=session_id,
-            correlation_id=correlation_id,
-            caller=caller,
+            session_id=facts["session_id"],
+            names_session=facts["names_session"],
+            correlation_id=facts["correlation_id"],
+            caller=facts["caller"],
             context=self.context or chat.NOTHING,
             metadata=self.metadata or chat.NOTHING,
-            priority=priority,
+            priority=facts["priority"],
             stream=stream,
-            stream_mode=mode,
-            size=size,
+            stream_mode=facts["mode"],
+            size=facts["size"],
         )
 
 
@@ -137,8 +138,8 @@ def validated(shape: type[Shape], body: Any) -> Shape:
 def reasons(error: ValidationError) -> Mapping[str, str]:
     """What is wrong with which field, without its value; the first few of them."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
-    told = found[:MOST_ERRORS]
-    return {_named(e["loc"]): e["msg"].lower() for e in told}
+    first = found[:MOST_ERRORS]
+    return {_named(e["loc"]): e["msg"].lower() for e in first}
 
 
 def _named(place: tuple[int | str, ...]) -> str:

@@ -49,9 +49,7 @@ class Completion(_Open):
     created: int = Field(description="Unix time.")
     model: str = Field(description="The one that answered.")
     choices: list[CompletionChoice] = Field(min_length=1)
-    usage: CompletionUsage | None = Field(
-        default=None, description="Left out where nobody has counted."
-    )
+    usage: CompletionUsage = Field(description="Zeros where nobody has counted.")
 
 
 class ChunkDelta(_Open):

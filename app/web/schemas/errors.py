@@ -25,7 +25,7 @@ class OpenAIError(BaseModel):
     """What OpenAI's clients read of an error."""
 
     message: str = Field(description="For people.")
-    type: str = Field(description="The kind of error, in OpenAI's words.")
+    type: str = Field(description="The kind of error, as OpenAI names it.")
     param: str | None = Field(description="The first field that is wrong.")
     code: str = Field(description="For programs: it does not change.")
 

@@ -9,6 +9,7 @@ class Facts(TypedDict):
     """The facts of a request that no body tells; `size` is the body's, in bytes."""
 
     session_id: str
+    names_session: bool
     correlation_id: str
     caller: str
     mode: StreamMode

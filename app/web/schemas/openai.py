@@ -139,6 +139,7 @@ class CompletionRequest(BaseModel):
         return chat.ChatRequest(
             messages=tuple(message.to_message(raw) for message, raw in pairs),
             session_id=facts["session_id"],
+            names_session=facts["names_session"],
             correlation_id=facts["correlation_id"],
             caller=facts["caller"],
             metadata=self.metadata or chat.NOTHING,
@@ -168,8 +169,12 @@ class CompletionRequest(BaseModel):
         return frozenset(chain(needs.needs(body), *of_messages))
 
 
+# Clients look for numbers in a whole answer; a header says that these are none.
+UNCOUNTED = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+
+
 def usage(usage: chat.Usage) -> dict[str, Any] | None:
-    """Tokens in OpenAI's words; None if the upstream did not count them."""
+    """Tokens in OpenAI's format; None if the upstream did not count them."""
     spent, made = usage.input_tokens, usage.output_tokens
     if spent is None and made is None:
         return None

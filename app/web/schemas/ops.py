@@ -16,7 +16,7 @@ class Health(BaseModel):
 
 
 class OperatorHealth(BaseModel):
-    """The process answers, in the words of the operator backend."""
+    """The process answers, with the fields of the operator backend."""
 
     status: Literal["ok"]
     service: Literal["operator_backend"]
@@ -187,7 +187,7 @@ class StatusData(BaseModel):
 
 
 class Module(BaseModel):
-    """An upstream in the words of the operator backend."""
+    """An upstream, with the fields of the operator backend."""
 
     status: Literal["running", "down", "unknown"]
     port: int

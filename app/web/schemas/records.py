@@ -40,7 +40,9 @@ _RFC_3339 = re.compile(
 )
 
 
-def _moment(shown: str) -> datetime | str:
+def _moment(shown: object) -> datetime | str:
+    if not isinstance(shown, str):
+        raise PydanticCustomError("moment", "must be a text: RFC 3339 or Unix seconds")
     if _NUMBER.fullmatch(shown) and abs(seconds := float(shown)) <= FARTHEST:
         return datetime.fromtimestamp(seconds, UTC)
     if not _RFC_3339.fullmatch(shown):
@@ -100,6 +102,9 @@ class RecordQuery(QueryString):
     outcome: Outcome | None = Field(
         default=None, description="`open`: under way. `event`: no chat, but a breaker."
     )
+    reuse: Literal["cache", "idempotency"] | None = Field(
+        default=None, description="Repeats an answer by this."
+    )
     degraded: Flag | None = Field(
         default=None, description="`true`: not answered by the first choice."
     )
@@ -139,6 +144,7 @@ class RecordQuery(QueryString):
             person=self.person,
             provider=self.provider,
             caller=self.caller,
+            reuse=self.reuse,
             outcome=self.outcome,
             degraded=self.degraded == "true",
             failed=self.failed == "true",
@@ -189,11 +195,16 @@ class RecordSummary(BaseModel):
 
 
 class RecordDetail(RecordSummary):
-    """All that is on record; `seq` and `digest` are its place in the hash chain."""
+    """All that is on record; `seq` and `digest` are its place in the hash chain.
+
+    `reuse` says by what it repeats the answer of the record `source`.
+    """
 
     request: Any
     reply: Any
     attempts: Any
+    reuse: str | None
+    source: str | None
     worker: str
     input_tokens: int | None
     output_tokens: int | None

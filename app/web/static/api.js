@@ -1,5 +1,6 @@
 // The gateway's API, asked with the token that was signed in with.
 // The token is kept in this tab's sessionStorage and sent as a header, never in a URL.
+// How other tabs come by it: see tabs.js.
 
 const TOKEN = "gateway-token";
 

@@ -3,26 +3,20 @@
 import { get, newId } from "./api.js";
 import { complete, fail } from "./completion.js";
 import { byId, h, replace } from "./dom.js";
+import { Sessions } from "./sessions.js";
 import { isSignedOut, start } from "./shell.js";
 import { Drawing, spoken } from "./turn.js";
 
-const TALK = "gateway-talk"; // in sessionStorage: the session's id, its turns, who is asked
-const KEPT = 50; // turns that a tab remembers
 const NEAR = 80; // pixels from the end of the page that count as the end
 
-let talk = { session: null, turns: [], model: "" };
+let sessions = null; // the talks of this tab
 let isLeft = false; // then what breaks is no news of the answer
 let running = null; // the AbortController of the answer that is coming in
 let follows = true; // whether the reader is at the end, so that the page goes along
 let lastY = 0;
 
 start((status) => {
-  talk = { ...talk, ...JSON.parse(sessionStorage.getItem(TALK) ?? "null") };
-  for (const turn of talk.turns) {
-    if (turn.state === "waiting" || turn.state === "streaming") turn.state = "left";
-    drawn(turn).finish();
-  }
-  noteSession();
+  sessions = new Sessions(showTalk);
   introduce(status);
   offerModels();
   addEventListener("pagehide", leave);
@@ -34,11 +28,23 @@ start((status) => {
   byId("message").addEventListener("input", grow);
   byId("stop").addEventListener("click", () => running?.abort());
   byId("newest").addEventListener("click", toEnd);
-  byId("new-session").addEventListener("click", forget);
-  byId("model").addEventListener("change", () => (talk.model = byId("model").value));
+  byId("new-session").addEventListener("click", begin);
+  byId("model").addEventListener("change", () => (sessions.talk.model = byId("model").value));
+  showTalk();
+});
+
+/** Draw the talk that was chosen; whatever of it is not over was left. */
+function showTalk() {
+  replace(byId("talk"));
+  for (const turn of sessions.talk.turns) {
+    if (turn.state === "waiting" || turn.state === "streaming") turn.state = "left";
+    drawn(turn).finish();
+  }
+  chooseModel();
+  noteSession();
   byId("message").focus();
   toEnd();
-});
+}
 
 /** Say on the empty page who will answer, and what to try in the sandbox. */
 function introduce({ routing, sandbox }) {
@@ -56,8 +62,14 @@ async function offerModels() {
   const list = await get("/v1/models").catch((error) => void isSignedOut(error));
   const names = (list?.data ?? []).map((model) => model.id).filter((name) => !name.includes("*"));
   byId("model").append(...names.map((name) => h("option", { value: name }, name)));
-  byId("model").value = names.includes(talk.model) ? talk.model : "";
   byId("choice").hidden = !names.length;
+  chooseModel();
+}
+
+function chooseModel() {
+  const { model } = sessions.talk;
+  const isOffered = Array.from(byId("model").options).some((option) => option.value === model);
+  byId("model").value = isOffered ? model : "";
 }
 
 function onScroll() {
@@ -102,17 +114,18 @@ function onSubmit(event) {
 
 /** A turn's place on the page. */
 function drawn(turn) {
-  const drawing = new Drawing(turn, { turns: () => talk.turns, again, grown });
+  const drawing = new Drawing(turn, { turns: () => sessions.talk.turns, again, grown });
   byId("talk").append(drawing.element);
   return drawing;
 }
 
 /** Ask, and draw the answer while it comes in. */
 async function ask(message) {
+  const { talk } = sessions;
   talk.session ??= newId();
   const turn = { message, text: "", state: "waiting", began: Date.now(), session: talk.session, correlation: newId(), model: talk.model };
   talk.turns.push(turn);
-  keep();
+  sessions.keep();
   noteSession();
   const drawing = drawn(turn);
   toEnd();
@@ -152,22 +165,19 @@ function setRunning(controller) {
   running = controller;
   byId("send").hidden = Boolean(controller);
   byId("stop").hidden = !controller;
+  noteSession();
   if (!controller && document.activeElement === document.body) byId("message").focus();
 }
 
 function noteSession() {
-  byId("session-note").textContent = talk.session ? `Session ${talk.session}` : "";
-}
-
-/** Kept from the question on, so that an answer that nobody waits for is not forgotten. */
-function keep() {
-  talk.turns = talk.turns.slice(-KEPT);
-  while (!isStored() && talk.turns.length > 1) talk.turns.shift();
+  const { session } = sessions.talk;
+  byId("session-note").textContent = session ? `Session ${session}` : "";
+  sessions.show({ isBusy: Boolean(running) });
 }
 
 /** Keep what has come by now, unless it was forgotten meanwhile. */
 function keepOn() {
-  if (!isLeft && sessionStorage.getItem(TALK)) keep();
+  if (!isLeft && !sessions.isForgotten) sessions.keep();
 }
 
 function leave() {
@@ -175,21 +185,7 @@ function leave() {
   isLeft = true;
 }
 
-/** Whether the browser had room for it. */
-function isStored() {
-  try {
-    sessionStorage.setItem(TALK, JSON.stringify(talk));
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function forget() {
+function begin() {
   running?.abort();
-  talk = { session: null, turns: [], model: talk.model };
-  sessionStorage.removeItem(TALK);
-  replace(byId("talk"));
-  noteSession();
-  byId("message").focus();
+  sessions.begin();
 }

@@ -25,8 +25,35 @@ function fill(element, attributes, children) {
 
 export const byId = (id) => document.getElementById(id);
 
+/** Let the reader keep a text as a file. */
+export function download(name, type, text) {
+  const address = URL.createObjectURL(new Blob([text], { type }));
+  h("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+/** Rows of values as CSV (RFC 4180). A text that a spreadsheet would take for a formula is quoted for it. */
+export const csv = (rows) => rows.map((row) => row.map(cell).join(",")).join("\r\n").concat("\r\n");
+
+function cell(value) {
+  if (value === null || value === undefined) return "";
+  const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
 export function replace(element, ...children) {
   element.replaceChildren(...children.filter(Boolean));
+}
+
+/** Replace what a box shows; what had the focus has it again, found by its `data-key`. */
+export function redraw(box, ...children) {
+  const fresh = box.cloneNode(false);
+  fresh.append(...children.filter(Boolean));
+  if (box.isEqualNode(fresh) || box.querySelector(":active")) return; // a click under way would be lost
+  const { activeElement: focused } = document;
+  const key = box.contains(focused) ? focused.dataset.key : null;
+  box.replaceChildren(...fresh.childNodes);
+  if (key) box.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
 }
 
 // Format and control characters, halves of pairs, and all that is drawn as nothing:

@@ -24,7 +24,10 @@ const EVENTS = {
   config_loaded: "has read its settings",
   audit_gap: "could not write records for a time",
   clock_jumped: "saw that the clock was set",
+  token_made: "made a token",
+  token_revoked: "revoked a token",
+  token_unchanged: "did not change a token",
 };
 
 /** What an event was, in a few words. */
-export const eventWords = ({ provider, code }) => `${provider ?? "The gateway"} ${EVENTS[code] ?? code}`;
+export const eventWords = ({ route, caller, provider, code }) => `${route === "tokens" ? caller : (provider ?? "The gateway")} ${EVENTS[code] ?? code}`;

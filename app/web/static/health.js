@@ -1,16 +1,18 @@
 // Health: the upstreams, what is under way, and the recent past.
 
 import { get } from "./api.js";
-import { byId, h, replace } from "./dom.js";
+import { loadFigures, showCards } from "./cards.js";
+import { byId, h, redraw, replace } from "./dom.js";
+import { recordsHref } from "./links.js";
 import { drawLatency, drawOutcomes } from "./plot.js";
 import { isSignedOut, may, poll, start } from "./shell.js";
-import { duration, faultWords, moment, obstacleWords, percent, plural, zone } from "./words.js";
+import { duration, faultWords, moment, percent, plural, zone } from "./words.js";
 
 const STATUS_EVERY = 2000; // ms
 const PAST_EVERY = 3000;
 const WINDOWS_EVERY = 10000;
+const FIGURES_EVERY = 10000;
 const SHOWN = { chat: "the upstreams and what is under way", audit: "the last minutes and days" };
-const FAILING = 3; // failed calls in a row that are no accident any more
 const LIVE = 60; // seconds after its last answer in which a window may still go on
 
 let latest = null; // the activity that was drawn last
@@ -20,6 +22,7 @@ start(() => {
   if (may("chat")) poll(STATUS_EVERY, () => tell(status));
   if (may("audit")) {
     poll(PAST_EVERY, () => tell(past)).then(() => poll(WINDOWS_EVERY, () => tell(windows)));
+    if (may("chat")) poll(FIGURES_EVERY, () => tell(loadFigures));
     addEventListener("resize", () => latest && drawPast(latest));
   }
   const lacking = Object.keys(SHOWN).find((scope) => !may(scope));
@@ -40,8 +43,7 @@ async function status() {
   byId("as-of").textContent = `As of ${moment(Date.parse(known.timestamp) / 1000)}, ${zone()}`;
   replace(byId("alarms"), ...alarms(known.gateway));
   const { scope, workers } = known.admission;
-  const cards = known.routing.order.map((name) => card(name, known.core_services[name]));
-  replace(byId("upstreams"), ...cards);
+  showCards(known.routing.order, known.core_services);
   replace(byId("tiles"), ...tiles(known));
   byId("load-title").textContent = scope === "host" ? `Now, in ${plural(workers, "worker")}` : "Now, in the worker that answered";
   byId("load-note").hidden = scope !== "worker";
@@ -57,61 +59,10 @@ function alarms({ state, since, reasons }) {
   return [h("div", { class: `notice ${kind}` }, h("strong", {}, `${words} since ${moment(Date.parse(since) / 1000)}`), h("ul", {}, ...causes))];
 }
 
-const STATES = { up: ["good", "Up"], down: ["bad", "Down"], unknown: ["", "Not known yet"], unprobed: ["", "Not probed"] };
-
-/** One that is down says so by its status; what else keeps chats from it does not. */
-function stateOf({ status, obstacle, recent }) {
-  const [kind, words] = STATES[status];
-  if (status === "down") return [kind, words];
-  if (obstacle) return ["warn", `${words}, but passed over`];
-  return recent?.failures >= FAILING ? ["warn", `${words}, but its calls fail`] : [kind, words];
-}
-
-function card(name, service) {
-  const [kind, words] = stateOf(service);
-  return h(
-    "li",
-    { class: `card upstream ${kind}` },
-    h("h3", {}, name),
-    h("p", { class: `state ${kind}` }, words),
-    service.status === "down" ? why(faultWords(service.reason), service.reason) : null,
-    service.obstacle && kind === "warn" ? why(obstacleWords(service.obstacle), service.obstacle.reason) : null,
-    !service.obstacle && kind === "warn" ? why(faultWords(service.recent.fault), service.recent.fault) : null,
-    h("dl", { class: "pairs" }, ...particulars(name, service)),
-  );
-}
-
-const why = (words, code) => h("p", {}, `It ${words}. `, h("code", {}, code));
-
-/** Whatever else is known of an upstream. */
-function particulars(name, { status: _status, reason: _reason, obstacle: _obstacle, recent, calls, ...others }) {
-  return [
-    ...(recent ? lately(recent) : []),
-    ...answers(name),
-    ...Object.entries(others).flatMap(([key, value]) => pair(label(key), shown(value))),
-    ...(calls ? pair("calls", `${calls.running} of ${calls.limit}`) : []),
-  ];
-}
-
-/** How fast it has answered in the minutes that the picture shows. */
-function answers(name) {
-  const took = sortedTimes((latest?.chats ?? []).filter((chat) => chat.outcome === "completed" && chat.provider === name));
-  if (!took.length) return [];
-  return pair("answers lately", `${took.length.toLocaleString()}, half within ${duration(share(took, 0.5))}, 95 % within ${duration(share(took, 0.95))}`);
-}
-
+const pair = (name, value) => [h("div", {}, h("dt", {}, name), h("dd", {}, value))];
+const label = (name) => name.replaceAll("_", " ");
 const sortedTimes = (chats) => chats.map((chat) => chat.duration).sort((a, b) => a - b);
 const share = (sorted, part) => sorted[Math.floor(sorted.length * part)];
-
-/** How the newest calls to it ended. */
-function lately({ failures, fault, failed_at: failedAt, succeeded_at: succeededAt }) {
-  const at = (time) => moment(Date.parse(time) / 1000);
-  return [
-    ...(succeededAt ? pair("last success", at(succeededAt)) : []),
-    ...(failedAt ? pair("last failure", `${at(failedAt)}: ${fault}`) : []),
-    ...(failures ? pair("failures in a row", String(failures)) : []),
-  ];
-}
 
 const TOKENS = { ok: "in effect", stale: "file broken", off: "none needed" };
 
@@ -127,15 +78,6 @@ function tiles({ routing, admission, audit, tokens }) {
     ...pair("records", audit === "ok" ? "are written" : label(audit)),
     ...pair("tokens", TOKENS[tokens.status] ?? tokens.status),
   ];
-}
-
-const pair = (name, value) => [h("div", {}, h("dt", {}, name), h("dd", {}, value))];
-const label = (name) => name.replaceAll("_", " ");
-
-function shown(value) {
-  if (value === null) return "–";
-  if (typeof value === "object") return Object.entries(value).map(([k, v]) => `${label(k)} ${v}`).join(", ");
-  return typeof value === "number" ? value.toLocaleString() : label(String(value));
 }
 
 async function past() {
@@ -166,9 +108,10 @@ function drawPast({ now, since, is_whole: isWhole, chats }) {
   byId("errors-caption").textContent = counted.length
     ? `How ${plural(counted.length, "chat")} ended: ${percent(warn, counted.length)} degraded, ${percent(bad, counted.length)} without an answer`
     : "How chats ended: nobody asked";
-  byId("past-records").href = recordsOf({ began: oldest, ended: now });
+  byId("past-records").href = recordsHref({ began: oldest, ended: now });
+  const href = (began, ended) => recordsHref({ began, ended: ended - 1 });
   drawLatency(byId("latency"), counted, { ...span, summary: byId("latency-caption").textContent });
-  drawOutcomes(byId("errors"), counted, { ...span, summary: `${good} by the first choice, ${warn} degraded, ${bad} without an answer` });
+  drawOutcomes(byId("errors"), counted, { ...span, href, summary: `${good} by the first choice, ${warn} degraded, ${bad} without an answer` });
 }
 
 function note(words) {
@@ -181,13 +124,6 @@ async function windows() {
   redraw(byId("windows-box"), found.length ? table(found, now) : h("p", {}, "There was none."));
 }
 
-/** Replace what a box shows; whatever had the focus has it again. */
-function redraw(box, content) {
-  const focused = box.contains(document.activeElement) ? document.activeElement.dataset.began : null;
-  replace(box, content);
-  if (focused) Array.from(box.querySelectorAll("a")).find((link) => link.dataset.began === focused)?.focus();
-}
-
 function table(found, now) {
   const head = ["Began", "Lasted", "What", "Cause", "Chats"];
   return h(
@@ -198,6 +134,8 @@ function table(found, now) {
   );
 }
 
+/** What finds the records of a window, among those of its time. */
+const BAD = { degraded: { degraded: "true" }, unanswered: { failed: "true" }, refused: { failed: "true" } };
 const KIND_COLOURS = { degraded: "warn", unanswered: "bad", refused: "bad" };
 
 /** Of a degraded window it is what the first choice did; else the code says it. */
@@ -214,7 +152,7 @@ function row(window, now) {
     h("td", {}, h("span", { class: `chip ${KIND_COLOURS[window.kind]}` }, window.kind)),
     h("td", {}, causeWords(window.kind, first.cause), h("code", {}, first.cause), others.length ? h("span", { class: "muted" }, ` then ${others.map((other) => other.cause).join(", ")}`) : null),
     h("td", { class: "number" }, window.chats.toLocaleString()),
-    h("td", {}, h("a", { class: "link", href: recordsOf(window), "data-began": window.began, "aria-label": `Records of the window that began ${moment(window.began)}` }, "Records"), " ", h("a", { class: "link", href: reportOn(window), "aria-label": `Why: the report on the window that began ${moment(window.began)}` }, "Why")),
+    h("td", {}, h("a", { class: "link", href: recordsHref({ began: window.began, ended: window.ended, ...BAD[window.kind] }), "data-key": window.began, "aria-label": `Records of the window that began ${moment(window.began)}` }, "Records"), " ", h("a", { class: "link", href: reportOn(window), "data-key": `why ${window.began}`, "aria-label": `Why: the report on the window that began ${moment(window.began)}` }, "Why")),
   );
 }
 
@@ -227,9 +165,4 @@ function isOver(window) {
 function reportOn({ began, ended }) {
   const range = new URLSearchParams({ since: Math.floor(began) - 600, until: Math.ceil(ended) + 600 });
   return `/operator/outages#${range}`;
-}
-
-function recordsOf({ began, ended }) {
-  const range = new URLSearchParams({ since: Math.floor(began), until: Math.ceil(ended) + 1 });
-  return `/operator/records#${range}`;
 }

@@ -1,6 +1,7 @@
 // Pictures of the recent past, drawn as SVG from points in time.
 
-import { replace, svg } from "./dom.js";
+import { redraw, svg } from "./dom.js";
+import { recordHref } from "./links.js";
 import { clock, duration } from "./words.js";
 
 const HEIGHT = 180;
@@ -29,19 +30,44 @@ export function drawLatency(box, chats, { since, now, summary }) {
   };
   const grid = shown.flatMap((second) => line(box, y(second), duration(second)));
   const dots = over.map((chat) => dot(chat, x(chat.opened_at), y(chat.duration)));
-  replace(box, svg("svg", { ...frame, role: "group" }, ...grid, ...hours(x, since, now), ...dots));
+  draw(box, svg("svg", { ...frame, role: "group" }, ...grid, ...hours(x, since, now), ...dots));
 }
 
-/** Not one stop of the Tab key each: the link below the picture leads to all of them. */
 function dot(chat, x, y) {
   const words = `${clock(chat.opened_at)}, ${duration(chat.duration)}, ${chat.provider ?? chat.code ?? chat.outcome}`;
-  return svg(
-    "a",
-    { href: `/operator/records#record=${encodeURIComponent(chat.id)}`, tabindex: -1, "aria-label": `Record of ${words}` },
-    svg("title", {}, words),
-    svg("circle", { class: "hit", cx: x, cy: y, r: 7 }),
-    DOTS[chat.kind](x, y),
-  );
+  return link(recordHref(chat.id), words, "Record of", svg("circle", { class: "hit", cx: x, cy: y, r: 7 }), DOTS[chat.kind](x, y));
+}
+
+const link = (href, words, what, ...shapes) =>
+  svg("a", { href, tabindex: -1, "data-key": href, "aria-label": `${what} ${words}` }, svg("title", {}, words), ...shapes);
+
+const STEPS = {
+  ArrowLeft: (at) => at - 1,
+  ArrowRight: (at) => at + 1,
+  Home: () => 0,
+  End: () => Infinity,
+};
+
+/** Put a picture into its box. Its links are one stop of the Tab key; arrows go from one to the next. */
+function draw(box, picture) {
+  const links = Array.from(picture.querySelectorAll("a")).sort((one, other) => left(one) - left(other));
+  links.at(-1)?.setAttribute("tabindex", 0);
+  picture.addEventListener("keydown", (event) => {
+    const at = links.indexOf(document.activeElement);
+    if (at < 0 || !(event.key in STEPS)) return;
+    event.preventDefault();
+    const to = Math.max(0, Math.min(links.length - 1, STEPS[event.key](at)));
+    links[at].setAttribute("tabindex", -1);
+    links[to].setAttribute("tabindex", 0);
+    links[to].focus();
+  });
+  redraw(box, picture);
+}
+
+/** Where a link's shapes begin. */
+function left(one) {
+  const shape = one.querySelector("circle, rect");
+  return Number(shape.getAttribute("cx") ?? shape.getAttribute("x"));
 }
 
 /** The powers of ten between which all durations lie, as far as they are drawn. */
@@ -54,15 +80,27 @@ function decades(durations) {
 }
 
 /** A bar for each step of time: how its chats ended, one kind upon the other. */
-export function drawOutcomes(box, chats, { since, now, summary, step = 30 }) {
+export function drawOutcomes(box, chats, { since, now, summary, href, step = 30 }) {
+  const first = Math.floor(since / step) * step; // so that bars stay what they are as time goes on
+  const bins = sorted(chats, first, now, step);
+  drawBars(box, bins, { since: first, now: first + bins.length * step, summary, step, href });
+}
+
+/** A bar for each bin, {good, warn, bad}; `href(began, ended)` is where it leads. */
+export function drawBars(box, bins, { since, now, summary, step, href, tell = clock }) {
   const { frame, x } = prepare(box, since, now, summary);
-  const bins = sorted(chats, since, now, step);
   const top = nice(Math.max(4, ...bins.map((bin) => bin.good + bin.warn + bin.bad)));
   const y = (count) => round(FLOOR - (count / top) * (FLOOR - TOP));
-  const grid = [0, top / 2, top].flatMap((count) => line(box, y(count), String(count)));
+  const grid = [0, top / 2, top].flatMap((count) => line(box, y(count), count.toLocaleString()));
   const width = Math.max(1.5, x(since + step) - x(since) - 1.5);
-  const bars = bins.flatMap((bin, index) => stack(bin, x(since + index * step), width, y));
-  replace(box, svg("svg", frame, ...grid, ...hours(x, since, now), ...bars));
+  const bars = bins.flatMap((bin, index) => {
+    const began = since + index * step;
+    const shapes = stack(bin, x(began), width, y);
+    if (!shapes.length) return [];
+    const words = `${tell(began)}: ${bin.good} by the first choice, ${bin.warn} degraded, ${bin.bad} without an answer`;
+    return [link(href(began, began + step), words, "Records of", ...shapes)];
+  });
+  draw(box, svg("svg", { ...frame, role: "group" }, ...grid, ...hours(x, since, now, tell), ...bars));
 }
 
 function sorted(chats, since, now, step) {
@@ -98,10 +136,10 @@ export function line(box, y, words) {
   ];
 }
 
-function hours(x, since, now) {
+function hours(x, since, now, tell = clock) {
   const ends = [[since, "start"], [(since + now) / 2, "middle"], [now, "end"]];
   return ends.map(([at, anchor]) =>
-    svg("text", { x: x(at), y: HEIGHT - 6, "text-anchor": anchor }, clock(at)),
+    svg("text", { x: x(at), y: HEIGHT - 6, "text-anchor": anchor }, tell(at)),
   );
 }
 

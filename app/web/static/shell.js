@@ -2,6 +2,7 @@
 
 import { ApiError, get, takeTokenFromAddress, token } from "./api.js";
 import { byId, h, replace } from "./dom.js";
+import { askOthers, join, leaveAll, offer, tellOthers } from "./tabs.js";
 import { zone } from "./words.js";
 
 const EVERY = 5000; // ms between two looks at the state of things
@@ -10,12 +11,15 @@ const NEEDS = {
   chat: [["chat"]],
   health: [["chat"], ["audit"]],
   records: [["audit"]],
+  usage: [["audit"]],
+  tokens: [["admin"]],
   outages: [["audit"]],
 };
 const UNKNOWN = { core_services: {}, routing: { order: [] } };
 let begin = () => {};
 let isBegun = false;
 let isIn = false;
+let isAsking = false; // the other tabs, for their token
 let scopes = []; // of the token that was signed in with
 
 /** Whether the token holds a scope. */
@@ -26,6 +30,8 @@ export async function start(page) {
   begin = page;
   byId("sign-in").addEventListener("submit", onSignIn);
   byId("sign-out").addEventListener("click", signOut);
+  byId("show-token").addEventListener("change", () => (byId("token").type = byId("show-token").checked ? "text" : "password"));
+  join({ held: () => (isIn ? token.get() : ""), offered: takeOffered, left: forgetAll });
   addEventListener("hashchange", () => {
     if (location.hash.startsWith("#token=")) enterFromAddress();
   });
@@ -33,8 +39,19 @@ export async function start(page) {
 }
 
 export function signOut() {
+  leaveAll();
+  forgetAll();
+}
+
+function forgetAll() {
   sessionStorage.clear();
   location.assign("/operator/");
+}
+
+/** Another tab is signed in: so is this one, unless it is already, or somebody is typing. */
+async function takeOffered(offered) {
+  if (isIn || isAsking || byId("token").value) return;
+  await signIn(offered);
 }
 
 /** Say what went wrong with a call; a token that no longer holds asks for another. */
@@ -53,22 +70,32 @@ export function poll(every, task) {
 }
 
 async function enterFromAddress() {
+  const isClosed = !("open" in document.body.dataset);
+  if (isClosed && !token.get()) await takeFromOtherTab();
   const isOther = takeTokenFromAddress();
-  if (!token.get() && !("open" in document.body.dataset)) {
+  if (isClosed && !token.get()) {
     askForToken("");
     return;
   }
-  try {
-    enter(await whoAmI());
-    if (isOther) byId("signed-in-as").textContent += " (the link's token was not taken; sign out to use it)";
-  } catch (error) {
-    turnAway(error);
-  }
+  await signIn(token.get());
+  if (isIn && isOther) byId("signed-in-as").textContent += " (the link's token was not taken; sign out to use it)";
+}
+
+async function takeFromOtherTab() {
+  isAsking = true;
+  const held = await askOthers();
+  isAsking = false;
+  if (held) token.set(held);
 }
 
 async function onSignIn(event) {
   event.preventDefault();
-  token.set(byId("token").value.trim());
+  await signIn(byId("token").value.trim());
+  if (isIn) offer(token.get());
+}
+
+async function signIn(shown) {
+  if (shown) token.set(shown);
   try {
     enter(await whoAmI());
   } catch (error) {
@@ -93,10 +120,12 @@ function turnAway(error) {
 
 function askForToken(problem) {
   isIn = false;
+  tellOthers(isIn);
   token.forget();
   byId("page").hidden = true;
   byId("closed").hidden = true;
   byId("sign-out").hidden = true;
+  byId("pages").hidden = true;
   byId("sign-in").hidden = false;
   byId("sign-in-problem").textContent = problem;
   byId("token").value = "";
@@ -105,8 +134,10 @@ function askForToken(problem) {
 
 function enter(status) {
   isIn = true;
+  tellOthers(Boolean(token.get()));
   scopes = status.caller.scopes;
   byId("sign-in").hidden = true;
+  byId("pages").hidden = false;
   byId("sign-out").hidden = !token.get();
   byId("signed-in-as").textContent = `Signed in as ${status.caller.name}`;
   byId("zone").textContent = `Times are in ${zone()}`;

@@ -2,6 +2,7 @@
 
 import { request } from "./completion.js";
 import { copyButton, h, replace } from "./dom.js";
+import { recordHref } from "./links.js";
 import { showMarkdown } from "./markdown.js";
 import { may } from "./shell.js";
 import { duration, faultWords, isProblem, problemWords } from "./words.js";
@@ -77,7 +78,8 @@ export class Drawing {
     this.answer.removeAttribute("aria-busy");
     this.answer.classList.add(this.turn.state);
     const isDone = this.turn.state === "done";
-    replace(this.foot, isDone ? null : trouble(this.turn), isDone ? provenance(this.turn) : null, this.actions());
+    replace(this.foot, isDone ? null : trouble(this.turn), isDone ? provenance(this.turn, this.turns()) : null, this.actions());
+    newestRecord(this.foot.querySelector(".record"));
     this.grown();
   }
 
@@ -90,7 +92,7 @@ export class Drawing {
       "div",
       { class: "actions" },
       turn.state === "done" ? null : h("button", { type: "button", class: "link again", click: () => this.again(turn) }, "Ask again"),
-      may("audit") && record ? h("a", { class: "link", href: `/operator/records#record=${encodeURIComponent(record)}` }, "Its record") : null,
+      may("audit") && record ? h("a", { class: "link record", href: recordHref(record) }, "Its record") : null,
       turn.problem ? h("a", { class: "link", href: "/operator/health" }, "How the gateway is") : null,
       turn.text ? copyButton("Copy text", () => turn.text) : null,
       copyButton("Copy as curl", () => curl(turn, this.turns()), tell),
@@ -114,15 +116,24 @@ function trouble(turn) {
 /** Whether the headline says it all, so that the gateway's own sentence would say it twice. */
 const known = (code) => code !== "invalid_request" && isProblem(code);
 
+/** The access key `r` opens the newest record of the page. */
+function newestRecord(link) {
+  if (!link) return;
+  for (const older of document.querySelectorAll(".record[accesskey]")) older.removeAttribute("accesskey");
+  link.setAttribute("accesskey", "r");
+}
+
 /** Who answered and why them. */
-function provenance(turn) {
+function provenance(turn, turns) {
   const facts = turn.facts;
   const reason = facts.fallback_reason;
+  const before = turns[turns.indexOf(turn) - 1]?.facts;
+  const isOld = before?.degraded && before.fallback_reason === reason; // a box for each would fill the page
   return h(
     "div",
     {},
     facts.degraded
-      ? h("p", { class: "notice warn" }, h("strong", {}, "Degraded. "), `The first choice ${reason ? faultWords(reason) : "did not answer"}, so ${facts.provider} answered. `, reason ? h("code", {}, reason) : null)
+      ? h("p", { class: isOld ? "muted" : "notice warn" }, h("strong", {}, isOld ? "Degraded as before. " : "Degraded. "), `The first choice ${reason ? faultWords(reason) : "did not answer"}, so ${facts.provider} answered. `, reason ? h("code", {}, reason) : null)
       : null,
     h(
       "p",

@@ -119,8 +119,22 @@ export function moment(unix) {
   return isToday ? clock(unix) : `${at.toLocaleDateString([], day)}, ${clock(unix)}`;
 }
 
+/** Day and time of a moment that may be far from today. */
+export const fullMoment = (unix) => new Date(unix * 1000).toLocaleString([], { day: "numeric", month: "short", year: "numeric", ...CLOCK });
+
 export const percent = (part, whole) =>
   whole ? `${digits((100 * part) / whole, 2)} %` : "–";
 
 export const plural = (count, one, many = `${one}s`) =>
   `${count.toLocaleString()} ${count === 1 ? one : many}`;
+
+/** Of which kind the end of a record is: good, warn or bad; "" for all others. */
+export function kindOfRecord({ outcome, degraded_by: reason }) {
+  if (outcome === "completed") return reason ? "warn" : "good";
+  return ["failed", "interrupted", "refused"].includes(outcome) ? "bad" : "";
+}
+
+export function verdict({ outcome, degraded_by: reason }) {
+  if (outcome === "completed" && reason) return "degraded";
+  return outcome ?? "under way";
+}

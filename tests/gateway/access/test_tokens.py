@@ -104,3 +104,15 @@ def test_a_new_token_is_redacted_wherever_it_stands():
     """Only its digest is known here, so it is known by its form."""
     for made in (new_token() for _ in range(200)):
         assert made not in Redactor().text(f"my token is {made}, keep it")
+
+
+def test_a_token_that_let_somebody_in_was_used_then(clock):
+    one, other = Token.of(CI, "one"), Token.of(CI, "other")
+    ring = keyring(clock, one, other)
+
+    ring.authenticate(b"one")
+    clock.advance(5)
+    ring.authenticate(b"one")
+    ring.authenticate(b"wrong")
+
+    assert ring.used() == {one.id: clock.now}

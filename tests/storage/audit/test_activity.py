@@ -108,3 +108,76 @@ def test_chats_under_way_are_among_them(trail, activity):
     trail.close()  # writes what is queued
 
     assert len(activity.recent(since=0, limit=10)) == 2
+
+
+def used(activity, **options):
+    asked = {"since": 0, "until": 1e10, "limit": 100, "by_person": False} | options
+    return activity.usage(**asked)
+
+
+def test_usage_counts_the_chats_of_each_caller_by_their_end(trail, activity):
+    def put(caller, *, request=None, **closing):
+        asked = {"caller": caller} | ({"request": request} if request else {})
+        trail.finish(an_intent(opened_at=1000.0, **asked), a_closing(**closing), 10.0)
+
+    put("shop", input_tokens=10, output_tokens=5)
+    put("shop", degraded_by="silent", provider="madre", output_tokens=7)
+    put("shop", outcome="failed", status=503)
+    put("shop", outcome="interrupted", status=None)
+    put("shop", outcome="cancelled", status=499)
+    put("shop", outcome="refused", status=429)
+    put("shop", outcome="refused", status=429, request='{"repeats":41}')
+    put("lab")
+
+    shop, lab = used(activity)
+
+    assert (shop.caller, shop.person) == ("shop", None)
+    assert (shop.chats, shop.answered, shop.degraded) == (47, 2, 1)
+    assert (shop.failed, shop.refused, shop.cancelled) == (2, 42, 1)
+    assert (shop.input_tokens, shop.output_tokens) == (10, 12)
+    assert (lab.caller, lab.chats, lab.input_tokens) == ("lab", 1, 0)
+    assert used(activity, limit=1) == (shop,)
+
+
+def test_usage_is_of_its_time_and_by_person_if_that_is_asked(trail, activity):
+    for at, person in (
+        (1000.0, "ann"),
+        (1001.0, "ann"),
+        (1002.0, "bob"),
+        (2000.0, "x"),
+    ):
+        trail.finish(an_intent(opened_at=at, person=person), a_closing(), 10.0)
+
+    by_person = used(activity, since=1000, until=2000, by_person=True)
+
+    assert [(one.person, one.chats) for one in by_person] == [("ann", 2), ("bob", 1)]
+    (together,) = used(activity, since=1000, until=2000)
+    assert (together.person, together.chats) == (None, 3)
+
+
+def test_usage_knows_no_events_and_takes_back_what_was_not_delivered(
+    trail, activity, sql
+):
+    trail.finish(an_intent(opened_at=1000.0), a_closing(output_tokens=3), 10.0)
+    for route in ("breaker", "tokens", "knot"):
+        event = a_closing(outcome="event", status=0)
+        trail.finish(an_intent(opened_at=1001.0, route=route), event, 10.0)
+    late = an_intent(opened_at=1002.0, route="correction")
+    trail.finish(late, a_closing(outcome="failed", status=503), 10.0)
+    sql(
+        "DROP TRIGGER records_sealed",
+        f"UPDATE records SET corrects = 'x' WHERE id = '{late.id}'",
+    )
+
+    (operator,) = used(activity)
+
+    assert (operator.chats, operator.answered, operator.failed) == (1, 0, 1)
+
+
+def test_a_moment_has_the_attempts_of_its_chat(trail, activity):
+    told = '[{"upstream":"switch","fault":null,"duration":0.1}]'
+    trail.finish(an_intent(opened_at=1000.0), a_closing(attempts=told), 10.0)
+
+    (moment,) = activity.recent(since=0, limit=10)
+
+    assert moment.attempts == told

@@ -1,6 +1,7 @@
 """The writer with a store that fails on command."""
 
 import threading
+from math import inf
 from threading import Event
 
 import pytest
@@ -54,6 +55,9 @@ class FakeStore:
     def tie(self):
         head, self.knot = self.knot, None
         return head
+
+    def prune(self, *, is_idle):
+        return inf
 
     def maintain(self):
         pass
@@ -342,3 +346,41 @@ def test_a_fault_that_is_over_is_told_as_a_gap(store):
     (gap,) = told
     assert (gap["reason"], gap["refused"], gap["undelivered"]) == ("disk_full", 1, 1)
     assert gap["from"] <= gap["until"]
+
+
+def test_what_breaks_while_words_are_erased_holds_up_no_chat(trail, store, caplog):
+    asked = []
+
+    def prune(*, is_idle):
+        asked.append(is_idle)
+        raise StoreFailed("io_error")
+
+    store.prune = prune
+    trail.start()
+    until(lambda: asked)
+
+    trail.finish(an_intent(), a_closing(), 5.0)
+
+    assert is_refusing(trail) is None
+    assert len(asked) == 1
+    assert "Nothing is erased" in caplog.text
+
+
+def test_the_store_is_told_of_chats_under_way_before_it_erases(trail, store):
+    asked = []
+
+    def prune(*, is_idle):
+        asked.append(is_idle)
+        return 0.0
+
+    store.prune = prune
+    trail.start()
+    until(lambda: asked)
+    intent = an_intent()
+    trail.begin(intent)
+    before = len(asked)
+    until(lambda: len(asked) > before + 1)
+    trail.finish(intent, a_closing(), 5.0)
+
+    assert asked[0]
+    assert not asked[before + 1]

@@ -46,6 +46,8 @@ def test_a_record_reads_back_as_it_was_given(trail, reader):
         attempts='[{"upstream":"switch"}]',
         input_tokens=3,
         output_tokens=0,
+        source="a" * 32,
+        reuse="cache",
     )
     trail.begin(intent)
     trail.finish(intent, closing, 10.0)
@@ -53,7 +55,7 @@ def test_a_record_reads_back_as_it_was_given(trail, reader):
     record = reader.get(intent.id)
 
     for source in (intent, closing):
-        for name in source.__dataclass_fields__:
+        for name in source.__dataclass_fields__.keys() - {"kept"}:
             assert getattr(record, name) == getattr(source, name), name
 
 

@@ -11,15 +11,12 @@ import sqlalchemy as sa
 
 from app.storage.audit.errors import StoreFailed
 from app.storage.audit.reader import fetch
+from app.storage.audit.schema import GUARDS
 from app.storage.trail import open_backend
 from tests.storage.making import ROOT, record_one
 
 UNGUARD = "DROP TRIGGER records_sealed"
-GUARD = (
-    "CREATE TRIGGER records_sealed BEFORE UPDATE ON records "
-    "WHEN OLD.seq IS NOT NULL "
-    "BEGIN SELECT RAISE(ABORT, 'sealed audit records do not change'); END"
-)
+GUARD = GUARDS["records_sealed"]
 
 
 @pytest.fixture

@@ -385,7 +385,7 @@ def test_no_instrument_has_an_id_or_a_path_for_a_label():
     allowed = {
         "route", "provider", "outcome", "degraded", "error_type", "from", "to",
         "reason", "upstream", "priority", "version", "gen_ai_provider_name",
-        "gen_ai_operation_name", "gen_ai_token_type",
+        "gen_ai_operation_name", "gen_ai_token_type", "result",
     }  # fmt: skip
 
     used = set(itertools.chain(*(i.labels for i in its.INSTRUMENTS)))

@@ -189,6 +189,19 @@ def test_an_answer_is_on_record_and_counted_as_a_chats(door, ask, trail, counted
     assert (ending.reply.usage, ending.error_type) == (Usage(3, 2), "")
 
 
+CHATS = [
+    door for door in DOORS if door.facts == ReplyFacts() and "count" not in door.path
+]
+
+
+@pytest.mark.parametrize("door", CHATS, ids=lambda door: door.route)
+def test_an_answer_whose_tokens_nobody_counted_says_so(door, client, token, ask):
+    uncounted = client.post(door.path, json=door.body, headers=token)
+
+    assert uncounted.headers["X-Gateway-Usage"] == "unknown"
+    assert "X-Gateway-Usage" not in ask(door).headers
+
+
 @named
 def test_the_next_upstream_answers_for_one_that_fails(door, ask, switch, madre, trail):
     switch.fail(NoAnswer("read_timeout"))

@@ -226,6 +226,17 @@ class TestStream:
 
         assert told["prompt_tokens_details"] == {"cached_tokens": 2}
 
+    def test_what_nobody_counted_is_zeros_that_say_so(self, complete, switch):
+        """Clients look into a usage without asking whether it is there."""
+        answer = complete()
+        speaks(switch, usage=Usage(7, 5))
+        counted = complete()
+
+        assert set(answer.json["usage"].values()) == {0}
+        assert answer.headers["X-Gateway-Usage"] == "unknown"
+        assert counted.json["usage"]["total_tokens"] == 12
+        assert "X-Gateway-Usage" not in counted.headers
+
     def test_what_stands_around_the_choices_comes_where_it_came_and_at_the_end(
         self, complete, switch
     ):

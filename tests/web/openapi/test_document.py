@@ -40,7 +40,8 @@ from tests.web.conftest import TOKEN
 
 CHAT, COMPLETIONS = "/operator/api/chat", "/v1/chat/completions"
 RESPONSES = "/v1/responses"
-EXAMPLES = 25  # made up for each route, beside the edges of all types
+# Made up for each route, beside the edges of all types; `make soak` asks more often.
+EXAMPLES = int(os.environ.get("VX11_FUZZED_REQUESTS", "100"))
 # What is for people to look at is not part of the API.
 PAGES = {
     "/",
@@ -161,8 +162,6 @@ api = schemathesis.openapi.from_dict(
 
 
 DEADLINE = "X-Gateway-Deadline-Ms"
-# For each route; `make soak` asks more often.
-EXAMPLES = int(os.environ.get("VX11_FUZZED_REQUESTS", "100"))
 
 
 @api.parametrize()

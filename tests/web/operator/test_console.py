@@ -18,6 +18,8 @@ PAGES = [
     "/operator/health",
     "/operator/records",
     "/operator/outages",
+    "/operator/usage",
+    "/operator/tokens",
 ]
 SCRIPTS = sorted(STATIC.glob("*.js"))
 # What turns a text into markup or into a program.

@@ -22,7 +22,13 @@ from app.gateway.errors import (
     UpstreamError,
 )
 from app.upstreams.http.statuses import LONGEST_REST, meaning
-from app.upstreams.openai.errors.reading import NO_ECHO, Echo, Told, parsed, telling
+from app.upstreams.openai.errors.reading import (
+    NO_ECHO,
+    Echo,
+    ErrorReport,
+    parsed,
+    telling,
+)
 from app.upstreams.openai.errors.wordings import (
     FILTERED,
     INVALID,
@@ -57,12 +63,12 @@ def refusal(
     status: int, headers: Mapping[str, str], body: bytes, echo: Echo = NO_ECHO
 ) -> UpstreamError:
     """What an answer of status 400 or above means. `body` may be cut."""
-    told = telling(parsed(body), echo)
-    error = _by_words(told, status) or _by_status(told, status, headers)
+    report = telling(parsed(body), echo)
+    error = _by_words(report, status) or _by_status(report, status, headers)
     plain = meaning(status, headers)
     error.status, error.may_repeat = status, plain.may_repeat
     if not isinstance(error, Unfit):  # which leaves nothing to rest from
-        error.retry_after = plain.retry_after or _rest(told)
+        error.retry_after = plain.retry_after or _rest(report)
     return error
 
 
@@ -71,7 +77,7 @@ def is_failure(value: object) -> bool:
     if isinstance(value, list):
         return (
             bool(value)
-            and all(isinstance(one, dict) for one in value[:1])
+            and all(isinstance(item, dict) for item in value[:1])
             and (is_failure(value[0]))
         )
     if not isinstance(value, dict):
@@ -86,39 +92,41 @@ def is_failure(value: object) -> bool:
 
 def failure(value: object, status: int, echo: Echo = NO_ECHO) -> UpstreamError:
     """What an error means that came where an answer should be."""
-    told = telling(value, echo)
-    error = _by_words(told, told.status or status)
-    if error is None and told.status is not None and told.status < 500:
-        error = _by_status_within(told.status)
+    report = telling(value, echo)
+    error = _by_words(report, report.status or status)
+    if error is None and report.status is not None and report.status < 500:
+        error = _by_status_within(report.status)
     error = error or BadReply("upstream_error")
     error.status = status
     if not isinstance(error, Unfit):
-        error.retry_after = _rest(told)
+        error.retry_after = _rest(report)
     return error
 
 
-def _by_words(told: Told, status: int) -> UpstreamError | None:
+def _by_words(report: ErrorReport, status: int) -> UpstreamError | None:
     """What codes and types mean, or else the words."""
-    if TOO_LARGE.search(told.words):
+    if TOO_LARGE.search(report.words):
         return ContextTooLong("context_length")
     only = ONLY.get(status)
-    for said in (told.labels, told.words):
+    for text in (report.labels, report.words):
         for pattern, kind, fault in MEANINGS:
-            if (only is None or fault in only) and pattern.search(said):
+            if (only is None or fault in only) and pattern.search(text):
                 return kind(fault)
-    if status in {400, 404, 422} and "model" in told.params:
+    if status in {400, 404, 422} and "model" in report.params:
         return UnknownModel("unknown_model")
     return None
 
 
-def _by_status(told: Told, status: int, headers: Mapping[str, str]) -> UpstreamError:
-    if status >= 500 and told.status is not None and told.status < 500:
-        return _by_status_within(told.status)
+def _by_status(
+    report: ErrorReport, status: int, headers: Mapping[str, str]
+) -> UpstreamError:
+    if status >= 500 and report.status is not None and report.status < 500:
+        return _by_status_within(report.status)
     if status == 501:
         return Unfit("unsupported")
-    if status >= 500 and INVALID.search(told.labels):
+    if status >= 500 and INVALID.search(report.labels):
         return Rejected("upstream_rejected")
-    if status == 404 and "model" in told.words:
+    if status == 404 and "model" in report.words:
         return UnknownModel("unknown_model")
     return meaning(status, headers)
 
@@ -130,8 +138,8 @@ def _by_status_within(status: int) -> UpstreamError:
     return Rejected("upstream_rejected") if is_vague else error
 
 
-def _rest(told: Told) -> float | None:
-    return None if told.rest is None else min(told.rest, LONGEST_REST)
+def _rest(report: ErrorReport) -> float | None:
+    return None if report.rest is None else min(report.rest, LONGEST_REST)
 
 
 def _has_error(choice: Any) -> bool:

@@ -108,7 +108,7 @@ NO_ECHO = Echo()
 
 
 @dataclass(slots=True)
-class Told:
+class ErrorReport:
     """What an error tells.
 
     `status` is the one within the error, None for none. `labels` are its codes and
@@ -136,60 +136,60 @@ def parsed(body: bytes) -> Any:
     return body.decode("utf-8", "replace")
 
 
-def telling(value: Any, echo: Echo = NO_ECHO) -> Told:
+def telling(value: Any, echo: Echo = NO_ECHO) -> ErrorReport:
     """Read an error of any shape; takes no more time than MOST_PARTS are worth."""
-    told, parts, texts = Told(), deque([value]), list[str]()
+    report, parts, texts = ErrorReport(), deque([value]), list[str]()
     for _ in range(MOST_PARTS):
         if not parts:
             break
         part = parts.popleft()
         if isinstance(part, str):
-            said, within = _read_text(part[:MAX_SAID], echo)
-            texts.append(said)
+            words, within = _read_text(part[:MAX_SAID], echo)
+            texts.append(words)
             parts.extend(within)
         elif isinstance(part, Mapping):
-            parts.extend(_take_object(told, part))
+            parts.extend(_take_object(report, part))
         elif isinstance(part, list):
             parts.extend(part[:MOST_PARTS])
     own = echo.taken_out_of(APART.join(texts)[:MAX_SAID]).split(APART)
-    told.words = "\n".join(_plain(_QUOTED.sub(GONE, said)) for said in own)
-    return told
+    report.words = "\n".join(_plain(_QUOTED.sub(GONE, words)) for words in own)
+    return report
 
 
-def _take_object(told: Told, part: Mapping[str, Any]) -> list[Any]:
+def _take_object(report: ErrorReport, part: Mapping[str, Any]) -> list[Any]:
     """Take in an object's own facts; return what is to be read after it."""
     for name in LABELS:
-        _take_label(told, part.get(name))
+        _take_label(report, part.get(name))
     if isinstance(param := part.get("param"), str):
-        told.params |= {param}
+        report.params |= {param}
     for name, value in list(part.items())[:MOST_PARTS]:
-        _take_rest(told, name, value)
+        _take_rest(report, name, value)
     within = [part[name] for name in PARTS if part.get(name)]
     if isinstance(headers := part.get("headers"), Mapping):
         within.append(headers)
     return within
 
 
-def _take_label(told: Told, value: object) -> None:
+def _take_label(report: ErrorReport, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return
     if isinstance(value, int) and abs(value) > MAX_CODE:
         return
     label = str(value)[:MAX_LABEL]
     if _STATUS.fullmatch(label):
-        told.status = told.status or int(label)
+        report.status = report.status or int(label)
     else:
-        told.labels += f"{_plain(label)}\n"
+        report.labels += f"{_plain(label)}\n"
 
 
-def _take_rest(told: Told, name: str, value: object) -> None:
+def _take_rest(report: ErrorReport, name: str, value: object) -> None:
     name = name[:MAX_LABEL].lower()
-    if told.rest is not None or name not in (*RESTS, *RESTS_MS):
+    if report.rest is not None or name not in (*RESTS, *RESTS_MS):
         return
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return
     if found := _NUMBER.fullmatch(str(value)[:MAX_LABEL]):
-        told.rest = float(found[1]) / (1000 if name in RESTS_MS else 1)
+        report.rest = float(found[1]) / (1000 if name in RESTS_MS else 1)
 
 
 def _read_text(text: str, echo: Echo) -> tuple[str, list[Any]]:
@@ -203,8 +203,8 @@ def _read_text(text: str, echo: Echo) -> tuple[str, list[Any]]:
         return _TAG.sub(" ", text), []
     text = echo.taken_out_of(text)
     members = list(_MEMBER.finditer(text))
-    said = _TAG.sub(" ", text[:at] if members else text)
-    return said, [{name: _value(*values)} for name, *values in map(_groups, members)]
+    words = _TAG.sub(" ", text[:at] if members else text)
+    return words, [{name: _value(*values)} for name, *values in map(_groups, members)]
 
 
 def _groups(member: re.Match[str]) -> tuple[str, str, str, str]:
@@ -231,9 +231,9 @@ def _without(text: str, theirs: str) -> str:
     return text
 
 
-def _common(one: str, other: str) -> int:
+def _common(text: str, other: str) -> int:
     """How many characters two texts have in common at their beginnings."""
-    pairs: Sequence[tuple[str, str]] = list(zip(one, other, strict=False))
+    pairs: Sequence[tuple[str, str]] = list(zip(text, other, strict=False))
     return next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
 
 

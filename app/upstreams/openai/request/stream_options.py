@@ -35,6 +35,6 @@ class StreamOptions:
         self._refused_until = self._clock() + REMEMBERED
 
 
-def are_refused(status: int, said: bytes) -> bool:
+def are_refused(status: int, body: bytes) -> bool:
     """Whether an error may be about the stream options; asking again must show it."""
-    return status in REFUSING and any(sign in said for sign in SIGNS)
+    return status in REFUSING and any(sign in body for sign in SIGNS)

@@ -62,7 +62,7 @@ def as_chat(value: Mapping[str, Any], part: str) -> Mapping[str, Any]:
     choices = value.get("choices")
     if not isinstance(choices, list):
         return value
-    return {**value, "choices": [_choice(one, part) for one in choices]}
+    return {**value, "choices": [_choice(choice, part) for choice in choices]}
 
 
 def _choice(choice: Any, part: str) -> Any:

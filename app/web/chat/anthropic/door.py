@@ -54,7 +54,7 @@ HELLO = {"max_tokens": 1024, "messages": [{"role": "user", "content": "Hello"}]}
     )
 )
 def post_message() -> ResponseReturnValue:
-    """Answer one chat by its deadline, on record, in Anthropic's words."""
+    """Answer one chat by its deadline, on record, in Anthropic's format."""
     return answer(Messages())
 
 

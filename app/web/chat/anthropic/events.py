@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeGuard
 from app.gateway import correlation
 from app.gateway.chat import NOTHING, ChatReply, Delta
 from app.gateway.errors import BadReply
-from app.web.chat.chat_headers import log_answer, server_timing
+from app.web.chat.chat_headers import log_answer, timing_comment
 from app.web.chat.sse import TextEvents, event
 from app.web.request.caller_error import CallerError
 from app.web.schemas.anthropic import message as answers
@@ -62,15 +62,14 @@ class Events:
         log_answer(reply, monotonic() - self._started)
         pieces = [self._close()]
         for call in self._calls.held():
-            key = call.key or f"toolu_{reply.audit_id}_{call.place}"
+            key = call.key or f"toolu_{reply.first_id}_{call.place}"
             pieces += [self._open_call(key, call.name), *self._json(call.text)]
             pieces.append(self._close())
         ending = answers.ending(reply, answers.first_of(reply))
         spent = answers.usage(reply.usage)
-        timing = f": x-gateway-provider {reply.upstream}\n: {server_timing(reply)}\n\n"
         pieces += [
             _event("message_delta", delta=ending, usage=spent),
-            timing.encode(),
+            timing_comment(reply),
             _event("message_stop"),
         ]
         return b"".join(pieces)
@@ -111,7 +110,7 @@ class Events:
             return
         if not call.is_told:
             call.is_told = True
-            yield self._open_call(call.key or f"toolu_{reply.audit_id}_0", call.name)
+            yield self._open_call(call.key or f"toolu_{reply.first_id}_0", call.name)
             text = call.text
         elif text and self._kind != "tool_use":
             raise BadReply("bad_tool_call")  # its block is over

@@ -133,8 +133,8 @@ def _part(part: Any) -> dict[str, Any]:
     if isinstance(part, wire.FilePart):
         name = {"filename": part.filename} if part.filename else {}
         return {"type": "file", "file": {"file_data": part.file_data, **name}}
-    said = part.refusal if isinstance(part, wire.RefusalPart) else part.text
-    return {"type": "text", "text": said}
+    words = part.refusal if isinstance(part, wire.RefusalPart) else part.text
+    return {"type": "text", "text": words}
 
 
 def _tools(asked: wire.ResponsesRequest) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Nothing is stored: whoever refers to an earlier response is told to send it all.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
 from flask import Blueprint, Response, after_this_request
@@ -14,6 +14,7 @@ from flask.typing import ResponseReturnValue
 from app.gateway.chat import NOTHING, ChatReply, ChatRequest, Delta
 from app.web.chat.chat_headers import log_answer, record_refusal
 from app.web.chat.door import Door, answer
+from app.web.chat.kept import began_at, ended_at
 from app.web.chat.openai import to_json
 from app.web.chat.openai_facts import SESSION, facts
 from app.web.chat.responses.conversation import as_chat, leaves_out_tools
@@ -92,7 +93,7 @@ class Responses(Door):
 
     def whole(self, reply: ChatReply) -> str:
         """See Door."""
-        output = Output(reply.audit_id)
+        output = Output(reply.first_id)
         choice = next(iter(reply.choices), None)
         message = choice.get("message") if choice else {"content": reply.text}
         for _ in output.take(message or NOTHING, _logprobs(choice or NOTHING)):
@@ -109,7 +110,7 @@ class Responses(Door):
         """The response as it is at its end, which need not be all that was asked."""
         reason = INCOMPLETE.get(reply.finish_reason)
         return self.response(reply, _status(reply), output) | {
-            "completed_at": int(time()),
+            "completed_at": ended_at(reply),
             "incomplete_details": {"reason": reason} if reason else None,
             "usage": response_usage(reply.usage),
         }
@@ -119,9 +120,9 @@ class Responses(Door):
     ) -> dict[str, Any]:
         """The response in that status; its id leads to the record."""
         return {
-            "id": f"resp_{reply.audit_id}",
+            "id": f"resp_{reply.first_id}",
             "object": "response",
-            "created_at": int(time()),
+            "created_at": began_at(reply),
             "status": status,
             "background": False,
             "error": None,
@@ -147,7 +148,7 @@ class ResponseEvents:
     def opening(self, reply: ChatReply) -> bytes:
         """That there is a response, and that it is being made."""
         self._reply = reply
-        self._output = Output(reply.audit_id)
+        self._output = Output(reply.first_id)
         begun = self._door.response(reply, "in_progress")
         kinds = ("response.created", "response.in_progress")
         return self._written({"type": kind, "response": begun} for kind in kinds)
@@ -157,12 +158,12 @@ class ResponseEvents:
         self._reply = reply
         if not delta.choices:
             return self._written(self._output.take({"content": delta.text}))
-        first = (one for one in delta.choices if not one.get("index"))
+        first = (choice for choice in delta.choices if not choice.get("index"))
         return b"".join(
             self._written(
-                self._output.take(one.get("delta") or NOTHING, _logprobs(one))
+                self._output.take(choice.get("delta") or NOTHING, _logprobs(choice))
             )
-            for one in first
+            for choice in first
         )
 
     def done(self, reply: ChatReply) -> bytes:
@@ -170,8 +171,8 @@ class ResponseEvents:
         log_answer(reply, monotonic() - self._door.started)
         ends = self._written(self._output.close(_status(reply)))
         last = self._door.ended(reply, self._output)
-        told = {"type": f"response.{last['status']}", "response": last}
-        return ends + self._written([told])
+        last_event = {"type": f"response.{last['status']}", "response": last}
+        return ends + self._written([last_event])
 
     def error(self, report: CallerError) -> bytes:
         """That the response has failed; what came so far is not an answer."""
@@ -187,10 +188,10 @@ class ResponseEvents:
     def _written(self, events: Any) -> bytes:
         return b"".join(map(self._numbered, events))
 
-    def _numbered(self, told: dict[str, Any]) -> bytes:
-        data = {**told, "sequence_number": self._number}
+    def _numbered(self, fields: dict[str, Any]) -> bytes:
+        data = {**fields, "sequence_number": self._number}
         self._number += 1
-        return event(data, told["type"])
+        return event(data, fields["type"])
 
 
 def _status(reply: ChatReply) -> str:
@@ -198,8 +199,8 @@ def _status(reply: ChatReply) -> str:
 
 
 def _logprobs(choice: Mapping[str, Any]) -> list[Any]:
-    told = choice.get("logprobs")
-    tokens = told.get("content") if isinstance(told, Mapping) else None
+    logprobs = choice.get("logprobs")
+    tokens = logprobs.get("content") if isinstance(logprobs, Mapping) else None
     return tokens if isinstance(tokens, list) else []
 
 

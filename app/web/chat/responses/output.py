@@ -96,10 +96,10 @@ class Output:
     def _close_text(self) -> Iterator[Event]:
         if (text := self._text) is None:
             return
-        said, kind = "".join(text.pieces), text.kind
-        part = _part(kind, said, text.logprobs)
+        words, kind = "".join(text.pieces), text.kind
+        part = _part(kind, words, text.logprobs)
         probable = {"logprobs": text.logprobs} if kind is MESSAGE else {}
-        yield self._told(f"{kind.told}.done", **{kind.member: said}, **probable)
+        yield self._told(f"{kind.told}.done", **{kind.member: words}, **probable)
         yield self._told("response.content_part.done", part=part)
         self._text = None
         self.items[text.place]["content"] = [part]
@@ -108,8 +108,8 @@ class Output:
     def _call(self, piece: Mapping[str, Any], number: int) -> Iterator[Event]:
         """Take in a piece of a call; its arguments go on until the end."""
         function = piece.get("function")
-        said = function if isinstance(function, Mapping) else NOTHING
-        name, more = _str(said.get("name")), _str(said.get("arguments"))
+        fields = function if isinstance(function, Mapping) else NOTHING
+        name, more = _str(fields.get("name")), _str(fields.get("arguments"))
         index = piece.get("index", number if name else self._last)
         if index not in self._calls:
             yield from self._close_text()
@@ -120,14 +120,14 @@ class Output:
         if more:
             place, arguments = self._calls[index]
             arguments.append(more)
-            told = "response.function_call_arguments.delta"
-            yield self._of(place, told, delta=more)
+            kind = "response.function_call_arguments.delta"
+            yield self._of(place, kind, delta=more)
 
     def _close_call(self, place: int, arguments: str) -> Iterator[Event]:
         item = self.items[place]
         item["arguments"] = arguments or "{}"
-        told = "response.function_call_arguments.done"
-        yield self._of(place, told, name=item["name"], arguments=item["arguments"])
+        kind = "response.function_call_arguments.done"
+        yield self._of(place, kind, name=item["name"], arguments=item["arguments"])
         yield self._done(place)
 
     def _opened(self, item: Item, prefix: str) -> Event:
@@ -136,14 +136,14 @@ class Output:
         if item.get("call_id") == "":
             item["call_id"] = f"call_{self._key}_{place}"
         self.items.append(item)
-        told = {"output_index": place, "item": dict(item)}
-        return {"type": "response.output_item.added", **told}
+        fields = {"output_index": place, "item": dict(item)}
+        return {"type": "response.output_item.added", **fields}
 
     def _done(self, place: int) -> Event:
         item = self.items[place]
         item["status"] = "completed"
-        told = {"output_index": place, "item": dict(item)}
-        return {"type": "response.output_item.done", **told}
+        fields = {"output_index": place, "item": dict(item)}
+        return {"type": "response.output_item.done", **fields}
 
     def _told(self, kind: str, **more: Any) -> Event:
         """An event of the text at hand."""
@@ -166,14 +166,14 @@ def _str(value: object) -> str:
 
 def _thought(part: Mapping[str, Any]) -> str:
     """What a model thought, under whichever of its names; servers repeat it."""
-    told = (_words(part[name]) for name in THOUGHTS if part.get(name))
-    return next(filter(None, told), "")
+    texts = (_words(part[name]) for name in THOUGHTS if part.get(name))
+    return next(filter(None, texts), "")
 
 
 def _words(thought: object) -> str:
     if isinstance(thought, list):
         return "".join(map(_words, thought))
     if isinstance(thought, Mapping):
-        told = (_str(thought.get(name)) for name in ("text", "thinking", "summary"))
-        return next(filter(None, told), "")
+        texts = (_str(thought.get(name)) for name in ("text", "thinking", "summary"))
+        return next(filter(None, texts), "")
     return _str(thought)

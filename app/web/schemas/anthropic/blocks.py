@@ -114,11 +114,11 @@ def _assistant(blocks: list[_Block]) -> Turn:
             thoughts.append(block.told)
         else:
             texts.append(_text(block))
-    said: dict[str, Any] = {"role": "assistant", "content": "".join(texts)}
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(texts)}
     if calls:
-        said |= {"content": said["content"] or None, "tool_calls": calls}
+        message |= {"content": message["content"] or None, "tool_calls": calls}
     beside = dict(_mark(blocks))
-    return Turn(said, beside | {"thinking": thoughts} if thoughts else beside)
+    return Turn(message, beside | {"thinking": thoughts} if thoughts else beside)
 
 
 def _call(block: _Block) -> Part:
@@ -135,7 +135,9 @@ def _user(blocks: list[_Block]) -> Iterator[Turn]:
     parts, others = list[Part](), list[_Block]()
     for block in blocks:
         if block.kind == "tool_result":
-            inner = [part for one in block.blocks() for part in _parts(one)]
+            inner = [
+                part for inner_block in block.blocks() for part in _parts(inner_block)
+            ]
             yield _result(block, inner)
             parts += [part for part in inner if part["type"] != "text"]
         else:
@@ -188,7 +190,7 @@ def _document(block: _Block) -> list[Part]:
     if source.kind == "text":
         return [_said(source.text("data"))]
     if source.kind == "content":
-        return [part for one in source.blocks() for part in _parts(one)]
+        return [part for inner_block in source.blocks() for part in _parts(inner_block)]
     title = block.told.get("title")
     name = title if isinstance(title, str) else "document"
     return [

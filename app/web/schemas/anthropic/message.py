@@ -119,7 +119,7 @@ class Ping(BaseModel):
 class AnthropicError(BaseModel):
     """What Anthropic's clients read of an error."""
 
-    type: str = Field(description="The kind of error, in Anthropic's words.")
+    type: str = Field(description="The kind of error, as Anthropic names it.")
     message: str = Field(description="For people.")
     code: str = Field(description="For programs: the gateway's own word.")
 
@@ -133,7 +133,7 @@ class AnthropicErrorBody(BaseModel):
 
 
 def usage(usage: Usage) -> dict[str, int]:
-    """Tokens in Anthropic's words, which count those of a cache apart."""
+    """Tokens as Anthropic counts them: those of a cache apart."""
     details = usage.details.get("prompt_tokens_details", NOTHING)
     cached = details.get("cached_tokens", 0)
     stored = details.get("cache_creation_tokens", 0)
@@ -158,7 +158,7 @@ def message(reply: ChatReply) -> dict[str, Any]:
 def opening(reply: ChatReply) -> dict[str, Any]:
     """The message that begins a stream, with what is known by then."""
     return {
-        "id": f"msg_{reply.audit_id}",
+        "id": f"msg_{reply.first_id}",
         "type": "message",
         "role": "assistant",
         "model": reply.model or reply.upstream,
@@ -186,8 +186,8 @@ def ending(reply: ChatReply, choice: Fields) -> dict[str, str | None]:
 
 def thought_of(part: Fields) -> str:
     """The thoughts in a message or delta; "" for none."""
-    told = (part.get(name) for name in THOUGHTS)
-    return next((text for text in told if isinstance(text, str) and text), "")
+    texts = (part.get(name) for name in THOUGHTS)
+    return next((text for text in texts if isinstance(text, str) and text), "")
 
 
 def signed_of(part: Fields) -> list[Block]:
@@ -226,7 +226,7 @@ def _blocks(reply: ChatReply, part: Fields) -> Iterator[Block]:
     calls = part.get("tool_calls")
     for place, call in enumerate(calls if isinstance(calls, list) else ()):
         if isinstance(call, Mapping):
-            yield tool_use(call, f"toolu_{reply.audit_id}_{place}")
+            yield tool_use(call, f"toolu_{reply.first_id}_{place}")
 
 
 def _input(arguments: object) -> dict[str, Any]:

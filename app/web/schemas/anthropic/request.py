@@ -134,11 +134,11 @@ class MessagesRequest(BaseModel):
         cannot be said in the core's shape.
         """
         turns = [*system_of(self.system), *turns_of(body["messages"])]
-        told = {"messages": [turn.said for turn in turns], **self._options()}
+        completion = {"messages": [turn.said for turn in turns], **self._options()}
         if len(turns) > MOST_MESSAGES:
             raise InvalidBody({"messages": f"must be at most {MOST_MESSAGES}"})
-        asked = CompletionRequest.model_validate(told).to_request(
-            told, facts, "anthropic"
+        asked = CompletionRequest.model_validate(completion).to_request(
+            completion, facts, "anthropic"
         )
         fields = {k: v for k, v in body.items() if k not in _TOLD}
         beside = {"fields": fields, "betas": betas}
@@ -166,11 +166,11 @@ class MessagesRequest(BaseModel):
         return {name: value for name, value in options.items() if value is not None}
 
     def _tools(self) -> dict[str, Any]:
-        told = self.tool_choice
-        choice = None if told is None else _choice(told)
+        wish = self.tool_choice
+        choice = None if wish is None else _choice(wish)
         if not self.tools:
             return {}
-        is_single = (told or chat.NOTHING).get("disable_parallel_tool_use")
+        is_single = (wish or chat.NOTHING).get("disable_parallel_tool_use")
         return {
             "tools": [_tool(place, tool) for place, tool in enumerate(self.tools)],
             "tool_choice": choice,

@@ -33,7 +33,7 @@ def _input(given: Any) -> Any:
         return given
     if len(given) > MOST_INPUTS:
         raise PydanticCustomError("input", f"must not be more than {MOST_INPUTS}")
-    if all(isinstance(one, str) for one in given) or all(map(_are_tokens, given)):
+    if all(isinstance(item, str) for item in given) or all(map(_are_tokens, given)):
         return given
     raise PydanticCustomError("input", "must be a text, texts or tokens, all of a kind")
 
@@ -82,6 +82,7 @@ class EmbeddingsRequest(BaseModel):
         return chat.ChatRequest(
             messages=tuple(chat.Message("user", text) for text in texts),
             session_id=facts["session_id"],
+            names_session=facts["names_session"],
             correlation_id=facts["correlation_id"],
             caller=facts["caller"],
             metadata=self.metadata or chat.NOTHING,

@@ -53,6 +53,7 @@ class TextCompletionRequest(BaseModel):
         return chat.ChatRequest(
             messages=(chat.Message("user", prompt),),
             session_id=facts["session_id"],
+            names_session=facts["names_session"],
             correlation_id=facts["correlation_id"],
             caller=facts["caller"],
             metadata=self.metadata or chat.NOTHING,
@@ -87,6 +88,4 @@ class TextCompletion(BaseModel):
     created: int = Field(description="Unix time.")
     model: str = Field(description="The one that answered.")
     choices: list[TextChoice]
-    usage: CompletionUsage | None = Field(
-        default=None, description="Left out where nobody has counted."
-    )
+    usage: CompletionUsage = Field(description="Zeros where nobody has counted.")

@@ -1,0 +1,1 @@
+"""The commands that take something out of the records."""

@@ -1,0 +1,1 @@
+"""Kept: answers that can be said again, for the cache and for an Idempotency-Key."""

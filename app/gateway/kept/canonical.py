@@ -1,0 +1,55 @@
+"""Canonical: a request as bytes that are the same for the same question only.
+
+All of a request is in them but what a written list leaves out: a field that is
+forgotten in a list of what counts gives one question the answer of another.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from enum import Enum
+from typing import Any
+
+from app.gateway.chat import ChatRequest, Message
+
+# What is no part of the question: the ids of this very request, how the answer is to be
+# handed over, and how soon. The session counts where the caller has named one.
+LEFT_OUT = frozenset(
+    {
+        "cache_control",
+        "correlation_id",
+        "idempotency_key",
+        "names_session",
+        "priority",
+        "session_id",
+        "size",
+        "stream",
+        "stream_mode",
+    }
+)
+_ASKED = tuple(f.name for f in fields(ChatRequest) if f.name not in LEFT_OUT)
+
+
+def canonical(request: ChatRequest) -> bytes:
+    """Return the question of a request. Raises TypeError for values that JSON lacks."""
+    asked = {name: getattr(request, name) for name in _ASKED}
+    if request.names_session:
+        asked["session_id"] = request.session_id
+    return _encode(asked).encode("ascii")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Message):
+        return [value.role, value.content, value.raw, value.anthropic]
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Enum):
+        return value.value
+    raise TypeError(f"{type(value).__name__} is no part of a question")
+
+
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), check_circular=False, default=_plain
+).encode

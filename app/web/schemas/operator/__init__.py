@@ -1,0 +1,1 @@
+"""Operator: the wire models of what operators look at and change."""

@@ -1,0 +1,326 @@
+"""Words and records that are over their time go, on record, and out of the file."""
+
+import json
+import subprocess
+import sys
+from contextlib import closing
+from time import time
+
+import pytest
+
+from app.gateway.records.audit import RETENTION, Query
+from app.storage.audit.rows import closed, closed_draft, open_draft, opened
+from app.storage.chain.retention import Keep, Whose
+from app.storage.chain.stored import PAGE
+from app.storage.sqlite.backend import SqliteBackend
+from app.storage.sqlite.files import AuditFiles
+from app.storage.sqlite.statements import connect_reader
+from app.storage.sqlite.store import SqliteStore
+from app.storage.trail import open_backend
+from tests.storage.making import (
+    ROOT,
+    a_closing,
+    an_intent,
+    record_one,
+    run_python,
+    until,
+)
+
+KEY = b"a key of a test, long enough"
+HOUR, DAY = 3600.0, 86400.0
+CANARY = "Canary-{}-of-Ada"
+
+
+@pytest.fixture
+def backend(url):
+    return open_backend(url, KEY)
+
+
+@pytest.fixture
+def begun(backend):
+    backend.trail().close()
+    return backend
+
+
+def a_chat(number, age, **changes):
+    """A whole chat that ended `age` seconds ago, with words that are in no other."""
+    words = CANARY.format(number) * 20
+    intent = an_intent(
+        opened_at=time() - age - 1,
+        request=json.dumps({"messages": [["user", words]]}),
+        **changes,
+    )
+    reply = json.dumps({"text": words})
+    return intent, a_closing(closed_at=time() - age, reply=reply)
+
+
+def write(path, *chats, intents_first=False):
+    """Write chats, many at once; return their ids."""
+    store = SqliteStore(AuditFiles(path), KEY)
+    store.open()
+    worker = store.instance
+    if intents_first:
+        for intent, _ in chats:
+            store.write(lambda intent=intent: [open_draft(opened(intent, worker))])
+    for begin in range(0, len(chats), 200):
+        drafts = [
+            closed_draft(opened(intent, worker), closed(closing))
+            for intent, closing in chats[begin : begin + 200]
+        ]
+        if intents_first:
+            for draft in drafts:
+                store.write(lambda draft=draft: [draft])
+        else:
+            store.write(lambda drafts=drafts: drafts)
+    store.close()
+    return [intent.id for intent, _ in chats]
+
+
+def events(backend, code):
+    found = backend.records().search(Query(outcome="event", limit=500))
+    return [one for one in found if one.route == RETENTION and one.code == code]
+
+
+def verdict_of_a_stranger(path):
+    script = [sys.executable, "-I", ROOT / "docs/verify.py", path]
+    return subprocess.run(script, capture_output=True, text=True, check=False).stdout
+
+
+def bytes_of(path):
+    files = [path, path.with_name(path.name + "-wal")]
+    return b"".join(one.read_bytes() for one in files if one.exists())
+
+
+def assert_sound(backend, path):
+    assert backend.verify().reason is None
+    assert verdict_of_a_stranger(path).startswith("Sound: ")
+
+
+def test_words_that_are_over_their_time_go_and_the_metadata_stay(
+    begun, path, open_a_trail
+):
+    old = write(path, *(a_chat(n, 2 * DAY, person="ada") for n in range(150)))
+    young = write(path, *(a_chat(n, HOUR) for n in range(1000, 1005)))
+    reader = begun.records()
+    trail = open_a_trail(KEY, keep=Keep(words=DAY))
+    trail.start()
+
+    until(lambda: reader.get(old[-1]).request is None, 30)
+    trail.close()
+
+    for one in map(reader.get, old):
+        assert (one.request, one.reply) == (None, None)
+        assert (one.person, one.outcome, one.provider) == ("ada", "completed", "switch")
+    assert all("Canary" in reader.get(one).reply for one in young)
+    told = [json.loads(one.request) for one in events(begun, "words_expired")]
+    assert sum(one["count"] for one in told) == 150
+    assert {one["days"] for one in told} == {1}
+    assert_sound(begun, path)
+
+
+def test_records_that_are_over_their_time_go_and_the_rest_is_sound(
+    begun, path, open_a_trail
+):
+    old = write(path, *(a_chat(n, 2 * DAY) for n in range(150)))
+    (young,) = write(path, a_chat(1000, HOUR))
+    reader = begun.records()
+    trail = open_a_trail(KEY, keep=Keep(records=DAY))
+    trail.start()
+
+    until(lambda: reader.get(old[-1]) is None, 30)
+    record_one(trail)
+    trail.close()
+
+    assert not any(map(reader.get, old))
+    assert reader.get(young).seq == 151
+    (head,) = begun.verify().heads
+    assert head.floor_seq == 150
+    assert sum(
+        json.loads(one.request)["count"] for one in events(begun, "records_expired")
+    ) == len(old)
+    assert_sound(begun, path)
+
+
+def test_nothing_goes_without_a_setting(begun, path, open_a_trail):
+    (old,) = write(path, a_chat(1, 3000 * DAY))
+    trail = open_a_trail(KEY)
+    record_one(trail)
+    trail.close()
+
+    assert "Canary" in begun.records().get(old).reply
+    assert events(begun, "words_expired") == events(begun, "records_expired") == []
+
+
+@pytest.mark.parametrize("intents_first", [False, True])
+def test_erased_words_are_nowhere_in_the_file(intents_first, begun, path, open_a_trail):
+    """Rows that grow leave copies in the free parts of pages."""
+    chats = [a_chat(n, 2 * DAY) for n in range(400)]
+    write(path, *chats, intents_first=intents_first)
+    write(path, a_chat(1000, HOUR))
+    assert b"Canary-7-of" in bytes_of(path)
+    trail = open_a_trail(KEY, keep=Keep(words=DAY))
+    trail.start()
+
+    until(lambda: b"Canary-" not in bytes_of(path).replace(b"Canary-1000", b""), 30)
+    trail.close()
+
+    assert b"Canary-1000" in bytes_of(path)
+    assert_sound(begun, path)
+
+
+def test_a_check_is_sound_while_words_and_records_go(begun, path, open_a_trail):
+    write(path, *(a_chat(n, 3 * DAY) for n in range(PAGE + 200)))
+    write(path, *(a_chat(n, 1.5 * DAY) for n in range(PAGE + 200)))
+    trail = open_a_trail(KEY, keep=Keep(words=DAY, records=2 * DAY))
+    trail.start()
+    reader, checks = begun.records(), 0
+    while not (events(begun, "words_expired") and reader.heads()[0].floor_seq > PAGE):
+        record_one(trail)
+        assert begun.verify().reason is None
+        checks += 1
+    trail.close()
+
+    assert checks
+    assert_sound(begun, path)
+
+
+def test_a_gateway_that_is_killed_while_records_go_leaves_a_sound_trail(
+    begun, path, url
+):
+    write(path, *(a_chat(n, 3 * DAY) for n in range(600)))
+    write(path, *(a_chat(n, 1.5 * DAY) for n in range(600)))
+    code = """
+import sys
+from threading import Event
+from app.storage.chain.retention import Keep
+from app.storage.trail import open_backend
+trail = open_backend(sys.argv[1], sys.argv[2].encode()).trail(
+    keep=Keep(words=86400.0, records=2 * 86400.0))
+trail.start()
+Event().wait()
+"""
+    reader = begun.records()
+
+    def has_moved(before):
+        return reader.heads()[0].seq > before
+
+    for _ in range(2):
+        before = reader.heads()[0].seq
+        gateway = run_python(code, url, KEY.decode())
+        until(lambda before=before: has_moved(before), 30)
+        gateway.kill()
+        gateway.wait()
+        gateway.stdout.close()
+        assert_sound(begun, path)
+
+
+def test_a_record_of_a_clock_that_was_wrong_goes_with_its_neighbours(
+    begun, path, open_a_trail
+):
+    ages = [2 * DAY, time() - 5, -3000 * DAY, 2 * DAY, HOUR, time() - 5, HOUR]
+    ids = write(path, *(a_chat(n, age) for n, age in enumerate(ages)))
+    reader = begun.records()
+    trail = open_a_trail(KEY, keep=Keep(records=DAY))
+    trail.start()
+
+    until(lambda: reader.get(ids[0]) is None, 30)
+    trail.close()
+
+    left = [one for one in ids if reader.get(one)]
+    assert left == ids[4:]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM records WHERE seq = 2",
+        "UPDATE records SET caller = 'eve' WHERE seq = 2",
+        "UPDATE records SET request = NULL WHERE seq = 2",
+        "UPDATE records SET reply = 'other' WHERE seq = 2",
+        "UPDATE records SET request = NULL, reply = NULL, salt = NULL WHERE seq = 2",
+        "UPDATE records SET seq = 9 WHERE seq = 2",
+        "REPLACE INTO records SELECT * FROM records WHERE seq = 2",
+    ],
+)
+def test_no_accident_takes_a_record_or_its_words(statement, begun, path, sql):
+    write(path, a_chat(1, 1), a_chat(2, 1))
+
+    with pytest.raises(Exception, match=r"do not change|not deleted"):
+        sql("PRAGMA recursive_triggers=ON", statement)
+
+
+def test_words_of_a_demand_go_while_the_gateway_runs(begun, path, open_a_trail):
+    trail = open_a_trail(KEY)
+    hers = write(path, *(a_chat(n, HOUR, person="ada") for n in range(120)))
+    (other,) = write(path, a_chat(1000, HOUR, person="bob"))
+    last = record_one(trail, person="ada")
+    whose = Whose(person="ada")
+
+    rehearsal = begun.erase(whose, is_rehearsal=True)
+    assert (rehearsal.records, begun.records().get(hers[0]).request is None) == (
+        121,
+        False,
+    )
+    done = begun.erase(whose, is_rehearsal=False)
+    record_one(trail)
+
+    assert (done.records, done.open, done.is_clean) == (121, 0, True)
+    assert all(begun.records().get(one).reply is None for one in (*hers, last.id))
+    assert "Canary" in begun.records().get(other).reply
+    left = bytes_of(path).replace(b"Canary-1000", b"")
+    assert b"Canary" not in left
+    told = [json.loads(one.request) for one in events(begun, "words_erased")]
+    assert sum(one["count"] for one in told) == 121
+    assert not any("ada" in json.dumps(one) for one in told)
+    assert {one["of"]["person"] for one in told} == {whose.named(KEY)["person"]}
+    assert begun.erase(whose, is_rehearsal=False).records == 0
+    assert_sound(begun, path)
+    trail.close()
+
+
+def test_a_demand_goes_by_all_that_it_names_and_tells_of_chats_under_way(
+    begun, path, open_a_trail
+):
+    write(path, a_chat(1, 1, person="ada"), a_chat(2, 1, session_id="s", person="ada"))
+    store = SqliteStore(AuditFiles(path), KEY)
+    store.open()
+    intent = an_intent(person="ada", session_id="s")
+    store.write(lambda: [open_draft(opened(intent, store.instance))])
+
+    result = begun.erase(Whose(person="ada", session_id="s"), is_rehearsal=True)
+
+    assert (result.records, result.open) == (1, 1)
+    assert begun.erase(Whose(caller="nobody"), is_rehearsal=False).records == 0
+    assert begun.erase(Whose(id=intent.id), is_rehearsal=True).open == 1
+    store.close()
+
+
+def test_a_reader_that_holds_on_to_the_log_is_told_of(begun, path, url):
+    write(path, a_chat(1, 1, person="ada"))
+    with closing(connect_reader(path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM records").fetchone()
+        hasty = SqliteBackend(url, KEY, patience=0.1)
+        done = hasty.erase(Whose(person="ada"), is_rehearsal=False)
+    assert (done.records, done.is_clean) == (1, False)
+
+    assert begun.erase(Whose(person="ada"), is_rehearsal=False).is_clean
+    assert b"Canary" not in bytes_of(path)
+
+
+def test_forged_words_stop_nothing(begun, path, open_a_trail, sql):
+    ids = write(path, *(a_chat(n, 2 * DAY) for n in range(3)))
+    (guard,) = sql("SELECT sql FROM sqlite_master WHERE name = 'records_sealed'")[0]
+    sql(
+        "DROP TRIGGER records_sealed",
+        "UPDATE records SET reply = x'00ff' WHERE seq = 2",
+        guard,
+    )
+    trail = open_a_trail(KEY, keep=Keep(words=DAY))
+    trail.start()
+
+    until(lambda: begun.records().get(ids[2]).request is None, 30)
+    record_one(trail)
+    trail.close()
+
+    assert begun.verify().first_bad_seq == 2
