@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from bench import servers, streams
+from bench import kept, servers, streams
 from bench.load import Result
 
 SECONDS = float(os.environ.get("BENCH_SECONDS", "6"))
@@ -104,6 +104,7 @@ def main() -> None:
         session = measure("+session", simple, "/session", simple_process)
         gateway = measure("gateway", ours, CHAT, our_process)
         memory = servers.megabytes_per_worker(our_process)
+        kept.table(folder, bare)
     print(
         f"\nAdded at 1 connection: p50 {(gateway[0].p50 - base[0].p50) * 1000:.2f} ms,"
         f" p99 {(gateway[0].p99 - base[0].p99) * 1000:.2f} ms"

@@ -9,7 +9,9 @@ import selectors
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import repeat
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class Result:
 class Connection:
     """One keep-alive connection with one request under way."""
 
-    def __init__(self, port: int, request: bytes) -> None:
-        self.request = request
+    def __init__(self, port: int, requests: Iterator[bytes]) -> None:
+        self.requests = requests
         self.port = port
         self.connect()
 
@@ -38,7 +40,7 @@ class Connection:
     def send(self) -> None:
         self.received = b""
         self.sent_at = time.perf_counter()
-        self.socket.sendall(self.request)
+        self.socket.sendall(next(self.requests))
 
     def is_answered(self) -> bool:
         """Read what is there; whether the answer is now whole."""
@@ -72,13 +74,14 @@ def request_bytes(path: str, token: str) -> bytes:
     ).encode()
 
 
-def run(port: int, path: str, token: str, connections: int, seconds: float) -> Result:
+def run(
+    port: int, requests: Iterator[bytes], connections: int, seconds: float
+) -> Result:
     """Keep all connections busy for so many seconds after a warm-up."""
     warm_up = min(2.0, seconds / 3)
-    request = request_bytes(path, token)
     selector = selectors.DefaultSelector()
     for _ in range(connections):
-        connection = Connection(port, request)
+        connection = Connection(port, requests)
         connection.send()
         selector.register(connection.socket, selectors.EVENT_READ, connection)
     begin = time.perf_counter() + warm_up
@@ -111,5 +114,6 @@ def run(port: int, path: str, token: str, connections: int, seconds: float) -> R
 
 if __name__ == "__main__":
     port, path, token, connections, seconds = sys.argv[1:]
-    result = run(int(port), path, token, int(connections), float(seconds))
+    same = repeat(request_bytes(path, token))
+    result = run(int(port), same, int(connections), float(seconds))
     print(json.dumps(asdict(result)))

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from app.gateway.chain.cached import Cached
 from app.gateway.chain.idempotent import Idempotent
+from app.gateway.chat import ChatRequest
+from app.gateway.evidence.evidence import REPLAY
 from app.gateway.handler import ChatHandler
 from app.gateway.kept.answers import Answers
 from app.gateway.kept.claims import SharedClaims
@@ -41,7 +43,7 @@ class KeptAnswers:
         lifetimes = _lifetimes(self._settings)
         if lifetimes:
             keeping = Keeping("cache", self._in_memory, self._sealing, self._key)
-            inner = Cached(inner, keeping, self._claims, lifetimes)
+            inner = Cached(inner, keeping, self._claims, lifetimes, is_fit=_is_fit)
         if not self._settings.idempotency_ttl:
             return inner
         return Idempotent(
@@ -61,6 +63,11 @@ class KeptAnswers:
         self._claims.close()
         self._stored.close()
         self._in_memory.close()
+
+
+def _is_fit(request: ChatRequest) -> bool:
+    """Whether a cached answer is one: a replay asks what an upstream says by now."""
+    return request.route != REPLAY
 
 
 def _lifetimes(settings: Settings) -> Lifetimes:

@@ -196,7 +196,7 @@ class Audited:
             bare,
             provider=reply.upstream or None,
             model=self._policy.name(reply.model) or None,
-            degraded_by=reply.degraded_by,
+            degraded_by=None if reply.reuse else reply.degraded_by,
             reply=said.text,
             attempts=to_json([_drawn(attempt) for attempt in reply.attempts]),
             input_tokens=spent.input_tokens,

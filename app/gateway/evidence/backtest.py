@@ -202,7 +202,7 @@ class _Crowd:
 def _decided(chats: Iterator[Evidence], total: _Sum) -> Iterator[Case]:
     """The chats that were taken on, and of which it is on record what was decided."""
     for chat in chats:
-        if not chat.is_chat or chat.outcome is None:
+        if not chat.is_chat or chat.outcome is None or chat.is_repeat:
             continue
         if chat.outcome == "refused":
             total.refused += chat.chats

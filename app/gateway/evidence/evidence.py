@@ -42,6 +42,11 @@ class Evidence(NamedTuple):
         return not no_chat and self.route != REPLAY
 
     @property
+    def is_repeat(self) -> bool:
+        """Whether it was answered and nobody was asked: by an answer of before."""
+        return self.outcome == "completed" and not self.made()
+
+    @property
     def over_at(self) -> float:
         """When it was over; of one that is not, when it began."""
         return self.opened_at if self.closed_at is None else self.closed_at

@@ -12,6 +12,7 @@ from app.gateway.evidence.evidence import Evidence, EvidenceSource, decision_of
 from app.gateway.evidence.past import Past
 from app.gateway.evidence.reporting import LOOK_BACK
 from app.gateway.evidence.words import CODES
+from app.gateway.kept.reuse import CACHE, IDEMPOTENCY
 from app.gateway.records.audit import Record
 from app.gateway.records.events import EVENT
 
@@ -26,6 +27,10 @@ _OUTCOMES = {
     "cancelled": "The caller left before the end",
     "interrupted": "It was never finished: the worker that had it died",
     "refused": "The gateway did not take it on",
+}
+_REUSED = {
+    CACHE: "Nobody was asked: the cache had the answer of record {}.",
+    IDEMPOTENCY: "Nobody was asked: its Idempotency-Key had the answer of record {}.",
 }
 _PLACES = ("first", "second", "third")
 
@@ -50,10 +55,13 @@ def _sentences(record: Record, evidence: Evidence, past: Past) -> Iterator[str]:
     if record.corrects:
         yield f"This corrects record {record.corrects}: its answer did not go out."
     yield _asked(record, decision)
-    if decision:
-        yield _ordered(decision)
-    yield from _attempts(evidence, past)
-    yield from _left(decision, evidence)
+    if record.reuse:
+        yield _REUSED[record.reuse].format(record.source)
+    else:
+        if decision:
+            yield _ordered(decision)
+        yield from _attempts(evidence, past)
+        yield from _left(decision, evidence)
     yield _ended(record)
 
 

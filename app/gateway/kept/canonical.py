@@ -6,7 +6,7 @@ forgotten in a list of what counts gives one question the answer of another.
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from enum import Enum
 from typing import Any
 
@@ -27,12 +27,21 @@ LEFT_OUT = frozenset(
         "stream_mode",
     }
 )
-_ASKED = tuple(f.name for f in fields(ChatRequest) if f.name not in LEFT_OUT)
+# All else, with what each is where the caller has said nothing of it.
+_ASKED = tuple(
+    (f.name, f.default if f.default_factory is MISSING else f.default_factory())
+    for f in fields(ChatRequest)
+    if f.name not in LEFT_OUT
+)
 
 
 def canonical(request: ChatRequest) -> bytes:
     """Return the question of a request. Raises TypeError for values that JSON lacks."""
-    asked = {name: getattr(request, name) for name in _ASKED}
+    asked = {
+        name: said
+        for name, usual in _ASKED
+        if (said := getattr(request, name)) is not usual and said != usual
+    }
     if request.names_session:
         asked["session_id"] = request.session_id
     return _encode(asked).encode("ascii")

@@ -107,8 +107,8 @@ class SharedClaims:
             mine, ended = self._held.pop(key, (b"", None))
         if ended is None:
             return
-        if self._shared.read(_name_of(key)) == mine:
-            self._shared.update(_name_of(key), lambda now: _without(now, mine))
+        # Where it has become another's, that one is renewed, never made to last.
+        self._shared.update(_name_of(key), lambda now: _without(now, mine), LEASE)
         ended.set()
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ class SharedClaims:
         if self._shared.read(name) in (None, mine) and key in self._held:
             self._shared.update(name, lambda now: (now or mine, None), LEASE)
             if key not in self._held:  # released meanwhile
-                self._shared.update(name, lambda now: _without(now, mine))
+                self._shared.update(name, lambda now: _without(now, mine), LEASE)
 
 
 def _name_of(key: bytes) -> str:

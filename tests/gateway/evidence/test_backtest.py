@@ -184,6 +184,16 @@ def test_what_cannot_be_known_is_counted():
     assert "VX11_SLOTS" not in said
 
 
+def test_answers_that_were_said_again_were_nobodys_choice():
+    again = {"outcome": "completed", "status": 200, "provider": "switch"}
+    source = Told(
+        a_chat(AT)._replace(decision=DECISION),
+        a_chat(AT + 1, attempts=(), **again)._replace(decision=DECISION),
+    )
+
+    assert decided_again(source, NOW).chats == 1
+
+
 def test_chats_that_meet_a_full_gateway_are_counted():
     together = [a_chat(AT + n / 100, closed_at=AT + 5) for n in range(4)]
 

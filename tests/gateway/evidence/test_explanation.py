@@ -120,3 +120,10 @@ def test_an_event_is_told_in_one_sentence():
     )
 
     assert told(record, earlier) == ("The settings were changed: VX11_SLOTS: 4 -> 5.",)
+
+
+def test_an_answer_that_was_said_again_names_the_record_that_said_it_first():
+    told = explain(a_record(reuse="cache", source="a" * 32), Told())
+
+    assert "the cache had the answer of record " + "a" * 32 in " ".join(told)
+    assert "the order was" not in " ".join(told)

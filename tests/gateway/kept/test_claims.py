@@ -150,6 +150,10 @@ def test_one_that_was_frozen_does_not_take_back_what_is_anothers(make, shared, c
 
     assert third.claim(KEY, b"third") == holder
     frozen.close()
+    for one in (other, third):
+        one.close()
+    clock.advance(LEASE + 0.1)
+    assert not third.is_held(KEY, holder), "it was made to last for ever"
 
 
 def test_of_many_at_once_one_has_it(make):
