@@ -24,6 +24,7 @@ from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load
 from app.settings.handed import START, handed
+from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.evidence.reader import EvidenceReader
 from app.storage.shared.rate_limits import SlidingRateLimits
 from app.storage.trail import BACKENDS, Backends
@@ -56,19 +57,9 @@ class Assembly:
         self.shared = parts.shared(settings, backends)
         self.measuring = Measuring(parts.metrics_folder(settings, backends))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
-        given = handed()
-        self.trail = self.audit.trail(
-            anchor_file=settings.anchor_file,
-            keep_bytes=settings.keep_bytes,
-            is_known=given is not None,
-            newest=given.head if given else None,
-            keep=parts.keep(settings),
-        )
+        self.trail = self._trail()
         self.events = Events(self.trail)
-        news = given.news if given else START
-        self.life = Life(news, self.events, self.shared, settings)
-        self.is_worker = given is not None
-        self.trail.events = self.life
+        self.trail.events = self.life = self._life()
         self.health, self.prober = self._health_and_prober()
         self.breakers = self._breakers()
         self.guards = {
@@ -114,7 +105,7 @@ class Assembly:
         self.prober.stop()
         self.audited.close()
         self.kept.close()
-        if self.board.drain.is_final or not self.is_worker:
+        if self.board.drain.is_final or handed() is None:
             self.life.ended()
         self.events.close()
         self.trail.close()
@@ -160,6 +151,22 @@ class Assembly:
             traces=bool(self.exporter.observers),
             holds_secret=parts.redactor(settings).holds_secret,
         )
+
+    def _trail(self) -> QueuedTrail:
+        settings, given = self.settings, handed()
+        return self.audit.trail(
+            anchor_file=settings.anchor_file,
+            keep_bytes=settings.keep_bytes,
+            is_known=given is not None,
+            newest=given.head if given else None,
+            keep=parts.keep(settings),
+        )
+
+    def _life(self) -> Life:
+        """What tells of the gateway; a process that nobody made is one by itself."""
+        given = handed()
+        news = given.news if given else START
+        return Life(news, self.events, self.shared, self.settings)
 
     def _chat(self) -> Admission:
         """Put the policies around each other."""
