@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from app.gateway.abilities import CHAT_ONLY
 from app.gateway.access.persons import PersonRules
@@ -65,7 +65,8 @@ class Services:
     be measured; `metrics_bind` is the address that serves it without a token. `traces`
     says whether requests that no caller traces are to be traced all the same.
     `board` tells how the gateway is. `holds_secret` tells of an id from a known caller
-    whether what opens the gateway is in it: then it goes nowhere.
+    whether what opens the gateway is in it: then it goes nowhere. `settings` are those
+    in force, by their keys, without a secret.
     """
 
     chat: Admission
@@ -102,6 +103,7 @@ class Services:
     metrics_bind: str | None = None
     traces: bool = False
     holds_secret: Callable[[str], bool] = lambda _: False
+    settings: Callable[[], Mapping[str, Any]] = dict
 
     @property
     def drain(self) -> Drain:

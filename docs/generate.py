@@ -17,7 +17,7 @@ from app import create_app
 from app.cli import main as commands
 from app.settings import Settings
 from app.settings.entries import RouteSettings, UpstreamSettings
-from app.settings.problems import PREFIX
+from app.settings.names import PREFIX
 from app.web.request.auth import SCOPE
 from docs.api_page import make_page
 

@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from app.cli import main
 from app.settings import load, warnings_about
 from app.storage.tokens.file import read_tokens
 from app.upstreams import KINDS
@@ -46,6 +48,30 @@ def test_the_settings_can_be_used_and_show_every_kind_of_upstream(settings):
     assert not warnings_about(settings)
     assert {u.kind for u in settings.upstreams} == set(KINDS)
     assert settings.routes
+
+
+def test_they_draw_no_warning_where_they_are_installed(monkeypatch, tmp_path):
+    """With the places of an installed host, and the environment of the example."""
+    tokens = tmp_path / "tokens.toml"
+    tokens.write_text("")
+    tokens.chmod(0o600)
+    config = tmp_path / "gateway.toml"
+    text = (DEPLOY / "gateway.toml").read_text()
+    for named, there in {
+        "/etc/chat-gateway/tokens.toml": str(tokens),
+        "/var/lib/chat-gateway/": f"{tmp_path}/",
+    }.items():
+        assert named in text
+        text = text.replace(named, there)
+    config.write_text(text)
+    monkeypatch.setenv("VX11_CONFIG", str(config))
+    for name in {*names_in("environment.example")} - {"VX11_CONFIG"}:
+        monkeypatch.setenv(name, "a-word-for-tests")
+
+    done = CliRunner().invoke(main, ["config", "check"])
+
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "Usable: asks switch, local-llm, claude, madre;" in done.stdout
 
 
 def test_the_tokens_can_be_read(tmp_path, settings):

@@ -11,6 +11,7 @@ ROUTES = {
     ("GET", "/readyz"): PUBLIC,
     ("GET", "/metrics"): "metrics",
     ("GET", "/operator/api/health"): PUBLIC,
+    ("GET", "/operator/api/settings"): "admin",
     ("GET", "/operator/api/status"): "chat",
     ("GET", "/operator/api/whoami"): ANY,
     ("GET", "/operator/api/openapi.json"): PUBLIC,

@@ -8,6 +8,7 @@ import click
 
 from app.cli.chat import chat
 from app.cli.config import config
+from app.cli.copies import backup, restore
 from app.cli.doctor import doctor
 from app.cli.evidence.backtest import backtest
 from app.cli.evidence.report import report
@@ -42,6 +43,8 @@ for command in (
     explain,
     doctor,
     records,
+    backup,
+    restore,
     report,
     backtest,
     config,

@@ -20,6 +20,7 @@ from app.wiring import place_of_records
 
 URL = "VX11_OPERATOR_URL"
 STATUS = "/operator/api/status"
+SETTINGS = "/operator/api/settings"
 CHAT = "/operator/api/chat"
 NOTHING_TO_SHOW = (
     "VX11_TENTACULO_LINK_TOKEN: no token is set; set it, or VX11_OPERATOR_TOKEN, to "
@@ -60,8 +61,10 @@ class GatewayClient:
         self._timeout = timeout
 
     @classmethod
-    def of_this_installation(cls) -> "GatewayClient":
+    def of_this_installation(cls, timeout: float | None = None) -> "GatewayClient":
         """The gateway that VX11_OPERATOR_URL or the settings point to.
+
+        `timeout` is in seconds; by default as long as a chat may take.
 
         It runs on while its file of settings is broken, and it is then that one wants
         to know how it is: so what can be used of them is used.
@@ -72,7 +75,8 @@ class GatewayClient:
         if settings.token is None and settings.auth_mode == "token":
             raise Failure(CONFIG, NOTHING_TO_SHOW)
         token = settings.token.get_secret_value() if settings.token else ""
-        return cls(_address(settings.bind), token, settings.chat_deadline + 5)
+        limit = timeout or settings.chat_deadline + 5
+        return cls(_address(settings.bind), token, limit)
 
     def status(self) -> dict[str, Any]:
         """What the gateway knows: `policy` and `core_services` are there."""
@@ -88,6 +92,17 @@ class GatewayClient:
         except ValidationError:
             raise self._is_none(response) from None
         return answer
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that it goes by, by their keys; no secret."""
+        with self._sent("GET", SETTINGS) as response:
+            answer = (
+                self._said(response) if response.status != 200 else self._json(response)
+            )
+            found = answer.get("settings")
+            if not isinstance(found, dict):
+                raise self._is_none(response)
+        return found
 
     def chat(self, body: dict[str, Any]) -> Iterator[Event]:
         """Send a chat and yield its events: meta, delta, and at last done or error."""

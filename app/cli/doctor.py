@@ -17,7 +17,7 @@ from app.cli.screen import say_json, say_line
 from app.gateway.errors import AuditUnavailable
 from app.gateway.records.activity import Kind, Window
 from app.settings import Settings, SettingsError, load_usable
-from app.wiring import check_files, open_windows
+from app.wiring import open_windows, problems_of_files
 
 SKEW = 2.0  # seconds between our clock and the gateway's that are no accident
 DAY = timedelta(days=1)
@@ -31,23 +31,6 @@ KINDS: dict[Kind, str] = {
     "degraded": "by a fallback",
     "unanswered": "answered by nobody",
     "refused": "refused by the gateway itself",
-}
-# What to do about each reason of the gateway's state, by its code.
-NEXT = {
-    "shutting_down": "Wait for it to stop, then start it.",
-    "audit_unavailable": "Mend what keeps the audit from being written (see The audit"
-    " database in docs/operating.md); chats are taken again within 5 s.",
-    "audit_best_effort": "Set VX11_AUDIT_MODE to required again and send HUP, once"
-    " records can be written.",
-    "audit_unsigned": "Run `records verify`, then see GatewayAuditUnsigned in"
-    " docs/operating.md.",
-    "tokens_stale": "Run `token list`; it names the mistake in the file of tokens.",
-    "no_upstream": "Look after the upstreams below; each is asked again by itself.",
-    "down": "Look after that upstream; it is used again as soon as it answers.",
-    "failing": "Look at why that upstream fails: the records tell (`records search`).",
-    "circuit_open": "Look after that upstream; it is asked again by itself.",
-    "resting": "Wait, or ask whoever runs that upstream for more.",
-    "unanswered": "Look at the upstreams below.",
 }
 
 
@@ -77,7 +60,7 @@ def doctor(front_door: str | None, as_json: bool) -> None:
     is broken, and tells what it could not look at.
     """
     settings, problems = load_usable()
-    findings = [*_settings(settings, problems), *_gateway(), *_windows(settings)]
+    findings = [*_gateway(), *_settings(settings, problems), *_windows(settings)]
     if front_door:
         findings.append(_certificate(front_door))
     worst = max(findings, key=lambda finding: list(EXITS).index(finding.state))
@@ -99,10 +82,7 @@ def _summary(worst: Finding) -> tuple[str, ...]:
 
 def _settings(settings: Settings, problems: list[str]) -> Iterator[Finding]:
     """The settings as they lie there, which a running gateway need not have read."""
-    try:
-        check_files(settings)
-    except SettingsError as error:
-        problems = [*problems, *error.problems]
+    problems = list(dict.fromkeys([*problems, *problems_of_files(settings)]))
     step = "Mend it before the next HUP or start: `config check` names every mistake."
     for problem in problems:
         yield Finding("settings", WARN, problem, step)
@@ -139,7 +119,7 @@ def _state(gateway: dict[str, Any]) -> Iterator[Finding]:
         state = BAD if gateway["state"] == "refusing" else WARN
         since = reason.get("since") or gateway["since"]
         words = f"{reason['detail']}, since {_local(since)}"
-        yield Finding("gateway", state, words, NEXT.get(reason["code"], ""))
+        yield Finding("gateway", state, words, reason["next_step"])
 
 
 def _upstreams(known: dict[str, Any]) -> Iterator[Finding]:

@@ -45,6 +45,7 @@ FAULTS: Mapping[str, str] = {
     "connect_timeout": "upstream_connect",
     "dns": "upstream_connect",
     "reset": "upstream_connect",
+    "tls_expired": "upstream_connect",
     "tls_timeout": "upstream_connect",
     "tls_verify": "upstream_connect",
     "deadline": "upstream_timeout",

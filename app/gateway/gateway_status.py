@@ -4,8 +4,8 @@ One function says it for `/readyz`, the status page, the commands, the console a
 metrics, so that no two of them contradict each other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -15,27 +15,22 @@ from app.gateway.errors import AuditUnavailable
 from app.gateway.guard.call_history import CallHistory
 from app.gateway.guard.guarded import Obstacle
 from app.gateway.guard.health import HealthBoard
+from app.gateway.guard.next_steps import AUDIT, next_step, told_fault
 from app.gateway.records.audit import Trail
 from app.gateway.shared import SharedState
 
 # So many failures in a row, with no success, are no accident any more.
 FAILING = 3
+# What no try mends is told at the first failure.
+AT_ONCE = frozenset({"upstream_auth", "quota"})
 
-# Of what went wrong with the audit, in words; other reasons speak for themselves.
-AUDIT = {
-    "disk_full": "its disk is full",
-    "locked": "another process holds its database",
-    "read_only": "its database cannot be written to",
-    "deleted": "its database is gone",
-    "replaced": "its database was replaced by an older one",
-    "corrupt": "its database was tampered with, or is damaged",
-    "stuck": "its disk does not answer",
-    "io_error": "its disk reports errors",
-    "no_key": "its key is missing",
-    "open_key": "its key is open to others, or belongs to somebody else",
-    "wrong_key": "its key is that of another database",
-    "unreadable": "its database cannot be read",
-}
+# Bytes of the audit: with less room, or a larger log, somebody must look before chats
+# are refused. The alert of a low disk rings earlier.
+LOW_DISK, LARGE_LOG = 100_000_000, 64 * 1024 * 1024
+# Seconds for which a step of the clock is news.
+CLOCK_NEWS = 900.0
+# So many workers that die within a few minutes die of one cause.
+MANY_DEATHS = 3
 
 
 class State(Enum):
@@ -52,6 +47,7 @@ class Reason:
 
     `code` is for machines, `detail` one clause for people. `upstream` names whom it is
     about, "" if nobody. `since` is a time of the shared clock, None if it is not known.
+    `cause` is the audit's reason, or the class of an upstream's fault, if there is one.
     """
 
     state: State
@@ -59,6 +55,12 @@ class Reason:
     detail: str
     upstream: str = ""
     since: float | None = None
+    cause: str = ""
+
+    @property
+    def next_step(self) -> str:
+        """What to do about it, in one sentence or two."""
+        return next_step(self.code, self.cause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,18 @@ class Guard(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class ServerSigns:
+    """What the server's master knows; the server tells how to find out.
+
+    Whether the last reload was refused, and how many workers died within the last
+    minutes.
+    """
+
+    is_reload_refused: Callable[[], bool] = lambda: False
+    deaths: Callable[[], int] = lambda: 0
+
+
 @dataclass(frozen=True, slots=True)
 class StatusBoard:
     """What the status is made of. Threads may share it.
@@ -102,6 +116,7 @@ class StatusBoard:
     guards: Mapping[str, Guard]
     health: HealthBoard
     history: CallHistory
+    server: ServerSigns = field(default_factory=ServerSigns)
 
     def now(self) -> GatewayStatus:
         """Say how the gateway is now; nobody is asked, nothing is waited for."""
@@ -124,29 +139,51 @@ class StatusBoard:
                 State.REFUSING, "shutting_down", "the gateway is shutting down"
             )
         if self.is_required and (trouble := self._audit_trouble()):
-            words = AUDIT.get(trouble, trouble)
-            detail = f"no record can be written: {words}"
-            yield Reason(State.REFUSING, "audit_unavailable", detail)
+            detail = f"no record can be written: {_words(trouble)}"
+            yield Reason(State.REFUSING, "audit_unavailable", detail, cause=trouble)
 
     def _own_troubles(self) -> Iterator[Reason]:
         if not self.is_required:
             trouble = self._audit_trouble()
             detail = "answers do not wait for their record (best_effort)"
             if trouble:
-                detail = f"{detail}, and none is written: {AUDIT.get(trouble, trouble)}"
-            yield Reason(State.DEGRADED, "audit_best_effort", detail)
+                detail = f"{detail}, and none is written: {_words(trouble)}"
+            yield _degraded("audit_best_effort", detail)
         if self.trail.unsigned:
             detail = "the audit has open records that are not signed"
-            yield Reason(State.DEGRADED, "audit_unsigned", detail)
+            yield _degraded("audit_unsigned", detail)
         if self.keyring and self.keyring.problems:
             detail = "the file of tokens has mistakes, and the tokens of before hold"
-            yield Reason(State.DEGRADED, "tokens_stale", detail)
+            yield _degraded("tokens_stale", detail)
+        if self.server.is_reload_refused():
+            detail = "the last reload was refused, and the settings of before hold"
+            yield _degraded("settings_stale", detail)
+        if (deaths := self.server.deaths()) >= MANY_DEATHS:
+            detail = f"{deaths} workers have died within five minutes"
+            yield _degraded("workers_die", detail)
+        yield from self._signs()
+
+    def _signs(self) -> Iterator[Reason]:
+        """What was seen of clock and disk, while all else goes on."""
+        signs = self.trail.signs()
+        log, free = signs.space
+        if signs.clock_step and signs.stepped_for < CLOCK_NEWS:
+            way = "ahead" if signs.clock_step > 0 else "back"
+            detail = f"the clock was set {way} by {abs(signs.clock_step):.0f} s"
+            since = self.shared.now() - signs.stepped_for
+            yield _degraded("clock_stepped", detail, since=since)
+        if log is not None and log > LARGE_LOG:
+            detail = f"the audit's log has {log / 1e6:.0f} MB: a reader holds it"
+            yield _degraded("audit_log_large", detail)
+        if free is not None and free < LOW_DISK and not self._audit_trouble():
+            detail = f"the audit's disk has only {free / 1e6:.0f} MB left"
+            yield _degraded("audit_disk_low", detail)
 
     def _of_upstreams(self) -> Iterator[Reason]:
         lost = self.history.unanswered()
         if lost.chats:
             detail = f"{lost.chats} chats got no answer lately"
-            yield Reason(State.DEGRADED, "unanswered", detail, since=lost.since)
+            yield _degraded("unanswered", detail, since=lost.since)
         troubles = [self._trouble_of(name) for name in self.guards]
         known: Sequence[Reason] = [reason for reason in troubles if reason]
         if known and len(known) == len(self.guards):
@@ -158,20 +195,19 @@ class StatusBoard:
         obstacle = self.guards[name].obstacle()
         recent = self.history.recent(name)
         verdict = self.health.verdict(name)
-        is_down = verdict is not None and not verdict.is_healthy
-        if verdict and is_down:
-            detail = f"{name} is down ({verdict.reason})"
-            return Reason(State.DEGRADED, "down", detail, name, verdict.since)
-        if recent.failures >= FAILING:
-            detail = (
-                f"the last {recent.failures} calls to {name} failed ({recent.fault})"
-            )
-            return Reason(State.DEGRADED, "failing", detail, name, recent.since)
+        if verdict and not verdict.is_healthy:
+            detail = f"{name} is down: {told_fault(verdict.reason)}"
+            return _degraded("down", detail, name, verdict.since, verdict.reason)
+        is_ours = recent.fault in AT_ONCE and recent.failures > 0
+        if is_ours or recent.failures >= FAILING:
+            calls = _calls(recent.failures)
+            detail = f"{calls} to {name} failed: {told_fault(recent.fault)}"
+            return _degraded("failing", detail, name, recent.since, recent.fault)
         if obstacle and obstacle.reason == "resting":
-            return Reason(State.DEGRADED, "resting", f"{name} asked for a rest", name)
+            return _degraded("resting", f"{name} asked for a rest", name)
         if obstacle and obstacle.reason == "circuit_open" and not obstacle.is_for_one:
             detail = f"{name} is left alone for a while, as its calls failed"
-            return Reason(State.DEGRADED, "circuit_open", detail, name)
+            return _degraded("circuit_open", detail, name)
         return None
 
     def _audit_trouble(self) -> str:
@@ -194,6 +230,24 @@ class StatusBoard:
         if raw and raw.decode().startswith(letter):
             return now - float(raw.decode().partition(" ")[2])
         return now - self.shared.update("state", change)
+
+
+def _degraded(
+    code: str,
+    detail: str,
+    upstream: str = "",
+    since: float | None = None,
+    cause: str = "",
+) -> Reason:
+    return Reason(State.DEGRADED, code, detail, upstream, since, cause)
+
+
+def _words(trouble: str) -> str:
+    return AUDIT[trouble][0] if trouble in AUDIT else trouble
+
+
+def _calls(failures: int) -> str:
+    return "the last call" if failures == 1 else f"the last {failures} calls"
 
 
 _SEVERITY = {State.REFUSING: 0, State.DEGRADED: 1, State.WELL: 2}

@@ -10,6 +10,8 @@ from typing import TypeAlias
 
 Memory: TypeAlias = mmap.mmap
 
+_SUFFIXES = (".toml", ".pem", ".crt", ".cer", ".log", ".txt")
+_LONGEST_SHOWN = 400
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -71,6 +73,13 @@ def make_private(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def shown_path(path: Path) -> str:
+    """A path as it may be told; what looks like none may be a secret in its place."""
+    text = str(path)
+    is_path = text.startswith(("/", "./", "../")) or path.suffix in _SUFFIXES
+    return text if is_path and len(text) <= _LONGEST_SHOWN else "the file"
 
 
 def sync_folder(folder: Path) -> None:

@@ -16,7 +16,7 @@ from gunicorn.workers.gthread import TConn
 
 from app.gateway import correlation
 from app.server.slow_callers import SlowCallers
-from app.web.request.caller_error import CallerError, is_openai_path
+from app.web.request.caller_error import CallerError, id_headers
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -255,21 +255,20 @@ def _is_unread(body: Any) -> bool:
 def refusal(status: HTTPStatus, begins: bytes = b"") -> bytes:
     """A whole response in the words of this gateway, for what never reached it.
 
-    `begins` is the beginning of the request: OpenAI's clients want OpenAI's words.
+    `begins` is the beginning of the request: its path tells which shape is known.
     """
     correlation_id = correlation.new_id()
     reason = RENAMED.get(status, status.phrase)
     phrase = reason.lower()
     code = re.sub("[^a-z]", "_", phrase)
     error = CallerError(status, code, phrase)
-    body = {"detail": phrase, "code": code, "correlation_id": correlation_id}
-    path = begins[:100].partition(b" ")[2].decode("latin-1")
-    text = json.dumps(error.openai() if is_openai_path(path.split(" ")[0]) else body)
+    path = begins[:100].partition(b" ")[2].decode("latin-1").split(" ")[0]
+    text = json.dumps(error.body(path, correlation_id))
     lines = [
         f"HTTP/1.1 {status.value} {reason}",
         "Content-Type: application/json",
         f"Content-Length: {len(text)}",
-        f"X-Correlation-ID: {correlation_id}",
+        *(f"{name}: {value}" for name, value in id_headers(path, correlation_id)),
         "X-Content-Type-Options: nosniff",
         "Cache-Control: no-store",
         "Connection: close",

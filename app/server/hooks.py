@@ -5,21 +5,26 @@ import gc
 import logging
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import Any
 
 from app.server.scoreboard import Scoreboard
-from app.settings import SettingsError, load, warnings_about
+from app.settings import SettingsError, changed, warnings_about
 from app.settings.file import config_text
 from app.settings.handed import RELOAD, START, Handover
 from app.wiring import (
     begin_counts,
-    check_addresses,
     check_all,
+    check_reload,
     last_good_tokens,
+    load_checked,
     newest_head,
 )
+
+DEATHS_WITHIN = 300.0  # seconds
 
 
 class Hooks:
@@ -31,7 +36,7 @@ class Hooks:
 
     def __init__(self) -> None:
         with _exit_if_bad():
-            self.config, self.settings = config_text(), load()
+            self.config, self.settings = config_text(), load_checked()
 
     def on_starting(self, server: Any) -> None:
         """Look at all that workers need before any is made."""
@@ -54,7 +59,7 @@ class Hooks:
         """Let workers know when all of us stops, and survive files that go bad."""
         # A reload doubles the workers for a moment.
         server.board = Scoreboard(places=3 * self.settings.workers)
-        server.settings, server.head = self.settings, None
+        server.settings, server.head, server.deaths = self.settings, None, deque()
         server.news = START
         stop, reload, manage_workers = server.stop, server.reload, server.manage_workers
 
@@ -66,6 +71,7 @@ class Hooks:
             if server.tokens:
                 server.tokens.look()
             _look_at_heads(server)
+            _count_deaths(server)
             manage_workers()
 
         server.stop, server.manage_workers = stop_all, look_and_manage_workers
@@ -80,6 +86,8 @@ class Hooks:
 
     def child_exit(self, server: Any, worker: Any) -> None:
         """Free the place of a worker that ended, however it did."""
+        if server.board.has_died(worker.place):
+            server.deaths.append(monotonic())
         server.board.leave_place(worker.place)
 
     def post_fork(self, server: Any, worker: Any) -> None:
@@ -108,7 +116,10 @@ class Hooks:
         settings = load()
         set_up_logging(settings)
         worker.slots = settings.slots
-        worker.drain = worker.app.callable.extensions["gateway"]().drain
+        services = worker.app.callable.extensions["gateway"]()
+        services.board.server.is_reload_refused = lambda: worker.board.is_reload_refused
+        services.board.server.deaths = lambda: worker.board.deaths
+        worker.drain = services.drain
         # What is there now stays, and looking through it again held up chats for 30 ms.
         gc.collect()
         gc.freeze()
@@ -142,11 +153,18 @@ def _look_at_heads(server: Any) -> None:
     server.head = newest_head(server.settings, tuple(server.WORKERS), server.head)
 
 
+def _count_deaths(server: Any) -> None:
+    while server.deaths and monotonic() - server.deaths[0] > DEATHS_WITHIN:
+        server.deaths.popleft()
+    server.board.tell_deaths(len(server.deaths))
+
+
 def _reload_if_sound(server: Any, reload: Callable[[], None]) -> None:
     _look_at_heads(server)
     before = server.settings, server.tokens, server.head
     try:
-        server.settings, server.tokens = _checked(server.settings)
+        server.settings = check_reload(server.settings)
+        server.tokens = last_good_tokens(server.settings)
         if server.settings.audit_url != before[0].audit_url:
             server.head = None  # that of other records
         server.news = RELOAD
@@ -159,14 +177,11 @@ def _reload_if_sound(server: Any, reload: Callable[[], None]) -> None:
             raise  # it is a worker that ends, which was made by this reload
         server.log.exception("Not reloaded")
     else:
+        names = ", ".join(changed(server.settings, before[0])) or "no setting"
+        server.log.info("Reloaded: %s changed", names)
+        server.board.reloaded(is_refused=False)
         return
+    server.board.reloaded(is_refused=True)
     server.settings, server.tokens, server.head = before
+    server.news = ""
     server.app.cfg = server.cfg  # gunicorn has emptied it before it read anything
-
-
-def _checked(before: Any) -> tuple[Any, Any]:
-    """The settings of now and their tokens. Raises SettingsError if they are bad."""
-    settings = load()
-    check_all(settings, before)
-    check_addresses(settings, before)
-    return settings, last_good_tokens(settings)

@@ -2,8 +2,8 @@
 
 from app.host.files import map_anonymous
 
-STOPPING, BOOTED = 0, 1  # the first cells; the others are the workers' places
-FIRST_PLACE = 2
+STOPPING, BOOTED, REFUSED, DEATHS = range(4)  # the first cells; the rest are workers'
+FIRST_PLACE = 4
 MOST = 0xFFFF
 
 
@@ -34,6 +34,28 @@ class Scoreboard:
     def stop(self) -> None:
         """Say so, for good."""
         self._cells[STOPPING] = 1
+
+    @property
+    def is_reload_refused(self) -> bool:
+        """Whether the last reload was refused, so that settings of before hold."""
+        return self._cells[REFUSED] == 1
+
+    def reloaded(self, *, is_refused: bool) -> None:
+        """Say how the last reload ended. For the master."""
+        self._cells[REFUSED] = int(is_refused)
+
+    @property
+    def deaths(self) -> int:
+        """How many workers died within the last minutes, as the master has told."""
+        return self._cells[DEATHS]
+
+    def tell_deaths(self, count: int) -> None:
+        """Say how many. For the master."""
+        self._cells[DEATHS] = min(count, MOST)
+
+    def has_died(self, place: int | None) -> bool:
+        """Whether the worker of a place ended without having been told to."""
+        return place is not None and self._cells[place] != MOST
 
     def take_place(self) -> int | None:
         """Return a free place, None if there is none. For the master."""

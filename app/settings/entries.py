@@ -11,19 +11,39 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    field_validator,
     model_validator,
 )
+
+
+def _like(pattern: str, words: str) -> AfterValidator:
+    """Refuse what does not look like this, in these words."""
+    found = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not found.fullmatch(text):
+            raise ValueError(words)
+        return text
+
+    return AfterValidator(check)
+
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Days = Annotated[int, Field(ge=1, le=36_500)]
 # Calls at once that the workers can count together; 0 is no limit.
 Concurrency = Annotated[int, Field(ge=0, le=100)]
-Header = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,100}$")]
+Header = Annotated[str, _like(r"[A-Za-z0-9-]{1,100}", "must be the name of a header")]
 # Tokens; 0 is not known.
 ContextLength = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Ability = Literal["tools", "images", "multiple", "json", "prefill"]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
-BIND = r"^(unix:.+|[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})$"
+Name = Annotated[
+    str,
+    _like(
+        r"[a-z0-9][a-z0-9_.-]{0,63}",
+        "must be of lower-case letters, digits, `_`, `.` and `-`, and 64 at most",
+    ),
+]
+BIND = r"unix:.+|[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}"
 HIGHEST_PORT = 65535
 HOST = re.compile(r"[\w.-]+")
 
@@ -51,24 +71,47 @@ def _port_is_one(bind: str) -> str:
 
 Url = Annotated[
     str,
-    Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"),
+    _like(
+        r"https?://[^\s/?#@]+(/[^\s?#]*)?",
+        "must be http:// or https:// and a host, with a port and a path where needed, "
+        "and nothing else",
+    ),
     AfterValidator(_leads_somewhere),
 ]
 # As browsers send it: no path, no port that goes without saying.
 Origin = Annotated[
     str,
-    Field(
-        pattern=r"^(\*|[a-z][a-z0-9+.-]*://[a-z0-9._-]+(:\d{1,5})?|[a-z][a-z0-9+.-]*://\[[0-9a-f:]+\](:\d{1,5})?)$",
-        max_length=300,
+    _like(
+        r"\*|[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:\d{1,5})?",
+        "must be `*` or an origin such as https://app.example",
     ),
+    Field(max_length=300),
 ]
-Bind = Annotated[str, Field(pattern=BIND), AfterValidator(_port_is_one)]
+Bind = Annotated[
+    str,
+    _like(BIND, "must be HOST:PORT, [ADDRESS]:PORT or unix:PATH"),
+    AfterValidator(_port_is_one),
+]
 
 # A path on a server, or the word for none at all.
 NO_HEALTH = "none"
-Health = Annotated[str, Field(pattern=rf'^({NO_HEALTH}|/[!"$-~]*)?$', max_length=500)]
+Health = Annotated[
+    str,
+    _like(
+        rf'({NO_HEALTH}|/[!"$-~]*)?',
+        f"must be a path that begins with /, or {NO_HEALTH}",
+    ),
+    Field(max_length=500),
+]
 
-LoopbackUrl = Annotated[str, Field(pattern=r"^http://127\.0\.0\.1:\d{1,5}/[a-z/]*$")]
+LoopbackUrl = Annotated[
+    str,
+    _like(r"http://127\.0\.0\.1:\d{1,5}/[a-z/]*", "must be http://127.0.0.1:PORT/"),
+]
+VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
+VariableName = Annotated[str, _like(VARIABLE, "must be the name of a variable")]
+# A name that may be told: no key of a provider is of capitals and underscores alone.
+TELLING = re.compile(r"[A-Z]+(_[A-Z]+)+")
 
 
 class UpstreamSettings(BaseModel):
@@ -106,7 +149,7 @@ class UpstreamSettings(BaseModel):
     slow_call: Annotated[float, Field(ge=0, le=3600)] | None = Field(
         default=None, description="Replaces VX11_BREAKER_SLOW_CALL for it."
     )
-    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = Field(
+    api_key_env: VariableName = Field(
         default="",
         description="openai, anthropic: name of the variable that holds its key; the "
         "key itself is never in the file.",
@@ -173,24 +216,34 @@ class UpstreamSettings(BaseModel):
         """Whether it is asked for its health."""
         return self.health != NO_HEALTH
 
+    @field_validator("api_key_env")
+    @classmethod
+    def _variable_holds_a_key(cls, variable: str) -> str:
+        if not _usable_key(variable):
+            # Else who mixes the two up has put the key there.
+            which = f" {variable}" if TELLING.fullmatch(variable) else ""
+            raise ValueError(f"the variable{which} is unset, or cannot be a key")
+        return variable
+
+    @field_validator("api_key", mode="before")
+    @classmethod
+    def _key_is_in_no_file(cls, given: Any) -> Any:
+        if not isinstance(given, SecretStr):
+            raise ValueError("keep it in a variable, named by api_key_env")
+        return given
+
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            if "api_key" in given:
-                raise ValueError("api_key: keep it in a variable, named by api_key_env")
-            return {**given, **_api_key(given.get("api_key_env"))}
-        return given
+        variable = given.get("api_key_env") if isinstance(given, dict) else None
+        key = _usable_key(variable) if isinstance(variable, str) else ""
+        return {"api_key": SecretStr(key), **given} if key else given
 
 
-def _api_key(variable: Any) -> dict[str, str]:
-    if not isinstance(variable, str):
-        return {}
-    key = os.environ.get(variable, "")
-    if not (key and key.isascii() and key.isprintable()):
-        # Not the name: who mixes the two up has put the key there.
-        raise ValueError("api_key_env: the variable is unset, or cannot be a key")
-    return {"api_key": key}
+def _usable_key(variable: str) -> str:
+    """The key that a variable holds; "" if it holds none."""
+    key = os.environ.get(variable, "") if re.fullmatch(VARIABLE, variable) else ""
+    return key if key.isascii() and key.isprintable() else ""
 
 
 class RouteSettings(BaseModel):

@@ -440,7 +440,7 @@ class Settings(BaseModel):
         try:
             return json.loads(given)
         except ValueError:
-            raise ValueError("must be JSON") from None
+            raise ValueError("must be a list (in a variable: as JSON)") from None
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -463,18 +463,8 @@ class Settings(BaseModel):
     @classmethod
     def _audit_has_a_scheme(cls, url: str) -> str:
         if not re.match(r"[a-z][a-z0-9+.-]*:", url):
-            raise ValueError("must be a URL, such as sqlite:///PATH")
+            raise ValueError("must be a URL: sqlite:/// and the path of a file")
         return url
-
-    @field_validator("upstreams")
-    @classmethod
-    def _names_differ(
-        cls, upstreams: tuple[UpstreamSettings, ...]
-    ) -> tuple[UpstreamSettings, ...]:
-        names = [u.name for u in upstreams]
-        if len(names) != len(set(names)):
-            raise ValueError("VX11_CONFIG: two [[upstreams]] have the same name")
-        return upstreams
 
     def effective_upstreams(self) -> tuple[UpstreamSettings, ...]:
         """The upstreams to ask, in order: those listed, else switch and madre."""

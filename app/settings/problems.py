@@ -1,55 +1,63 @@
-"""What is wrong with the settings, in words that name the variable and no value."""
+"""What is wrong with the settings: by place, in words of ours and without the value."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from app.settings.names import PREFIX, Variables, variable_in_force
+from app.host.toml_text import Loc
+from app.host.toml_words import errors_of, words_of
+from app.settings.names import Variables
 
 
 class SettingsError(Exception):
-    """The configuration cannot be used. `problems` has a line for each variable."""
+    """The configuration cannot be used. `problems` has a line for each mistake."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
 
 
-def problems_of(error: ValidationError, variables: Variables) -> list[str]:
-    """One line per problem, naming the variable and never the value."""
-    # A variable may be read for two settings.
-    lines = [line for detail in _real(error) for line in _lines(detail, variables)]
-    return list(dict.fromkeys(lines))
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a setting: `loc` is its name, and where in its value.
+
+    `is_missing` tells of what is not there at all.
+    """
+
+    loc: Loc
+    words: str
+    is_missing: bool = False
 
 
-def settings_of(error: ValidationError, variables: Variables) -> frozenset[str]:
-    """The settings that are wrong in themselves, by all their names."""
-    wrong = {str(detail["loc"][0]) for detail in _real(error)}
-    others = [{s, *names} for s, names in variables.items() if wrong & {s, *names}]
-    return frozenset(wrong.union(*others))
-
-
-def _real(error: ValidationError) -> list[ErrorDetails]:
-    """A default that is made of another setting cannot be wrong by itself."""
-    found = error.errors(include_input=False, include_url=False, include_context=False)
+def problems_of(
+    error: ValidationError,
+    variables: Variables,
+    keys: Mapping[str, Collection[str]],
+) -> list[Problem]:
+    """What is wrong. `keys` are those of each list of tables, and "" of the file."""
     return [
-        detail for detail in found if detail["type"] != "default_factory_not_called"
+        Problem(
+            _loc(one, variables),
+            words_of(one, keys.get(_table(one), ())),
+            one["type"] == "missing",
+        )
+        for one in errors_of(error)
     ]
 
 
-def _lines(error: ErrorDetails, variables: Variables) -> Iterator[str]:
-    """What was told of one setting; a line may name another one by itself."""
-    where = _where(error["loc"], variables)
-    for line in error["msg"].removeprefix("Value error, ").splitlines():
-        yield line if line.startswith(PREFIX) else f"{where}: {line}"
+def settings_of(problems: Iterable[Problem], variables: Variables) -> frozenset[str]:
+    """The settings that are wrong in themselves, by all their names."""
+    wrong = {str(problem.loc[0]) for problem in problems}
+    return frozenset(wrong.union(*(variables.get(name, ()) for name in wrong)))
 
 
-def _where(loc: tuple[int | str, ...], variables: Variables) -> str:
-    first = str(loc[0])
-    choices = next(
-        (names for setting, names in variables.items() if first in (setting, names[0])),
-        (PREFIX + first.upper(),),
-    )
-    rest = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in loc[1:])
-    return variable_in_force(choices) + rest
+def _table(error: ErrorDetails) -> str:
+    return str(error["loc"][0]) if len(error["loc"]) > 1 else ""
+
+
+def _loc(error: ErrorDetails, variables: Variables) -> Loc:
+    first, *rest = error["loc"]
+    named = (name for name, names in variables.items() if first in names[:1])
+    return (next(named, first), *rest)

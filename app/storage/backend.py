@@ -6,7 +6,7 @@ from typing import Protocol
 
 from app.gateway.kept.answers import Answers
 from app.gateway.records.activity import Activity
-from app.gateway.records.audit import AuditSpace
+from app.gateway.records.signs import AuditSpace
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
 from app.storage.chain.knots import Place
@@ -87,6 +87,30 @@ class AuditBackend(Protocol):
 
         `noted` are heads of earlier that were kept elsewhere: each must still be part
         of the chain.
+        """
+        ...
+
+    def backup(self, folder: Path) -> Verification:
+        """Copy the records into a new folder while others write, and check the copy.
+
+        What is returned is of the copy, which stays also if it is not whole. Raises
+        StoreFailed if nothing was copied.
+        """
+        ...
+
+    def restore(self, folder: Path, *, sets_aside: bool = False) -> Verification:
+        """Put a copy that `backup` made in the place of the records, if it is whole.
+
+        Records that are there are never overwritten: they are moved into a folder
+        beside, if `sets_aside`. Raises StoreFailed, having changed nothing, for that,
+        for a copy that is not whole, and while the gateway runs.
+        """
+        ...
+
+    def look(self) -> list[str]:
+        """Return warnings about the place, changing nothing; also while others write.
+
+        Raises StoreFailed for what keeps a gateway from starting there.
         """
         ...
 

@@ -8,7 +8,7 @@ from werkzeug.wsgi import ClosingIterator
 from app.gateway import correlation, tracing
 from app.services import PerProcess, Services
 from app.web.operator.metrics import answer_apart
-from app.web.request.caller_error import is_anthropic_path, is_openai_path
+from app.web.request.caller_error import id_headers
 from app.web.request.cors import cors_headers
 
 if TYPE_CHECKING:
@@ -47,15 +47,11 @@ class Envelope:
 
         def start(status: str, headers: list[Header], *rest: Any) -> Any:
             here = correlation.current.get()
-            headers += [*more, ("X-Correlation-ID", here), *ON_ALL]
             path = environ.get("PATH_INFO", "")
+            headers += [*more, *id_headers(path, here), *ON_ALL]
             if services.cors_origins:
                 origin = environ.get("HTTP_ORIGIN", "")
                 headers += cors_headers(path, origin, services.cors_origins)
-            if is_openai_path(path):
-                headers.append(("X-Request-Id", here))  # where its clients look for it
-            if is_anthropic_path(path):
-                headers.append(("request-id", here))
             return start_response(status, headers, *rest)
 
         try:

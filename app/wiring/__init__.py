@@ -13,10 +13,11 @@ An answer that is said again is on record, and gives its slot back before it is 
 
 from app.wiring.assembly import build_services, default_services
 from app.wiring.checks import (
-    check_addresses,
+    AT_RESTART_ONLY,
     check_all,
-    check_files,
-    problems_of_listed_kinds,
+    check_reload,
+    load_checked,
+    problems_of_files,
 )
 from app.wiring.commands import (
     Erased,
@@ -26,6 +27,7 @@ from app.wiring.commands import (
     Whose,
     anchors_in,
     backtest_of,
+    backup_records,
     begin_counts,
     erase_words,
     explained,
@@ -37,6 +39,7 @@ from app.wiring.commands import (
     place_of_records,
     report_on,
     report_page,
+    restore_records,
     run_post_task,
     search_records,
     server_logging,
@@ -44,10 +47,12 @@ from app.wiring.commands import (
     token_store,
     verify_records,
 )
+from app.wiring.doubts import doubts_about
 from app.wiring.keys import last_good_tokens
 from app.wiring.parts import metrics_folder
 
 __all__ = [
+    "AT_RESTART_ONLY",
     "Erased",
     "OnProgress",
     "Place",
@@ -55,25 +60,28 @@ __all__ = [
     "Whose",
     "anchors_in",
     "backtest_of",
+    "backup_records",
     "begin_counts",
     "build_services",
-    "check_addresses",
     "check_all",
-    "check_files",
+    "check_reload",
     "default_services",
+    "doubts_about",
     "erase_words",
     "explained",
     "export_records",
     "last_good_tokens",
+    "load_checked",
     "metrics_folder",
     "newest_head",
     "open_records",
     "open_windows",
     "parse_head",
     "place_of_records",
-    "problems_of_listed_kinds",
+    "problems_of_files",
     "report_on",
     "report_page",
+    "restore_records",
     "run_post_task",
     "search_records",
     "server_logging",

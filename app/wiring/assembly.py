@@ -22,7 +22,7 @@ from app.gateway.routing.decisions import Decisions
 from app.gateway.routing.retries import Retried, RetryBudget
 from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
-from app.settings import Settings, UpstreamSettings, load
+from app.settings import Settings, UpstreamSettings, load, shown
 from app.settings.handed import START, handed
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.evidence.reader import EvidenceReader
@@ -150,6 +150,7 @@ class Assembly:
             metrics_bind=settings.metrics_bind,
             traces=bool(self.exporter.observers),
             holds_secret=parts.redactor(settings).holds_secret,
+            settings=lambda: shown(settings),
         )
 
     def _trail(self) -> QueuedTrail:

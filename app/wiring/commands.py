@@ -38,6 +38,7 @@ __all__ = [
     "Whose",
     "anchors_in",
     "backtest_of",
+    "backup_records",
     "begin_counts",
     "erase_words",
     "explained",
@@ -49,6 +50,7 @@ __all__ = [
     "place_of_records",
     "report_on",
     "report_page",
+    "restore_records",
     "run_post_task",
     "search_records",
     "server_logging",
@@ -196,6 +198,30 @@ def verify_records(
     audit = parts.audit(settings)
     try:
         return audit.verify(noted=noted, on_progress=on_progress)
+    except StoreFailed as error:
+        raise AuditUnavailable(str(error)) from error
+
+
+def backup_records(settings: Settings, folder: Path) -> Verification:
+    """Copy the records into a new folder, while others write; check the copy.
+
+    Raises AuditUnavailable, with why, if nothing was copied.
+    """
+    try:
+        return parts.audit(settings).backup(folder)
+    except StoreFailed as error:
+        raise AuditUnavailable(str(error)) from error
+
+
+def restore_records(
+    settings: Settings, folder: Path, *, sets_aside: bool
+) -> Verification:
+    """Put a copy in the place of the records; see AuditBackend.
+
+    Raises AuditUnavailable, with why, having changed nothing.
+    """
+    try:
+        return parts.audit(settings).restore(folder, sets_aside=sets_aside)
     except StoreFailed as error:
         raise AuditUnavailable(str(error)) from error
 

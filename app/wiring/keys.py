@@ -7,7 +7,7 @@ from pathlib import Path
 from app.gateway.access.token_issuer import TokenIssuer
 from app.gateway.access.tokens import LINK, Keyring, Token, TokensUnusable
 from app.gateway.records.audit import Trail
-from app.settings import Settings, SettingsError
+from app.settings import Settings, SettingsError, told_at
 from app.settings.handed import handed
 from app.storage.tokens.edit import TokenFile
 from app.storage.tokens.last_used import LastUsed
@@ -42,7 +42,7 @@ def watch_tokens(
         return lambda: None
     given = handed()
     watch = TokenWatch(settings.tokens_file, keyring, on_look)
-    with _told_as("VX11_TOKENS_FILE"):
+    with _told_as("tokens_file"):
         watch.start(last_good=given.tokens if given else None)
     return watch.stop
 
@@ -70,16 +70,16 @@ def last_good_tokens(settings: Settings) -> LastGood | None:
     """
     if settings.tokens_file is None or not has_several_callers(settings):
         return None
-    with _told_as("VX11_TOKENS_FILE"):
+    with _told_as("tokens_file"):
         return LastGood(settings.tokens_file)
 
 
 @contextmanager
-def _told_as(variable: str) -> Iterator[None]:
+def _told_as(setting: str) -> Iterator[None]:
     try:
         yield
     except TokensUnusable as error:
-        problems = [f"{variable}: {problem}" for problem in error.problems]
+        problems = [told_at(setting, problem) for problem in error.problems]
         raise SettingsError(problems) from None
 
 

@@ -1,6 +1,7 @@
 """Parts: what is made of the settings alone, each for itself."""
 
 import itertools
+import ssl
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import inf
@@ -20,8 +21,9 @@ from app.gateway.routing.router import ChatRouter
 from app.gateway.routing.routes import Route
 from app.gateway.shared import SharedState
 from app.gateway.turns import Candidate
+from app.host.files import shown_path
 from app.services import READERS, Whereabouts
-from app.settings import Settings, SettingsError, UpstreamSettings
+from app.settings import Settings, SettingsError, UpstreamSettings, told_at
 from app.storage.backend import AuditBackend
 from app.storage.chain.retention import Keep
 from app.storage.shared.shared_memory import MEMORY, open_shared
@@ -46,8 +48,10 @@ def transport(settings: Settings) -> Transport:
     try:
         return Transport(verify=verify, pool_size=settings.threads)
     except OSError as error:
-        reason = error.strerror or "holds no certificates"
-        raise SettingsError([f"VX11_TLS_CA: {reason}"]) from None
+        is_there = isinstance(error, ssl.SSLError) or error.strerror is None
+        reason = "holds no certificates" if is_there else error.strerror
+        words = f"{shown_path(settings.tls_ca or Path())}: {reason}"
+        raise SettingsError([told_at("tls_ca", words)]) from None
 
 
 def upstreams(
@@ -85,21 +89,24 @@ def problems_of_kinds(
     Of one whose kind is None nothing is said.
     """
     return [
-        f"VX11_UPSTREAMS[{number}]{problem}"
+        told_at("upstreams", words, number, key)
         for number, (kind, keys) in enumerate(entries)
         if kind is not None
-        for problem in _problems_of_kind(kind, keys, kinds)
+        for key, words in _problems_of_kind(kind, keys, kinds)
     ]
 
 
-def _problems_of_kind(kind: str, keys: Collection[str], kinds: Kinds) -> Iterator[str]:
+def _problems_of_kind(
+    kind: str, keys: Collection[str], kinds: Kinds
+) -> Iterator[tuple[str, str]]:
+    """Each key that is wrong, and why."""
     if kind not in kinds:
-        yield f".kind: must be one of {', '.join(kinds)}"
+        yield "kind", f"must be one of {', '.join(kinds)}"
         return
     for key in sorted(keys):
         owners = [one for one, dialect in kinds.items() if key in dialect.own_settings]
         if owners and kind not in owners:
-            yield f": {key}: only for kind {' or '.join(owners)}"
+            yield key, f"only for kind {' or '.join(owners)}"
 
 
 def max_body(settings: Settings, upstreams: Upstreams) -> int:
@@ -226,7 +233,7 @@ def audit(settings: Settings, backends: Backends = BACKENDS) -> AuditBackend:
     try:
         return open_backend(settings.audit_url, settings.audit_key_bytes(), backends)
     except ValueError as error:
-        raise SettingsError([f"VX11_AUDIT_URL: {error}"]) from None
+        raise SettingsError([told_at("audit_url", str(error))]) from None
 
 
 def keep(settings: Settings) -> Keep:
@@ -259,7 +266,8 @@ def state_dir(settings: Settings, backends: Backends = BACKENDS) -> Path:
     """The folder in which this instance keeps what is its own."""
     folder = settings.state_dir or audit(settings, backends).folder
     if folder is None:
-        raise SettingsError(["VX11_STATE_DIR: must be set with this VX11_AUDIT_URL"])
+        words = "must be set with this VX11_AUDIT_URL"
+        raise SettingsError([told_at("state_dir", words)])
     return folder.absolute()
 
 

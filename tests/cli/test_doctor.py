@@ -64,7 +64,7 @@ def test_an_upstream_that_is_down_and_when_a_fallback_answered(
         wait_until(lambda: gateway.upstreams_are(switch="up", madre="up"))
 
     assert done.exit_code == 1
-    assert "gateway: switch is down (connect_refused), since" in done.stdout
+    assert "gateway: switch is down: nothing listens at its address" in done.stdout
     assert "Next: Look after that upstream" in done.stdout
     assert "warn gateway" in done.stdout
     records = next(f for f in findings if f["part"] == "records")

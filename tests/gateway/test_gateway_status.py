@@ -111,7 +111,10 @@ def test_an_upstream_is_up_and_answers_nothing(make):
     fail(board, "switch", 3)
 
     assert codes(board.now()) == ["failing"]
-    assert "the last 3 calls to switch failed (reset)" in board.now().sentence
+    assert (
+        "the last 3 calls to switch failed: it breaks connections off (reset)"
+        in board.now().sentence
+    )
 
 
 @pytest.mark.parametrize("reason", ["circuit_open", "resting"])

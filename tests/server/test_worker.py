@@ -410,3 +410,15 @@ def test_a_refusal_below_v1_has_openais_shape(begins, is_openai):
     told = body["error"] if is_openai else body
     assert told["code"] == "request_uri_too_long"
     assert ("detail" in body) is not is_openai
+
+
+@pytest.mark.parametrize("path", [b"/v1/messages", b"/v1/messages/count_tokens?beta=1"])
+def test_a_refusal_below_v1_messages_has_anthropics_shape(path):
+    answer = refusal(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, b"POST " + path + b" HTTP/1.1\r\n"
+    )
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    told = json.loads(body)
+    assert (told["type"], told["error"]["type"]) == ("error", "request_too_large")
+    assert f"request-id: {told['request_id']}".encode() in head.splitlines()

@@ -15,6 +15,7 @@ from app.gateway.guard.guarded import EXTRA_CALLS, Guarded
 from app.gateway.guard.hang_detection import HangCheck
 from app.gateway.guard.health import HealthBoard
 from app.gateway.handler import ReplyStream
+from app.gateway.records.signs import TrailSigns
 from app.gateway.shared import InProcessState
 
 
@@ -105,6 +106,7 @@ class FakeTrail:
     key: bytes = b"k" * 32
     is_down: bool = False
     unsigned: int = 0
+    signs: type = TrailSigns  # called, it knows nothing
     begun: list = field(default_factory=list)
     closed: list = field(default_factory=list)
 

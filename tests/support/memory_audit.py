@@ -16,8 +16,9 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from app.gateway.kept.answers import Kept
-from app.gateway.records.audit import AuditSpace
+from app.gateway.records.signs import AuditSpace
 from app.storage.audit.activity import ActivityReader
+from app.storage.audit.errors import StoreFailed
 from app.storage.audit.orphans import Orphans
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
@@ -78,6 +79,15 @@ class MemoryBackend:
 
     def require_readable(self):
         pass
+
+    def look(self):
+        return []
+
+    def backup(self, folder):
+        raise StoreFailed("unreadable", "memory is not copied")
+
+    def restore(self, folder, *, sets_aside=False):
+        raise StoreFailed("unreadable", "memory is not copied")
 
     def space(self):
         return AuditSpace()

@@ -138,6 +138,14 @@ def test_what_the_door_refuses_is_json(door, request_line, header, status):
     assert "Retry-After" not in headers
 
 
+def test_an_answer_of_the_gateway_keeps_its_own_headers_once(door):
+    answer = requests.get(f"{door.url}/v1/messages", timeout=10)
+
+    assert answer.status_code >= 400
+    for name in ("X-Correlation-ID", "request-id", "Cache-Control"):
+        assert ", " not in answer.headers[name]
+
+
 def test_slow_heads_at_the_door_reach_no_thread(door):
     slow = []
     try:
@@ -154,18 +162,111 @@ def test_slow_heads_at_the_door_reach_no_thread(door):
             connection.close()
 
 
-def test_without_a_gateway_the_door_still_speaks_json(tmp_path):
-    class Nobody:
-        port = 1
+def told_by(path, status, body):
+    """(code, type, id) of an error, which must have the shape of that path."""
+    told = json.loads(body)
+    if path.startswith("/v1/messages"):
+        assert told["type"] == "error"
+        return told["error"]["code"], told["error"]["type"], told["request_id"]
+    if path.startswith("/v1"):
+        assert set(told["error"]) == {"message", "type", "param", "code"}
+        return told["error"]["code"], told["error"]["type"], None
+    assert set(told) == {"detail", "code", "correlation_id"}
+    return told["code"], None, told["correlation_id"]
 
-    class Alone(FrontDoor):
-        ANSWERS = 502
 
-    with Alone(tmp_path, Nobody()) as door:
-        answer = raw_exchange(
-            door.port, b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        )
+def assert_shaped(answer, path, status, code, kind):
+    found, headers, body = parse_response(answer)
+    assert found == status, body
+    here = headers["X-Correlation-ID"]
+    told, type_, id_ = told_by(path, status, body)
+    assert (told, type_) == (code, kind)
+    assert id_ in (None, here)
+    assert headers["X-Request-Id"] == (here if path.startswith("/v1") else None)
+    assert headers["request-id"] == (here if "messages" in path else None)
+    assert headers.get_all("X-Correlation-ID") == [here]
 
-    status, headers, body = parse_response(answer)
-    assert (status, json.loads(body)["code"]) == (502, "gateway_unreachable")
-    assert headers["X-Correlation-ID"] == json.loads(body)["correlation_id"]
+
+PATHS = ("/operator/api/chat", "/v1/chat/completions", "/v1/messages")
+BEHIND = "/v1/messages/count_tokens?beta=true"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        (PATHS[0], None),
+        (PATHS[1], "invalid_request_error"),
+        (PATHS[2], "request_too_large"),
+        (BEHIND, "request_too_large"),
+    ],
+)
+def test_a_body_that_is_too_large_for_the_door_is_told_in_the_clients_shape(
+    door, path, kind
+):
+    request = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n"
+    answer = raw_exchange(door.port, request.encode(), half_close=True)
+
+    assert_shaped(answer, path, 413, "request_entity_too_large", kind)
+
+
+class Nobody:
+    """Where no gateway listens."""
+
+    port = 1
+
+
+class Unreachable(FrontDoor):
+    """A door before nobody."""
+
+    ANSWERS = 502
+
+
+class Unanswered(FrontDoor):
+    """A door before somebody who never answers."""
+
+    ANSWERS = 504
+    CHANGED = (("proxy_read_timeout 40s;", "proxy_read_timeout 200ms;"),)
+
+
+class Silent:
+    """Somebody who takes connections and never answers."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def unreachable(tmp_path_factory):
+    with Unreachable(tmp_path_factory.mktemp("unreachable"), Nobody()) as door:
+        yield door
+
+
+@pytest.fixture(scope="module")
+def unanswered(tmp_path_factory):
+    gateway = Silent()
+    with Unanswered(tmp_path_factory.mktemp("unanswered"), gateway) as door:
+        yield door
+    gateway.listener.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "unreached", "late"),
+    [
+        (PATHS[0], None, None),
+        (PATHS[1], "server_error", "server_error"),
+        (PATHS[2], "api_error", "timeout_error"),
+        (BEHIND, "api_error", "timeout_error"),
+        ("/v1/messages_of_others", "server_error", "server_error"),
+    ],
+)
+def test_without_a_gateway_the_door_speaks_in_the_clients_shape(
+    unreachable, unanswered, path, unreached, late
+):
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    shape = "/v1/" if path.endswith("others") else path
+
+    answer = raw_exchange(unreachable.port, request)
+    assert_shaped(answer, shape, 502, "gateway_unreachable", unreached)
+    answer = raw_exchange(unanswered.port, request)
+    assert_shaped(answer, shape, 504, "gateway_timeout", late)

@@ -66,7 +66,7 @@ def host(tmp_path_factory):
         yield host
 
 
-def test_install_and_upgrade_as_written(host, bundles):
+def test_install_upgrade_backup_and_restore_as_written(host, bundles):
     _, install, certificate, start = blocks_of("Install")
     assert f"chat-gateway-{VERSION}.tar.gz" in install
     host.run(f"cp {bundles}/*.tar.gz .; {install}")
@@ -97,3 +97,12 @@ def test_install_and_upgrade_as_written(host, bundles):
     health = host.run("curl -s http://127.0.0.1:8000/health")
     assert json.loads(health)["version"] == "8.1.0"
     assert "2 records" in host.run("chat-gateway records verify")
+
+    backup, restore = blocks_of("Back up and restore")
+    assert "Copied 2 records" in host.run(backup)
+    host.run(ASK)
+    told = host.run(restore)
+    assert "Restored 2 records" in told
+    assert "2 records, the chain is whole" in told
+    assert json.loads(host.run(ASK))["provider"] == "switch"
+    assert "3 records" in host.run("chat-gateway records verify")

@@ -264,7 +264,7 @@ def test_a_broken_file_at_the_start_is_told_and_nothing_starts(tmp_path):
     )
     assert gateway.process.wait(60) != 0
 
-    for field in ("name", "sha256", "scopes[0]"):
-        assert f"VX11_TOKENS_FILE: [[tokens]] number 1.{field}: " in gateway.output()
+    for field in ("name", "sha256", "scopes.1"):
+        assert f": [[tokens]] number 1, {field}: " in gateway.output()
     assert "canary" not in gateway.output()
     assert "Traceback" not in gateway.output()

@@ -17,7 +17,7 @@ from app.upstreams.http.service import Service
 from app.upstreams.replies import whole
 from app.upstreams.words_in_time import WordsInTime
 from app.web import make_app
-from app.wiring import build_services, check_files
+from app.wiring import build_services, check_all
 from tests.support.events import events_of
 from tests.upstreams.raw_server import answering
 
@@ -121,11 +121,11 @@ ENTRY = {"name": "a", "kind": "switch", "url": "http://x", "timeout": 3.0}
     [
         (
             ENTRY | {"retries": 1},
-            "VX11_UPSTREAMS[1]: retries: only for kind openai or anthropic",
+            "VX11_UPSTREAMS[1].retries: only for kind openai or anthropic",
         ),
         (
             ENTRY | {"max_tokens": 1},
-            "VX11_UPSTREAMS[1]: max_tokens: only for kind anthropic",
+            "VX11_UPSTREAMS[1].max_tokens: only for kind anthropic",
         ),
         (
             ENTRY | {"kind": "Switch"},
@@ -140,7 +140,7 @@ def test_an_entry_that_no_dialect_takes_is_told(entry, problem, tmp_path):
         upstreams=[ENTRY | {"name": "b"}, entry],
     )
 
-    for check in (check_files, build_services):
+    for check in (check_all, build_services):
         with pytest.raises(SettingsError) as told:
             check(settings)
         assert told.value.problems == [problem]

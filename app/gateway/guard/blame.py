@@ -37,6 +37,7 @@ _BY_BLAME: Mapping[Blame, tuple[str, ...]] = {
         "reset",
         "schema",
         "silent",
+        "tls_expired",
         "tls_timeout",
         "tls_verify",
         "truncated",

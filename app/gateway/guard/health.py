@@ -146,7 +146,8 @@ class HealthBoard:
         if was_healthy == (reason is None):
             return
         level = logging.WARNING if reason else logging.INFO
-        log.log(level, "Upstream %s is now %s", upstream, reason or "healthy")
+        state = f"is down: {reason}" if reason else "is healthy again"
+        log.log(level, "Upstream %s %s", upstream, state)
         for turned in self._on_turn:
             turned(upstream, reason)
         for listener in self._on_failure if reason else self._on_recovery:

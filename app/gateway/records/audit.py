@@ -7,9 +7,10 @@ ends. Nothing here knows how or where the rows are kept.
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from app.gateway.kept.answers import Kept
+from app.gateway.records.signs import TrailSigns
 
 EXCERPT = 160  # characters of the question that a list shows
 
@@ -127,20 +128,13 @@ class Trail(Protocol):
         """How many open records of the past were found that we did not write."""
         ...
 
+    def signs(self) -> TrailSigns:
+        """What was seen within the last second; nothing is waited for."""
+        ...
+
     def key_id(self) -> str:
         """Fingerprint of the key that signs, "" while there is none."""
         ...
-
-
-class AuditSpace(NamedTuple):
-    """The room of the records in bytes; None where nobody here can tell.
-
-    `log` is the size of what is committed and not yet brought into the database,
-    `free` is the space that is left for more.
-    """
-
-    log: int | None = None
-    free: int | None = None
 
 
 def new_audit_id(now: float) -> str:

@@ -83,47 +83,63 @@ class ActivityReader:
         self, since: float, until: float, limit: int, *, by_person: bool
     ) -> tuple[Usage, ...]:
         """See Activity."""
-        query = _usage(by_person=by_person).where(
-            records.c.opened_at >= since, records.c.opened_at < until
-        )
+        query = _usage(since, until, by_person=by_person)
         rows = fetch(self._engine, query.limit(limit))
         return tuple(Usage(row[0], row[1], *map(int, row[2:])) for row in rows)
 
 
-def _usage(*, by_person: bool) -> sa.Select[Any]:
-    """Sum up chats by their caller; a correction takes an answer back."""
-    outcome, is_chat = records.c.outcome, _NO_CORRECTION
-    of_one = sa.case((outcome == "refused", REFUSALS), else_=1)
-    chats = sa.func.sum(sa.case((is_chat, of_one), else_=0)).label("chats")
+def _narrow(since: float, until: float, *, by_person: bool) -> sa.CTE:
+    """Pick what usage counts of each chat; a correction's outcome is `lost`.
 
-    def ended(how: str) -> sa.ColumnElement[int]:
-        return sa.func.sum(sa.case((sa.and_(is_chat, outcome == how), of_one), else_=0))
-
-    lost = sa.func.sum(sa.case((is_chat, 0), else_=1))
-    is_degraded = sa.and_(is_chat, outcome == "completed", DEGRADED)
-    counts = (
-        chats,
-        ended("completed") - lost,
-        sa.func.sum(sa.case((is_degraded, 1), else_=0)),
-        ended("failed") + ended("interrupted") + lost,
-        ended("refused"),
-        ended("cancelled"),
-        _sum_of(records.c.input_tokens),
-        _sum_of(records.c.output_tokens),
-    )
-    person = records.c.person if by_person else sa.null()
-    keys = (records.c.caller, *((records.c.person,) if by_person else ()))
+    It is made before it is grouped: else SQLite would sort all words with it.
+    """
+    outcome = records.c.outcome
     return (
-        sa.select(records.c.caller, person, *counts)
+        sa.select(
+            records.c.caller,
+            (records.c.person if by_person else sa.null()).label("person"),
+            sa.case((_NO_CORRECTION, outcome), else_="lost").label("outcome"),
+            sa.case((outcome == "refused", REFUSALS), else_=1).label("chats"),
+            sa.case((DEGRADED, 1), else_=0).label("degraded"),
+            records.c.input_tokens,
+            records.c.output_tokens,
+        )
         .where(outcome.is_distinct_from(EVENT))
-        .group_by(*keys)
-        .order_by(sa.desc("chats"), *keys)
+        .where(records.c.opened_at >= since, records.c.opened_at < until)
+        .cte("chats")
+        .prefix_with("MATERIALIZED")
     )
 
 
-def _sum_of(tokens: sa.ColumnElement[int | None]) -> sa.ColumnElement[int]:
-    counted = sa.case((_NO_CORRECTION, tokens), else_=None)
-    return sa.func.coalesce(sa.func.sum(counted), 0)
+def _usage(since: float, until: float, *, by_person: bool) -> sa.Select[Any]:
+    """Sum up chats by their caller; a correction takes an answer back."""
+    chats = _narrow(since, until, by_person=by_person).c
+    is_lost = chats.outcome.is_not_distinct_from("lost")
+
+    def ended(*how: str) -> sa.ColumnElement[int]:
+        return sa.func.sum(sa.case((chats.outcome.in_(how), chats.chats), else_=0))
+
+    def unless_lost(count: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+        return sa.func.coalesce(sa.func.sum(sa.case((is_lost, 0), else_=count)), 0)
+
+    is_degraded = sa.and_(chats.outcome == "completed", chats.degraded == 1)
+    asked = unless_lost(chats.chats).label("asked")
+    return (
+        sa.select(
+            chats.caller,
+            chats.person,
+            asked,
+            ended("completed") - ended("lost"),
+            sa.func.sum(sa.case((is_degraded, 1), else_=0)),
+            ended("failed", "interrupted", "lost"),
+            ended("refused"),
+            ended("cancelled"),
+            unless_lost(chats.input_tokens),
+            unless_lost(chats.output_tokens),
+        )
+        .group_by(chats.caller, chats.person)
+        .order_by(sa.desc("asked"), chats.caller, chats.person)
+    )
 
 
 def _read(engine: sa.Engine, bad: Bad, since: float) -> list[Part]:

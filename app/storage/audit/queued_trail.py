@@ -8,6 +8,7 @@ from time import monotonic
 
 from app.gateway.errors import AuditUnavailable
 from app.gateway.records.audit import Closing, Intent
+from app.gateway.records.signs import AuditSpace, TrailSigns
 from app.host.forks import at_fork
 from app.storage.audit.backlog import ROWS, Backlog
 from app.storage.audit.entry import RETRY_AFTER, CommitResult, Entry
@@ -15,6 +16,7 @@ from app.storage.audit.incidents import WriterEvents
 from app.storage.audit.store import Store
 from app.storage.audit.writer import Writer
 from app.storage.chain.links import Head, key_fingerprint
+from app.storage.chain.signs import SignsWatch
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +35,9 @@ class QueuedTrail:
     and a writer of its own; what was under way belongs to the parent. `fault` is a
     reason why writing does not work from the start, `key` returns the chain's key,
     b"" while there is none to be had, `on_anchor` is told, in the writer's thread, each
-    head that is to be kept outside, and `backlog_rows` how many records are kept
-    while writing does not work. `events` is told of incidents; set it before `start`.
+    head that is to be kept outside, `backlog_rows` how many records are kept
+    while writing does not work, and `space` tells of the room that there is. `events`
+    is told of incidents; set it before `start`.
     """
 
     def __init__(
@@ -46,9 +49,12 @@ class QueuedTrail:
         on_anchor: Callable[[Head], None] = lambda _: None,
         backlog_rows: int = ROWS,
         clock: Callable[[], float] = monotonic,
+        space: Callable[[], AuditSpace] = AuditSpace,
     ) -> None:
         self.key = key
+        self._space = space
         self.key_id = lambda: key_fingerprint(key())
+        self.signs = lambda: self._writer.watch.signs if self._writer else TrailSigns()
         self._make_store, self._clock = make_store, clock
         self._on_anchor = on_anchor
         self._fault, self._backlog_rows = fault, backlog_rows
@@ -163,6 +169,7 @@ class QueuedTrail:
             on_anchor=self._on_anchor,
             clock=self._clock,
         )
+        writer.watch = SignsWatch(self._space, clock=self._clock)
         writer.events = self.events
         try:
             writer.start()

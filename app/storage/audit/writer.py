@@ -24,6 +24,7 @@ from app.storage.audit.rows import Draft
 from app.storage.audit.store import Store
 from app.storage.chain.idle_work import IdleWork
 from app.storage.chain.links import Head
+from app.storage.chain.signs import SignsWatch
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +49,10 @@ class Writer:
         clock: Callable[[], float] = monotonic,
         wall: Callable[[], float] = time,
     ) -> None:
-        self.fault = fault
+        self.watch = SignsWatch()  # whoever made us may have given another one
+        self.fault, self._dropped, self._on_anchor = fault, 0, on_anchor
         self.unsigned = 0  # open rows that we did not write, of dead workers
-        self._dropped = 0
         self._store, self._clock, self._wall = store, clock, wall
-        self._on_anchor = on_anchor
         self.events: WriterEvents | None = None  # set before the start
         self.incidents = Incidents(clock, wall)
         self._inbox = Inbox(siblings, clock)
@@ -61,8 +61,7 @@ class Writer:
         self._busy_since: float | None = None
         self._probe_at = self._sweep_at = self._retry_at = 0.0
         self._siblings, self._idle_work = siblings, IdleWork(store, clock)
-        self._is_stopping = False
-        self._ready = Event()
+        self._is_stopping, self._ready = False, Event()
         self._quiet = Lock()  # held while the store is at work
         self._thread = Thread(target=self._run, name="audit-writer", daemon=True)
 
@@ -241,6 +240,7 @@ class Writer:
             self._store.maintain()
             if now >= self._probe_at:
                 self._probe_at = now + PROBE_INTERVAL
+                self.watch.look()
                 self._note_shortage(self._store.probe())
             if now >= self._sweep_at:
                 self._sweep_at = now + SWEEP_INTERVAL

@@ -2,15 +2,13 @@
 
 import logging
 import os
-import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.gateway.records.audit import AuditSpace
+from app.gateway.records.signs import AuditSpace
 from app.host.file_lock import FileLock
 from app.storage.audit.activity import ActivityReader
 from app.storage.audit.errors import StoreFailed, UnusableDatabase
@@ -20,9 +18,11 @@ from app.storage.backend import MOST_BYTES
 from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import Place
 from app.storage.chain.retention import FOR_EVER, Erased, Keep, Whose
-from app.storage.chain.verification import OnProgress, Verification, ignore, verify
+from app.storage.chain.verification import OnProgress, Verification, ignore
 from app.storage.chain.whose import Found, places_of, under_way
 from app.storage.sqlite.answers import KeptAnswers, SqliteAnswers
+from app.storage.sqlite.checking import reading_engine, verify_files
+from app.storage.sqlite.copies import backup, restore
 from app.storage.sqlite.files import (
     RESERVE,
     AuditFiles,
@@ -32,12 +32,12 @@ from app.storage.sqlite.files import (
     was_begun,
 )
 from app.storage.sqlite.live_workers import LiveWorkers
+from app.storage.sqlite.look import look
 from app.storage.sqlite.preparation import prepare, refuse_if_gone
 from app.storage.sqlite.retention.erasure import PATIENCE, Erasure
 from app.storage.sqlite.retention.stale_bytes import StaleBytes
 from app.storage.sqlite.rollback_detector import newest_of
-from app.storage.sqlite.soundness import flaw_of_file
-from app.storage.sqlite.statements import connect_reader, translated
+from app.storage.sqlite.statements import translated
 from app.storage.sqlite.store import SqliteStore
 
 log = logging.getLogger(__name__)
@@ -111,6 +111,7 @@ class SqliteBackend:
             key=lambda: key or _found_key(files),
             fault=fault,
             on_anchor=Anchors(anchor_file),
+            space=self.space,
         )
 
     def newest_head(self, pids: Iterable[int], known: str | None) -> str | None:
@@ -119,11 +120,11 @@ class SqliteBackend:
 
     def records(self) -> AuditReader:
         """Open the read side."""
-        return AuditReader(self._reading_engine())
+        return AuditReader(reading_engine(self._files))
 
     def activity(self) -> ActivityReader:
         """Open the view of the recent past."""
-        return ActivityReader(self._reading_engine())
+        return ActivityReader(reading_engine(self._files))
 
     def answers(self) -> SqliteAnswers:
         """Open the view of the kept answers."""
@@ -133,46 +134,30 @@ class SqliteBackend:
         self, *, noted: Iterable[Place] = (), on_progress: OnProgress = ignore
     ) -> Verification:
         """Check the whole chain; works while workers write. Raises StoreFailed."""
-        self.require_readable()
-        files = self._files
-        if self._key is None:
-            require_readable(files.key)
-        with translated():
-            key = self._key or read_key(files.key, may_make=False)
-        failure: Exception | None = None
-        try:
-            result = verify(self._reading_engine(), key, noted, on_progress)
-        except sa.exc.SQLAlchemyError as error:
-            result, failure = Verification(0, ok=False), error
-        return self._with_file_checked(result, failure)
+        return verify_files(self._files, self._key, noted, on_progress)
 
-    def _with_file_checked(
-        self, result: Verification, failure: Exception | None
-    ) -> Verification:
-        """Look at the file around a chain that is whole, or could not be read."""
-        if not (result.ok or failure):
-            return result
-        detail = f"{self._files.database} cannot be read"
-        try:
-            why = flaw_of_file(self._files.database)
-        except sqlite3.Error as error:
-            raise StoreFailed("unreadable", detail) from error
-        if why:
-            return replace(result, ok=False, reason=why)
-        if failure:
-            raise StoreFailed("unreadable", detail) from failure
-        return result
+    def backup(self, folder: Path) -> Verification:
+        """Copy the records, and their key if it is in a file; check the copy."""
+        return backup(self._files, self._key, folder)
+
+    def restore(self, folder: Path, *, sets_aside: bool = False) -> Verification:
+        """Check a copy, and put it in the place of the records."""
+        return restore(self._files, self._key, folder, sets_aside=sets_aside)
 
     def require_readable(self) -> None:
         """Raise StoreFailed, with whose they are, if this user may not read them."""
         files = self._files
         require_readable(files.database, files.wal, files.shm)
 
+    def look(self) -> list[str]:
+        """Look at folder, files and key as a start would, changing nothing."""
+        return list(look(self._files, self._key, self._reserve))
+
     def erase(
         self, whose: Whose, *, is_rehearsal: bool, on_progress: OnProgress = ignore
     ) -> Erased:
         """Take the words of all records of somebody out; see AuditBackend."""
-        engine = self._reading_engine()
+        engine = reading_engine(self._files)
         self.require_readable()
         found: list[Found] = []
         for head in AuditReader(engine).heads():
@@ -182,7 +167,7 @@ class SqliteBackend:
         still_open = under_way(engine, whose)
         if is_rehearsal or not found:
             return Erased(count, still_open)
-        with self._opened_store() as (store, key):
+        with _opened_store(self._files, self._key, self._reserve) as (store, key):
             erasure = Erasure(
                 store.commit,
                 StaleBytes(self._files.database),
@@ -192,29 +177,25 @@ class SqliteBackend:
             )
             return Erased(erasure.of(found), still_open, erasure.cover(found))
 
-    @contextmanager
-    def _opened_store(self) -> Iterator[tuple[SqliteStore, bytes]]:
-        """A writer of our own beside the workers, for a command."""
-        with translated():
-            key = self._key or read_key(self._files.key, may_make=False)
-        store = SqliteStore(self._files, key, reserve=self._reserve)
-        store.open()
-        try:
-            yield store, key
-        finally:
-            store.close()
-
     def space(self) -> AuditSpace:
         """The size of the write-ahead log, and what is free beside it."""
         disk = os.statvfs(self.folder)
         return AuditSpace(_size(self._files.wal), disk.f_bavail * disk.f_frsize)
 
-    def _reading_engine(self) -> sa.Engine:
-        return sa.create_engine(
-            "sqlite://",
-            creator=lambda: connect_reader(self._files.database),
-            poolclass=sa.NullPool,  # the file may be replaced at any time
-        )
+
+@contextmanager
+def _opened_store(
+    files: AuditFiles, key: bytes | None, reserve: int
+) -> Iterator[tuple[SqliteStore, bytes]]:
+    """A writer of our own beside the workers, for a command."""
+    with translated():
+        key = key or read_key(files.key, may_make=False)
+    store = SqliteStore(files, key, reserve=reserve)
+    store.open()
+    try:
+        yield store, key
+    finally:
+        store.close()
 
 
 def _prepare(files: AuditFiles, key: bytes | None, *, may_begin: bool) -> bytes:

@@ -89,13 +89,13 @@ def require_readable(*paths: Path) -> None:
             if path is paths[0]:
                 raise StoreFailed("unreadable", f"{path} is not there") from None
         except PermissionError:
-            owner = _owner(path)
+            owner = owner_of(path)
             why = f"{path} may not be read by this user; run this as {owner}"
             raise StoreFailed("unreadable", why) from None
 
 
-def _owner(path: Path) -> str:
-    """The user whose the file is, or the folder that hides it."""
+def owner_of(path: Path) -> str:
+    """Return the user whose the file is, or the folder that hides it."""
     for place in (path, *path.parents):
         with suppress(OSError):
             owner = place.stat().st_uid

@@ -69,6 +69,19 @@ class LiveWorkers:
                 with suppress(OSError), path.open("rb") as file:
                     yield file.read(NOTE_MOST)
 
+    @staticmethod
+    def are_any(folder: Path) -> bool:
+        """Whether any worker lives; for somebody who is none."""
+        for path in folder.glob("*.lock"):
+            lock = FileLock(path)
+            lock.open()
+            try:
+                if lock.is_taken():
+                    return True
+            finally:
+                lock.close()
+        return False
+
     def _lives(self, instance: str) -> bool:
         with self._opened(instance) as lock:
             is_dead = lock.try_acquire()

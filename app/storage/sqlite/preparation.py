@@ -5,6 +5,7 @@ begun at a start only: one that vanishes later is missed until it is back.
 """
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from app.storage.chain.links import GENESIS, head_mac, is_signed
 from app.storage.sqlite.files import AuditFiles, read_key, say_begun, says_begun
 from app.storage.sqlite.migrate import is_known_revision, is_newest_revision, migrate
 from app.storage.sqlite.statements import (
+    connect_looker,
     connect_reader,
     connect_writer,
     read_head,
@@ -27,6 +29,8 @@ from app.storage.sqlite.statements import (
 # Checking every page takes about 0.2 s at this size; larger files get the header,
 # the schema and the head of the chain looked at.
 QUICK_CHECK_LIMIT = 32 * 1024 * 1024
+
+Connect = Callable[[Path], sqlite3.Connection]
 
 # The schema's revisions whose rows this version can neither check nor follow.
 FORMAT_1 = {"0001", "0002", "0003", "0004"}
@@ -68,6 +72,22 @@ def prepare_again(files: AuditFiles, lock: FileLock, *, thoroughly: bool) -> Non
             say_begun(lock)
 
 
+def inspect_begun(files: AuditFiles, key: bytes | None) -> None:
+    """Look at a database as a start would, changing nothing.
+
+    Raises UnusableDatabase, or StoreFailed, for one that could not be written to.
+    """
+    _inspect(files.database, thoroughly=False, connect=connect_looker)
+    revision = revision_of(files.database, connect_looker)
+    if not is_newest_revision(revision):
+        return  # it is migrated at a start, and its head is then looked at
+    key = key or read_key(files.key, may_make=False)
+    with closing(connect_looker(files.database)) as connection:
+        found = read_head(connection)
+    if found is not None and not is_signed(key, *found):
+        raise _wrong_key(files.database)
+
+
 def refuse_if_gone(files: AuditFiles) -> None:
     """Raise UnusableDatabase if no database is where there was one."""
     if files.is_missing:
@@ -77,7 +97,7 @@ def refuse_if_gone(files: AuditFiles) -> None:
 def _bring_up_to_date(database: Path, *, thoroughly: bool, may_begin: bool) -> None:
     if database.stat().st_size:
         _inspect(database, thoroughly=thoroughly)
-    revision = _revision(database)
+    revision = revision_of(database)
     if revision is None and not may_begin:
         raise UnusableDatabase("replaced", f"{database} holds no audit trail")
     if not is_newest_revision(revision):
@@ -95,10 +115,12 @@ def _begin(files: AuditFiles, *, may_begin: bool) -> None:
     sync_folder(files.database.parent)
 
 
-def _inspect(database: Path, *, thoroughly: bool) -> None:
+def _inspect(
+    database: Path, *, thoroughly: bool, connect: Connect = connect_reader
+) -> None:
     """Read the file, changing nothing. Raises UnusableDatabase."""
     try:
-        with closing(connect_reader(database)) as connection:
+        with closing(connect(database)) as connection:
             _check_pages(connection, database, thoroughly)
             _check_tables(connection, database)
     except sqlite3.DatabaseError as error:
@@ -143,9 +165,9 @@ def _corrupt(database: Path, detail: str) -> UnusableDatabase:
     )
 
 
-def _revision(database: Path) -> str | None:
+def revision_of(database: Path, connect: Connect = connect_reader) -> str | None:
     """Return the schema's revision, None for a new file. Raises UnusableDatabase."""
-    with closing(connect_reader(database)) as connection:
+    with closing(connect(database)) as connection:
         revision = _read_revision(connection)
     if revision in FORMAT_1:
         raise UnusableDatabase(
@@ -181,8 +203,12 @@ def _check_head(database: Path, key: bytes, *, may_make: bool) -> None:
     if found is None:
         raise StoreFailed("corrupt", f"{database}: the chain has no head")
     if not is_signed(key, *found):
-        raise UnusableDatabase(
-            "wrong_key",
-            f"{database} was signed with another key, or its chain was tampered with. "
-            "Give the key that it was begun with (VX11_AUDIT_KEY, or the key file).",
-        )
+        raise _wrong_key(database)
+
+
+def _wrong_key(database: Path) -> UnusableDatabase:
+    return UnusableDatabase(
+        "wrong_key",
+        f"{database} was signed with another key, or its chain was tampered with. "
+        "Give the key that it was begun with (VX11_AUDIT_KEY, or the key file).",
+    )

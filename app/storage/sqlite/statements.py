@@ -46,6 +46,8 @@ _REASONS = {
     "CANTOPEN": "unreadable",
     "IOERR": "io_error",
 }
+# The index of the log could not be made as large as it must be.
+_NO_ROOM = ("SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMMAP")
 _OS_REASONS = {
     errno.ENOSPC: "disk_full",
     errno.EDQUOT: "disk_full",
@@ -80,6 +82,14 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def connect_looker(path: Path) -> sqlite3.Connection:
+    """Connect to read, and leave no file behind where nobody else is connected."""
+    is_in_use = path.with_name(f"{path.name}-wal").exists()
+    connection = _connect(path, "ro" if is_in_use else "ro&immutable=1")
+    connection.execute(_TRUST_NO_SCHEMA)
+    return connection
+
+
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
@@ -110,6 +120,10 @@ def translated() -> Iterator[None]:
         raise RowRefused(type(error).__name__) from error
     except sqlite3.Error as error:
         raise StoreFailed(reason_of(error), str(error)) from error
+    except sa.exc.DBAPIError as error:  # of a migration
+        cause = error.orig
+        reason = reason_of(cause) if isinstance(cause, sqlite3.Error) else "io_error"
+        raise StoreFailed(reason, str(cause)) from error
     except TimeoutError as error:
         raise StoreFailed("locked", str(error)) from error
     except OSError as error:
@@ -120,6 +134,8 @@ def translated() -> Iterator[None]:
 def reason_of(error: sqlite3.Error) -> str:
     """Name in one word what went wrong, by SQLite's primary error code."""
     name = getattr(error, "sqlite_errorname", "")
+    if name in _NO_ROOM:
+        return "disk_full"
     return _REASONS.get(name.removeprefix("SQLITE_").split("_")[0], "io_error")
 
 

@@ -82,16 +82,18 @@ class TokenFile:
             with lock.held_within(LOCK_LIMIT):
                 yield
         except TimeoutError:
-            raise TokensUnusable(["another command is changing it"]) from None
+            why = f"{self.path}: another command is changing it"
+            raise TokensUnusable([why]) from None
         except OSError as error:
-            raise TokensUnusable([f"{error.strerror}"]) from None
+            raise TokensUnusable([f"{self.path}: {error.strerror}"]) from None
         finally:
             lock.close()
 
     def _replace(self, text: str, expected: tuple[Token, ...]) -> None:
         """Put the text in the file's place, if it says what it should."""
         if not _says(text, expected):
-            raise TokensUnusable(["is written so that it must be edited by hand"])
+            why = f"{self.path}: is written so that it must be edited by hand"
+            raise TokensUnusable([why])
         fd, fresh = tempfile.mkstemp(prefix=".tokens-", dir=self.path.parent)
         try:
             with open(fd, "w", encoding="utf-8") as file:

@@ -20,7 +20,6 @@ What is wrong with it is told by place and reason, and never by value.
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time
 from math import inf
@@ -46,10 +45,14 @@ from app.gateway.access.tokens import (
     name_problem,
 )
 from app.gateway.chat import Priority
+from app.host.files import shown_path
+from app.host.toml_text import Loc, TomlText
+from app.host.toml_words import errors_of, key_of, words_of
 
 MAX_BYTES = 1_000_000  # about 3,000 tokens, each compared at every request
 MAX_RATE = 1_000_000
 MAX_VOLUME = 4_000_000_000
+_NO_FILE = "is a pipe, a device or the like, and no file"
 _KNOWN = frozenset(digest(word.encode()) for word in DEFAULTS)
 
 
@@ -120,9 +123,12 @@ class TokenEntry(BaseModel):
         )
 
 
+_KEYS = tuple(field.alias or key for key, field in TokenEntry.model_fields.items())
+
+
 def read_tokens(path: Path) -> tuple[Token, ...]:
     """Return the tokens in the file. Raises TokensUnusable with every problem."""
-    return parse_tokens(read_text(path))
+    return parse_tokens(read_text(path), path)
 
 
 def read_text(path: Path) -> str:
@@ -133,20 +139,25 @@ def read_text(path: Path) -> str:
             is_regular = stat.S_ISREG(about.st_mode)
             data = file.read(MAX_BYTES + 1) if is_regular else b""
     except OSError as error:
-        raise TokensUnusable([f"{error.strerror}"]) from None
-    if not is_regular:
-        raise TokensUnusable(["is a pipe, a device or the like, and no file"])
-    # Root, who may change every file, may mend that of another user, too.
-    if os.geteuid() not in (0, about.st_uid) and about.st_uid != 0:
-        raise TokensUnusable(["belongs to another user, who may write to it: chown"])
-    if stat.S_IMODE(about.st_mode) & 0o022:
-        raise TokensUnusable(["others may write to it: chmod 600"])
+        raise TokensUnusable([f"{shown_path(path)}: {error.strerror}"]) from None
+    if problem := _distrust(about) if is_regular else _NO_FILE:
+        raise TokensUnusable([f"{shown_path(path)}: {problem}"])
     if len(data) > MAX_BYTES:
-        raise TokensUnusable([f"is larger than {MAX_BYTES} bytes"])
+        raise TokensUnusable([f"{path}: is larger than {MAX_BYTES} bytes"])
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise TokensUnusable(["is not UTF-8"]) from None
+        raise TokensUnusable([f"{path}: is not UTF-8"]) from None
+
+
+def _distrust(about: os.stat_result) -> str:
+    """Why what is in this file may be by somebody else; "" if it may not."""
+    # Root, who may change every file, may mend that of another user, too.
+    if os.geteuid() not in (0, about.st_uid) and about.st_uid != 0:
+        return "belongs to another user, who may write to it: chown"
+    if stat.S_IMODE(about.st_mode) & 0o022:
+        return "others may write to it: chmod 600"
+    return ""
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -154,51 +165,44 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def parse_tokens(text: str) -> tuple[Token, ...]:
-    """Return the tokens in the text. Raises TokensUnusable with every problem."""
-    try:
-        content = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise TokensUnusable([f"is not TOML: {_place(error)}"]) from None
+def parse_tokens(text: str, path: Path | None = None) -> tuple[Token, ...]:
+    """Return the tokens in the text. Raises TokensUnusable with every problem.
+
+    Each names `path`, if it is known, and the line.
+    """
+    toml = TomlText(text)
+    problems = [_told(path, one.line, "", one.words) for one in toml.mistakes]
+    content = toml.values
     entries = content.pop("tokens", [])
-    problems = [f"{_shown(key)}: is not known here" for key in content]
+    problems += [_at(toml, path, (key,), "there is no such key") for key in content]
     if not isinstance(entries, list):
-        raise TokensUnusable([*problems, "tokens: must be [[tokens]]"])
+        problems.append(_at(toml, path, ("tokens",), "must be [[tokens]]"))
+        entries = []
     tokens: list[Token] = []
     for number, entry in enumerate(entries):
         try:
             tokens.append(TokenEntry.model_validate(entry).token())
         except ValidationError as error:
-            problems += _problems(number, error)
+            for one in errors_of(error):
+                loc = ("tokens", number, *one["loc"])
+                if one["type"] != "missing" or not toml.is_torn(loc[:-1]):
+                    problems.append(_at(toml, path, loc, words_of(one, _KEYS)))
     problems += _repeated(tokens)
     if problems:
         raise TokensUnusable(problems)
     return tuple(tokens)
 
 
-def _place(error: Exception) -> str:
-    """Only where it broke: the message may quote what stands there."""
-    found = re.search(r"\(at (line \d+, column \d+|end of document)\)", str(error))
-    return found[1] if found else "somewhere"
+def _at(toml: TomlText, path: Path | None, loc: Loc, words: str) -> str:
+    return _told(path, toml.line_of(loc), key_of(loc), words)
 
 
-def _problems(number: int, error: ValidationError) -> list[str]:
-    found = error.errors(include_input=False, include_url=False, include_context=False)
-    return [f"{_where(number, e['loc'])}: {_why(e['msg'])}" for e in found]
-
-
-def _where(number: int, loc: tuple[int | str, ...]) -> str:
-    path = "".join(f"[{p}]" if isinstance(p, int) else f".{_shown(p)}" for p in loc)
-    return f"[[tokens]] number {number + 1}{path}"
-
-
-def _shown(key: str) -> str:
-    """A key as it may be told: one that is no word may be a token in its place."""
-    return key if re.fullmatch(r"[a-z_]{1,20}|sha256", key) else "a key"
-
-
-def _why(message: str) -> str:
-    return message.removeprefix("Value error, ")
+def _told(path: Path | None, line: int | None, key: str, words: str) -> str:
+    """One problem, by file, line and key, as far as they are known."""
+    where = ":".join(map(str, filter(None, (path, line))))
+    if line and not path:
+        where = f"line {line}"
+    return ": ".join(filter(None, (where, key, words)))
 
 
 def _repeated(tokens: Iterable[Token]) -> list[str]:

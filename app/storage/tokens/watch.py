@@ -162,7 +162,7 @@ def mark_of(path: Path) -> Mark:
 
 def _good_text(path: Path) -> str:
     text = read_text(path)
-    parse_tokens(text)
+    parse_tokens(text, path)
     return text
 
 

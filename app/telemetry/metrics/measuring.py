@@ -11,7 +11,8 @@ from app.gateway.gateway_status import State, StatusBoard
 from app.gateway.guard.breaker import NAMES, CircuitBreaker, Transition
 from app.gateway.guard.circuit import Phase
 from app.gateway.guard.health import HealthBoard
-from app.gateway.records.audit import AuditSpace, Trail
+from app.gateway.records.audit import Trail
+from app.gateway.records.signs import AuditSpace
 from app.gateway.shared import SharedState
 from app.telemetry.logs import BackgroundHandler
 from app.telemetry.metrics import instruments as its

@@ -23,6 +23,7 @@ from app.upstreams.http.heads import CutHead
 OUR_LIMITS = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
+CERT_HAS_EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL
 CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
@@ -53,7 +54,8 @@ def _while_connecting(error: BaseException) -> BaseException:
 
 def _while_shaking_hands(error: BaseException) -> BaseException:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return ConnectFailed("tls_verify")
+        is_over = error.verify_code == CERT_HAS_EXPIRED
+        return ConnectFailed("tls_expired" if is_over else "tls_verify")
     if isinstance(error, CLOSED):
         return ConnectFailed("reset")
     return ConnectFailed("protocol") if isinstance(error, OSError) else error

@@ -33,6 +33,7 @@ from app.web.schemas.ops import (
     ReasonState,
     RecentCallsState,
     Routing,
+    SettingsInForce,
     Status,
     StatusData,
     TokenState,
@@ -144,6 +145,14 @@ def get_status() -> ResponseReturnValue:
     )
 
 
+@bp.get("/operator/api/settings")
+@token_required("admin", rated=False)
+@documented(Note(SettingsInForce))
+def get_settings() -> ResponseReturnValue:
+    """The settings in force, which the file need not say any more; no secret."""
+    return json_response(SettingsInForce(settings=dict(services().settings())))
+
+
 def _gateway() -> GatewayState:
     """The one word for all of it, with its reasons."""
     found = services().board.now()
@@ -155,6 +164,7 @@ def _gateway() -> GatewayState:
             ReasonState(
                 code=reason.code,
                 detail=reason.detail,
+                next_step=reason.next_step,
                 upstream=reason.upstream or None,
                 since=_wall_time(reason.since),
             )

@@ -37,6 +37,20 @@ class CallerError:
     detail: str
     retry_after: int | None = None
 
+    def body(
+        self, path: str, correlation_id: str, param: str | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """The body of the error in the shape that clients of this path know.
+
+        `param` is for OpenAI's shape, `more` for our own.
+        """
+        if is_anthropic_path(path):
+            return self.anthropic(correlation_id)
+        if is_openai_path(path):
+            return self.openai(param)
+        told = {"detail": self.detail, "code": self.code}
+        return told | {"correlation_id": correlation_id} | more
+
     def openai(self, param: str | None = None) -> dict[str, Any]:
         """The body of the error in OpenAI's shape."""
         is_of_request = self.status < 500 or self.code in OF_REQUESTS
@@ -72,3 +86,13 @@ def is_openai_path(path: str) -> bool:
 def is_anthropic_path(path: str) -> bool:
     """Whether a path is where Anthropic's clients ask: /v1/messages and all below."""
     return path.startswith("/v1/messages") and path[12:13] in ("", "/", "?")
+
+
+def id_headers(path: str, correlation_id: str) -> list[tuple[str, str]]:
+    """The headers in which clients of this path look for the id of their request."""
+    headers = [("X-Correlation-ID", correlation_id)]
+    if is_openai_path(path):
+        headers.append(("X-Request-Id", correlation_id))
+    if is_anthropic_path(path):
+        headers.append(("request-id", correlation_id))
+    return headers

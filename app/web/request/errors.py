@@ -38,11 +38,7 @@ from app.gateway.errors import (
     Unsupported,
     consequence,
 )
-from app.web.request.caller_error import (
-    CallerError,
-    is_anthropic_path,
-    is_openai_path,
-)
+from app.web.request.caller_error import CallerError, is_openai_path
 
 log = logging.getLogger(__name__)
 
@@ -142,15 +138,9 @@ def error_response(
     wait = _wait(status, retry_after)
     if is_openai():
         status = OPENAI_STATUS.get((status, code), status)
-        param = next((e["field"] for e in more.get("errors", ())), None)
-        error = CallerError(status, code, detail)
-        if is_anthropic_path(request.path):
-            body = error.anthropic(correlation.current.get())
-        else:
-            body = error.openai(param)
-    else:
-        found = {"detail": detail, "code": code}
-        body = found | {"correlation_id": correlation.current.get()} | more
+    param = next((e["field"] for e in more.get("errors", ())), None)
+    told = CallerError(status, code, detail)
+    body = told.body(request.path, correlation.current.get(), param, **more)
     response = jsonify(body)
     response.status_code = status
     if wait is not None:

@@ -1,6 +1,6 @@
 """The wire models of operations: health, readiness and the status."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -155,9 +155,18 @@ class ReasonState(BaseModel):
 
     code: str
     detail: str = Field(description="One clause, for people.")
+    next_step: str = Field(description="What to do about it.")
     upstream: str | None = Field(default=None, description="Whom it is about.")
     since: AwareDatetime | None = Field(
         default=None, description="Since when, if it is known."
+    )
+
+
+class SettingsInForce(BaseModel):
+    """The settings that this process goes by."""
+
+    settings: dict[str, Any] = Field(
+        description="By their keys in the TOML file; secrets are asterisks."
     )
 
 

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { loadFigures, showCards } from "./cards.js";
-import { byId, h, redraw, replace } from "./dom.js";
+import { byId, h, redraw } from "./dom.js";
 import { recordsHref } from "./links.js";
 import { drawLatency, drawOutcomes } from "./plot.js";
 import { isSignedOut, may, poll, start } from "./shell.js";
@@ -41,10 +41,10 @@ async function tell(task) {
 async function status() {
   const known = await get("status");
   byId("as-of").textContent = `As of ${moment(Date.parse(known.timestamp) / 1000)}, ${zone()}`;
-  replace(byId("alarms"), ...alarms(known.gateway));
+  redraw(byId("alarms"), ...alarms(known.gateway));
   const { scope, workers } = known.admission;
   showCards(known.routing.order, known.core_services);
-  replace(byId("tiles"), ...tiles(known));
+  redraw(byId("tiles"), ...tiles(known));
   byId("load-title").textContent = scope === "host" ? `Now, in ${plural(workers, "worker")}` : "Now, in the worker that answered";
   byId("load-note").hidden = scope !== "worker";
 }
@@ -55,7 +55,7 @@ const ALARMS = { refusing: ["bad", "Chats are refused"], degraded: ["warn", "Deg
 function alarms({ state, since, reasons }) {
   if (!(state in ALARMS)) return [];
   const [kind, words] = ALARMS[state];
-  const causes = reasons.map(({ detail, code }) => h("li", {}, `${detail} `, h("code", {}, code)));
+  const causes = reasons.map(({ detail, code, next_step }) => h("li", {}, `${detail}. ${next_step} `, h("code", {}, code)));
   return [h("div", { class: `notice ${kind}` }, h("strong", {}, `${words} since ${moment(Date.parse(since) / 1000)}`), h("ul", {}, ...causes))];
 }
 

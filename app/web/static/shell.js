@@ -50,7 +50,7 @@ function forgetAll() {
 
 /** Another tab is signed in: so is this one, unless it is already, or somebody is typing. */
 async function takeOffered(offered) {
-  if (isIn || isAsking || byId("token").value) return;
+  if (isIn || isAsking || token.get() || byId("token").value) return;
   await signIn(offered);
 }
 

@@ -7,7 +7,7 @@ import { drawBars } from "./plot.js";
 import { isSignedOut, poll, start } from "./shell.js";
 import { percent, plural } from "./words.js";
 
-const EVERY = 60_000; // ms
+const EVERY = 300_000; // ms; counting takes seconds where much is asked
 const DAY = 86_400; // seconds
 const COUNTS = ["chats", "answered", "degraded", "failed", "refused", "cancelled", "input_tokens", "output_tokens"];
 const COLUMNS = ["day", "caller", "person", ...COUNTS];
@@ -67,8 +67,10 @@ function showPlot() {
   const all = total(report.days.flatMap((day) => day.usage));
   const summary = `${all.answered - all.degraded} by the first choice, ${all.degraded} degraded, ${errors(all)} errors`;
   byId("usage-caption").textContent = `Chats by day: ${summary}`;
+  const now = since + bins.length * DAY;
   const href = (began, ended) => recordsHref({ began, ended: ended - 1 });
-  drawBars(byId("by-day"), bins, { since, now: since + bins.length * DAY, step: DAY, summary, href, tell: date });
+  const tell = (at) => date(Math.min(at, now - 1));
+  drawBars(byId("by-day"), bins, { since, now, step: DAY, summary, href, tell });
 }
 
 const bin = (used) => ({ good: used.answered - used.degraded, warn: used.degraded, bad: errors(used) });
@@ -89,11 +91,12 @@ function byUser(entries) {
 
 function table(used, range) {
   const byPerson = byId("by").value === "person";
-  const head = ["Caller", ...(byPerson ? ["Person"] : []), "Chats", "Answered", "Degraded", "Errors", "Given up", "Tokens in", "Tokens out"];
+  const head = ["Caller", ...(byPerson ? ["Person"] : [])];
+  const counts = ["Chats", "Answered", "Degraded", "Errors", "Given up", "Tokens in", "Tokens out"];
   return h(
     "table",
     {},
-    h("thead", {}, h("tr", {}, ...head.map((words) => h("th", { scope: "col" }, words)), h("td", {}))),
+    h("thead", {}, h("tr", {}, ...head.map((words) => h("th", { scope: "col" }, words)), ...counts.map((words) => h("th", { scope: "col", class: "number" }, words)), h("td", {}))),
     h("tbody", {}, ...used.map((one) => row(one, { byPerson, range }))),
   );
 }

@@ -58,8 +58,8 @@ def test_an_outage_is_a_warning_and_its_end_is_not(board, caplog):
         board.note("switch", reason)
 
     assert [(r.levelname, r.message) for r in caplog.records] == [
-        ("WARNING", "Upstream switch is now connect_refused"),
-        ("INFO", "Upstream switch is now healthy"),
+        ("WARNING", "Upstream switch is down: connect_refused"),
+        ("INFO", "Upstream switch is healthy again"),
     ]
 
 

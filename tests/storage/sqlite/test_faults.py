@@ -156,6 +156,26 @@ def test_a_database_that_was_made_read_only_is_refused_and_taken_back(trail, pat
     record_one(trail)
 
 
+def test_starting_on_a_full_disk_says_so_until_there_is_space(small_disk):
+    with small_disk("8m") as folder:
+        url = f"sqlite:///{folder}/audit.db"
+        trail = open_backend(url).trail()
+        record_one(trail)
+        trail.close()
+        filler = fill(folder)
+
+        with pytest.raises(StoreFailed) as never_begun:
+            open_backend(f"sqlite:///{folder}/other.db").trail()
+        again = open_backend(url).trail()
+
+        assert never_begun.value.reason == "disk_full"
+        assert is_refusing(again) == "disk_full"
+        filler.unlink()
+        until(lambda: not is_refusing(again), BACK)
+        record_one(again)
+        again.close()
+
+
 def test_starting_on_a_read_only_disk_refuses_chats_until_it_is_writable(small_disk):
     with small_disk("8m") as folder:
         url = f"sqlite:///{folder}/audit.db"

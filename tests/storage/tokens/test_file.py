@@ -74,12 +74,12 @@ def test_an_emptied_file_means_that_nobody_has_a_token(text):
         ((SHA, "abc"), "sha256: must be 64 hex digits"),
         ((SHA, digest(b"").hex()), "sha256: is that of an empty or a default token"),
         ((SHA, digest(b"changeme").hex()), "sha256: is that of an empty or a default"),
-        (('["chat"]', "[]"), "scopes: List should have at least 1 item"),
-        (('["chat"]', '["chats"]'), "scopes[0]: Input should be 'chat', 'audit'"),
-        (("scopes", "scope"), "scopes: Field required"),
-        (("[[tokens]]", '[[tokens]]\nclass = "vip"'), "class: Input should be 'high'"),
-        (("[[tokens]]", "[[tokens]]\nrate = 0"), "rate: Input should be greater"),
-        (("[[tokens]]", '[[tokens]]\nrate = "60"'), "rate: Input should be a valid in"),
+        (('["chat"]', "[]"), "scopes: must name at least 1"),
+        (('["chat"]', '["chats"]'), "scopes.1: must be `chat`, `audit`"),
+        (("scopes", "scope"), "scopes: is missing"),
+        (("[[tokens]]", '[[tokens]]\nclass = "vip"'), "class: must be `high`"),
+        (("[[tokens]]", "[[tokens]]\nrate = 0"), "rate: must be at least 1"),
+        (("[[tokens]]", '[[tokens]]\nrate = "60"'), "rate: must be a whole number"),
         (("[[tokens]]", '[[tokens]]\nexpires = "x"'), "expires: must be a date or"),
         (("[[tokens]]", "[[tokens]]\nexpires = 12:00:00"), "expires: must be a date"),
         (
@@ -95,7 +95,8 @@ def test_a_mistake_is_told_by_its_place(change, expected):
     found = problems(ONE.replace(*change))
 
     assert any(expected in problem for problem in found), found
-    assert all(problem.startswith("[[tokens]] number 1") for problem in found)
+    assert all(": [[tokens]] number 1" in problem for problem in found)
+    assert all(problem.startswith("line ") for problem in found)
 
 
 def test_all_mistakes_are_told_at_once():

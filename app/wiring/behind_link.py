@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from app.settings import Settings
 
-LINK, PROXY = "VX11_TENTACULO_LINK_TOKEN", "VX11_OPERATOR_PROXY_ENABLED"
-SIGNS = (LINK, PROXY, "VX11_TENTACULO_URL")
+PROXY = "VX11_OPERATOR_PROXY_ENABLED"
+SIGNS = (PROXY, "VX11_TENTACULO_URL")  # the token alone is every installation's
 ON = ("1", "true", "yes", "on")  # what tentaculo_link takes for it
 
 # Seconds: tentaculo_link gives up after 10, its page after 5 (docs/integration.md).
