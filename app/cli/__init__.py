@@ -16,6 +16,8 @@ from app.cli.exits import MEANINGS, exit_codes
 from app.cli.failing import Commands
 from app.cli.post_task import post_task
 from app.cli.records import records
+from app.cli.replay.commands import replay
+from app.cli.replay.play import play
 from app.cli.retention.erase import erase
 from app.cli.run import run
 from app.cli.status import explain, status
@@ -36,6 +38,7 @@ def main() -> None:
     """
 
 
+records.add_command(play)
 for command in (
     run,
     chat,
@@ -43,6 +46,7 @@ for command in (
     explain,
     doctor,
     records,
+    replay,
     backup,
     restore,
     report,

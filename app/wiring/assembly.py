@@ -18,6 +18,7 @@ from app.gateway.guard.hang_detection import HangCheck
 from app.gateway.guard.health import HealthBoard
 from app.gateway.guard.prober import Prober
 from app.gateway.records.events import Events
+from app.gateway.replay.replayer import AT_ONCE, Replayer
 from app.gateway.routing.decisions import Decisions
 from app.gateway.routing.retries import Retried, RetryBudget
 from app.gateway.turns import Upstream
@@ -150,6 +151,7 @@ class Assembly:
             metrics_bind=settings.metrics_bind,
             traces=bool(self.exporter.observers),
             holds_secret=parts.redactor(settings).holds_secret,
+            replayer=self._replayer(),
             settings=lambda: shown(settings),
         )
 
@@ -168,6 +170,20 @@ class Assembly:
         given = handed()
         news = given.news if given else START
         return Life(news, self.events, self.shared, self.settings)
+
+    def _replayer(self) -> Replayer:
+        def is_busy() -> bool:
+            load = self.gate.load()
+            return load.waiting > 0 or load.busy >= self.gate.limits.slots
+
+        return Replayer(
+            self.audited,
+            self.audit.records(),
+            {name: one.is_repeatable for name, one in self.upstreams.items()},
+            ConcurrencyLimit("replays", self.shared, AT_ONCE),
+            is_busy=is_busy,
+            tell=self.measuring.replayed,
+        )
 
     def _chat(self) -> Admission:
         """Put the policies around each other."""

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
 from app.gateway.records.audit import EXCERPT, KNOT, RETENTION, Listed, Query, Record
+from app.gateway.records.content import MANNER, TIMELINE
 from app.gateway.records.events import EVENT
 from app.storage.audit.bad_chats import DEGRADED, FAILED
 from app.storage.audit.schema import RECORD, chain, records
@@ -198,9 +199,24 @@ def _contains(text: str) -> sa.ColumnElement[bool]:
     return sa.or_(
         *(
             sa.func.instr(sa.func.lower(words), wanted) > 0
-            for words in (records.c.request, records.c.reply)
+            for words in (
+                _behind(records.c.request, MANNER, '"messages":'),
+                _behind(records.c.reply, TIMELINE, "]]"),
+            )
         )
     )
+
+
+def _behind(
+    words: sa.ColumnElement[Any], member: str, end: str
+) -> sa.ColumnElement[Any]:
+    """The words without their first member, if it is that one; it ends there first.
+
+    Whoever looks for a number means none of the milliseconds of a timeline.
+    """
+    is_there = words.startswith(f'{{"{member}":', autoescape=True)
+    rest = sa.func.substr(words, sa.func.instr(words, end) + len(end))
+    return sa.case((is_there, rest), else_=words)
 
 
 def _lower(letter: str) -> str:
