@@ -1,7 +1,5 @@
 """Assembly: the parts of one process, put together. See the room for the order."""
 
-from pathlib import Path
-
 from app.gateway.access.rate_limits import FailedAuth
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.audited import Audited
@@ -14,11 +12,10 @@ from app.gateway.chat import StreamMode
 from app.gateway.gateway_status import StatusBoard
 from app.gateway.guard.breaker import CircuitBreaker, Transition
 from app.gateway.guard.call_history import CallHistory
-from app.gateway.guard.concurrency import ConcurrencyLimit, ConcurrencyLimits
-from app.gateway.guard.guarded import EXTRA_CALLS, Guarded
+from app.gateway.guard.concurrency import ConcurrencyLimit
+from app.gateway.guard.guarded import Guarded
 from app.gateway.guard.hang_detection import HangCheck
 from app.gateway.guard.health import HealthBoard
-from app.gateway.guard.host_places import HostPlaces
 from app.gateway.guard.prober import Prober
 from app.gateway.records.events import Events
 from app.gateway.replay.replayer import AT_ONCE, Replayer
@@ -27,7 +24,7 @@ from app.gateway.routing.retries import Retried, RetryBudget
 from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load, shown
-from app.settings.handed import Handover, handed
+from app.settings.handed import START, handed
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.evidence.reader import EvidenceReader
 from app.storage.trail import BACKENDS, Backends
@@ -56,27 +53,25 @@ class Assembly:
         self.transport = parts.transport(settings)
         self.upstreams = parts.upstreams(settings, self.transport, kinds)
         self.keyring = keys.keyring(settings)
-        state = parts.state_dir(settings, backends)
-        self.used = keys.last_used(self.keyring, state)
+        self.state_dir = parts.state_dir(settings, backends)
+        self.used = keys.last_used(self.keyring, self.state_dir)
         self._forget_tokens = keys.watch_tokens(settings, self.keyring, self.used.look)
         self.shared = parts.shared(settings, backends)
-        self.hosts = Hosts(self.audit, self.shared, state)
+        several = keys.has_several_callers(settings)
+        self.hosts = Hosts(self.audit, self.shared, self.state_dir, several)
         self.measuring = Measuring(parts.metrics_folder(settings, backends))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
-        given = handed()
-        self.trail = self._trail(given, state)
+        self.trail = self._trail()
         self.events = Events(self.trail)
-        self.life = Life(given.run if given else "", self.events, self.shared, settings)
-        self.is_worker = given is not None
-        self.trail.events = self.life
+        self.trail.events = self.life = self._life()
         self.health, self.prober = self._health_and_prober()
         self.breakers = self._breakers()
-        entries = settings.effective_upstreams()
-        self.guards = {one.name: self._guarded(one) for one in entries}
+        self.guards = {
+            one.name: self._guarded(one) for one in settings.effective_upstreams()
+        }
         self.big_work = BigWork()
-        self.kept = KeptAnswers(
-            settings, self.audit.answers(), self.shared, self.trail.key
-        )
+        stored = self.audit.answers()
+        self.kept = KeptAnswers(settings, stored, self.shared, self.trail.key)
         self.audited = self._audited()
         self.gate = parts.gate(settings)
         self.history = CallHistory(self.shared)
@@ -84,16 +79,6 @@ class Assembly:
         self.rate_limits = self.hosts.rate_limits()
         self.failed_auth = FailedAuth(self.rate_limits)
         self.failed_auth.on_failure(self.measuring.metrics.auth_failed)
-
-    def _trail(self, given: Handover | None, state: Path) -> QueuedTrail:
-        return self.audit.trail(
-            anchor_file=self.settings.anchor_file,
-            keep_bytes=self.settings.keep_bytes,
-            is_known=given is not None,
-            newest=given.head if given else None,
-            keep=parts.keep(self.settings),
-            state_dir=state,
-        )
 
     def start(self) -> None:
         """Start the background threads."""
@@ -126,7 +111,7 @@ class Assembly:
         self.hosts.close()
         self.audited.close()
         self.kept.close()
-        if self.board.drain.is_final or not self.is_worker:
+        if self.board.drain.is_final or handed() is None:
             self.life.ended()
         self.events.close()
         self.trail.close()
@@ -174,6 +159,23 @@ class Assembly:
             replayer=self._replayer(),
             settings=lambda: shown(settings),
         )
+
+    def _trail(self) -> QueuedTrail:
+        settings, given = self.settings, handed()
+        return self.audit.trail(
+            anchor_file=settings.anchor_file,
+            keep_bytes=settings.keep_bytes,
+            is_known=given is not None,
+            newest=given.head if given else None,
+            keep=parts.keep(settings),
+            state_dir=self.state_dir,
+        )
+
+    def _life(self) -> Life:
+        """What tells of the gateway; a process that nobody made is one by itself."""
+        given = handed()
+        news = given.news if given else START
+        return Life(news, self.events, self.shared, self.settings)
 
     def _replayer(self) -> Replayer:
         def is_busy() -> bool:
@@ -225,23 +227,11 @@ class Assembly:
         )
 
     def _guarded(self, one: UpstreamSettings) -> Guarded:
-        several = keys.has_several_callers(self.settings)
-
-        def limit(
-            name: str, most: int | None, places: HostPlaces | None = None
-        ) -> ConcurrencyLimit:
-            return ConcurrencyLimit(
-                name, self.shared, most, has_several_callers=several, places=places
-            )
-
         return Guarded(
             self._repeating(one),
             self.health,
             self.breakers[one.name],
-            ConcurrencyLimits(
-                self.hosts.limit(one.name, one.concurrency or None, limit),
-                limit(f"extra:{one.name}", EXTRA_CALLS),
-            ),
+            self.hosts.limits(one.name, one.concurrency or None),
             hang_check=self._hang_check(one.name),
             queue_wait=self.settings.queue_wait,
         )
