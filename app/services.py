@@ -21,6 +21,7 @@ from app.gateway.guard.guarded import Guarded
 from app.gateway.guard.health import HealthBoard
 from app.gateway.records.activity import Activity
 from app.gateway.records.audit import Records, Trail
+from app.gateway.replay.replayer import Replayer
 from app.gateway.routing.models import Models
 from app.host.forks import at_fork
 
@@ -66,7 +67,7 @@ class Services:
     says whether requests that no caller traces are to be traced all the same.
     `board` tells how the gateway is. `holds_secret` tells of an id from a known caller
     whether what opens the gateway is in it: then it goes nowhere. `settings` are those
-    in force, by their keys, without a secret.
+    in force, by their keys, without a secret. `replayer` asks again what is on record.
     """
 
     chat: Admission
@@ -103,6 +104,7 @@ class Services:
     metrics_bind: str | None = None
     traces: bool = False
     holds_secret: Callable[[str], bool] = lambda _: False
+    replayer: Replayer | None = None
     settings: Callable[[], Mapping[str, Any]] = dict
 
     @property

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import psutil
 
+from app.gateway.records.content import TIMELINE, to_json
+from app.gateway.replay.timeline import Timeline
 from bench import servers
 
 STREAMS = int(os.environ.get("BENCH_STREAMS", "300"))
@@ -190,6 +192,24 @@ def table(folder: Path) -> None:
         f" CPU per word: {used / max(1, through.words) * 1e6:.0f} us."
         f" Memory of the worker: {memory:.0f} MB."
     )
+    spent, cost = used / max(1, through.words), timeline_cost()
+    print(
+        f"timeline: {cost * 1e6:.2f} us per word of a record,"
+        f" {cost / spent:.1%} of what the word costs."
+    )
+
+
+def timeline_cost() -> float:
+    """Seconds of CPU that a word's place in the record's timeline costs."""
+    rounds = 500
+    before = time.process_time()
+    for _ in range(rounds):
+        timeline = Timeline(time.monotonic())
+        for _ in range(WORDS):
+            timeline.mark()
+        timeline.over(["word "] * WORDS)
+        to_json({TIMELINE: timeline.steps()})
+    return (time.process_time() - before) / rounds / WORDS
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ HEAD = """<!-- Made by `make lock` from what each package says of itself; do not
 # Licences
 
 What the gateway runs on, as `requirements.txt` pins it; `deploy/sbom.json` is the same for scanners (CycloneDX). The gateway itself is under the [MIT licence](../LICENSE).
-All of these permit use in any product. MPL-2.0 (certifi) asks that changes of its own files are published.
+All of these permit use in any product. MPL-2.0 (certifi) asks that changes of its own files are published; LGPL-3.0 (psycopg, which is loaded with a `postgresql://` URL only) asks the same, and that the library can be exchanged, as an installed package can.
 
 | Package | Version | Licence | Home |
 |---|---|---|---|

@@ -178,6 +178,18 @@ def test_workers_can_tell_a_stop_from_a_reload(env, master):
     os.close(write)
 
 
+def test_one_worker_of_a_start_and_of_each_reload_is_to_put_it_on_record(env, master):
+    def next_one():
+        load().pre_fork(master, SimpleNamespace())
+        return master.told
+
+    assert [next_one(), next_one()] == ["start", ""]
+
+    master.reload()
+
+    assert [next_one(), next_one()] == ["reload", ""]
+
+
 def test_each_worker_has_a_place_until_it_ends(env, master):
     config = load()
     first, second, third = (SimpleNamespace() for _ in range(3))

@@ -27,6 +27,8 @@ ROUTES = {
     ("POST", "/v1/messages/count_tokens"): "chat",
     ("GET", "/operator/api/records"): "audit",
     ("GET", "/operator/api/records/<any_id>"): "audit",
+    ("GET", "/operator/api/records/<any_id>/stream"): "audit",
+    ("POST", "/operator/api/replays"): "replay",
     ("GET", "/operator/api/windows"): "audit",
     ("GET", "/operator/api/activity"): "audit",
     ("GET", "/operator/api/report"): "audit",

@@ -16,8 +16,11 @@ from app.cli.exits import MEANINGS, exit_codes
 from app.cli.failing import Commands
 from app.cli.post_task import post_task
 from app.cli.records import records
+from app.cli.replay.commands import replay
+from app.cli.replay.play import play
 from app.cli.retention.erase import erase
 from app.cli.run import run
+from app.cli.several_hosts.shared_records import accept_losses, move
 from app.cli.status import explain, status
 from app.cli.token import token
 
@@ -36,6 +39,7 @@ def main() -> None:
     """
 
 
+records.add_command(play)
 for command in (
     run,
     chat,
@@ -43,6 +47,7 @@ for command in (
     explain,
     doctor,
     records,
+    replay,
     backup,
     restore,
     report,
@@ -52,4 +57,5 @@ for command in (
     token,
 ):
     main.add_command(command)
-records.add_command(erase)
+for part in (erase, move, accept_losses):
+    records.add_command(part)

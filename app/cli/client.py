@@ -22,6 +22,7 @@ URL = "VX11_OPERATOR_URL"
 STATUS = "/operator/api/status"
 SETTINGS = "/operator/api/settings"
 CHAT = "/operator/api/chat"
+REPLAYS = "/operator/api/replays"
 NOTHING_TO_SHOW = (
     "VX11_TENTACULO_LINK_TOKEN: no token is set; set it, or VX11_OPERATOR_TOKEN, to "
     "one that the gateway takes. `run` prints a line to paste."
@@ -48,6 +49,18 @@ def settings_or_exit(heading: str = "") -> Settings:
         raise Failure(CONFIG, *error.problems, heading=heading) from None
 
 
+class Refused(Exception):
+    """The gateway did not do it: its status, code and reason, and seconds to wait."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, retry_after: float | None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.retry_after = retry_after
+
+
 class GatewayClient:
     """Talks to one gateway, by TCP or by a socket file.
 
@@ -61,10 +74,13 @@ class GatewayClient:
         self._timeout = timeout
 
     @classmethod
-    def of_this_installation(cls, timeout: float | None = None) -> "GatewayClient":
+    def of_this_installation(
+        cls, timeout: float | None = None, *, for_streams: bool = False
+    ) -> "GatewayClient":
         """The gateway that VX11_OPERATOR_URL or the settings point to.
 
-        `timeout` is in seconds; by default as long as a chat may take.
+        `timeout` is in seconds; by default as long as a chat may take, or with
+        `for_streams` a stream.
 
         It runs on while its file of settings is broken, and it is then that one wants
         to know how it is: so what can be used of them is used.
@@ -75,7 +91,9 @@ class GatewayClient:
         if settings.token is None and settings.auth_mode == "token":
             raise Failure(CONFIG, NOTHING_TO_SHOW)
         token = settings.token.get_secret_value() if settings.token else ""
-        limit = timeout or settings.chat_deadline + 5
+        limits = [settings.chat_deadline]
+        limits += [settings.stream_deadline] if for_streams else []
+        limit = timeout or max(limits) + 5
         return cls(_address(settings.bind), token, limit)
 
     def status(self) -> dict[str, Any]:
@@ -113,6 +131,20 @@ class GatewayClient:
                 raise self._is_none(response)
             else:
                 yield from _whole(_events(response))
+
+    def replay(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Ask again what is on record; return how it compares. Raises Refused."""
+        with self._sent("POST", REPLAYS, json.dumps(body)) as response:
+            if response.status == 200:
+                return self._json(response)
+            said = self._said(response)
+            wait = response.headers.get("Retry-After", "")
+            raise Refused(
+                response.status,
+                str(said.get("code")),
+                said["detail"],
+                float(wait) if wait.isdecimal() else None,
+            )
 
     @contextmanager
     def _sent(

@@ -3,6 +3,7 @@
 NO = 1
 USAGE = 2
 NAME = 3
+UNFAITHFUL = 65  # EX_DATAERR
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h, and so on
 UNREADABLE = 74  # EX_IOERR
 REFUSING = 75  # EX_TEMPFAIL
@@ -13,6 +14,7 @@ MEANINGS = {
     NO: "no: see the command",
     USAGE: "the command line is wrong",
     NAME: "the name is taken, or there is no such token",
+    UNFAITHFUL: "what is on record cannot be said or asked again as it was",
     UNAVAILABLE: "no gateway answers, or it refuses",
     REFUSING: "the gateway refuses chats, or nobody would answer them",
     UNREADABLE: "the records cannot be read",

@@ -134,7 +134,8 @@ def show(record_id: str, is_utc: bool, as_json: bool) -> None:
 def follow(is_utc: bool, as_json: bool) -> None:
     """Print each record once, when its chat has ended, until Ctrl-C.
 
-    They come in the order of the chain. What was on record before is not printed.
+    They come in the order of the chain; of several workers on PostgreSQL, lane by lane.
+    What was on record before is not printed.
     """
     zone = zone_of(is_utc=is_utc)
     with readable(), suppress(KeyboardInterrupt):
@@ -149,11 +150,11 @@ def sealed_from_now_on(
     reader: Records, wait: Callable[[float], bool]
 ) -> Iterator[Record]:
     """Yield what is sealed from now on; `wait` returns True to end it."""
-    seq = reader.last_seq()
+    ends = reader.ends()
     while not wait(FOLLOW_EVERY):
-        while found := reader.sealed_after(seq):
+        while (step := reader.sealed_after(ends))[1] != ends:
+            found, ends = step
             yield from found
-            seq = found[-1].seq or seq
 
 
 @records.command(epilog=exit_codes("all are written", UNREADABLE, CONFIG))

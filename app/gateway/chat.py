@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from app.gateway.abilities import CHAT, COUNT, TOOL_FIELDS, TOOLS
 from app.gateway.kept.answers import Kept
 from app.gateway.kept.reuse import ANYHOW, CacheControl, Caching, Reuse, Said
+from app.gateway.replay.origin import Replay
 
 NOTHING: Mapping[str, Any] = {}
 
@@ -91,7 +92,8 @@ class ChatRequest:
     `is_begun` says that the last message is the beginning of the answer, for whoever is
     asked to go on from there, and to say only what follows. `names_session` says that
     the session was named by the caller, and not by the door. `idempotency_key` is ""
-    for none.
+    for none. `replay` is set where an operator asks again what is on record: nobody
+    learns anything from how that ends.
     """
 
     messages: tuple[Message, ...]
@@ -114,6 +116,7 @@ class ChatRequest:
     size: int = 0
     task: str = CHAT
     is_begun: bool = False
+    replay: Replay | None = None
     names_session: bool = False
     idempotency_key: str = field(default="", repr=False)
     cache_control: CacheControl = ANYHOW

@@ -15,6 +15,7 @@ from app.gateway.budget import Budget
 from app.gateway.chat import ChatReply, ChatRequest, Delta, ReplyFacts
 from app.gateway.errors import BadReply, CallerGone, GatewayError
 from app.gateway.records.merge_choices import ChoiceMerger
+from app.gateway.replay.timeline import Timeline
 from app.gateway.replies import as_deltas, as_whole
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class ReplyStream(Iterator[Delta]):
         self.received = 0  # body bytes that came from the upstream
         self.status: int | None = None  # the upstream's HTTP status
         self.unread = 0.0  # seconds for which the reader did not ask for more
+        self.timeline: Timeline | None = None  # kept where somebody asks for it
         self.pieces: list[Delta] | None = None  # all of them, where that was asked for
         self.is_repeated = False  # it was said before, so nobody works on it
         self.outlives_caller = False  # it is to be read to its end in any case
@@ -123,6 +125,8 @@ class ReplyStream(Iterator[Delta]):
             self._end_or_veto(Outcome.FAILED, failed)
             raise failed from None
         self._texts.append(delta.text)
+        if self.timeline is not None:
+            self.timeline.mark()
         if delta.choices:
             self.said.add(delta.choices)
         if self.pieces is not None:
@@ -169,6 +173,8 @@ class ReplyStream(Iterator[Delta]):
         if self.outcome is not None:
             return
         self.outcome, self.error = outcome, error
+        if self.timeline is not None:
+            self.timeline.over(self._texts)
         text = "".join(self._texts)
         self._texts = [text]  # long ones are in memory once
         if text != self._reply.text:

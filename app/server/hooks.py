@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any
-from uuid import uuid4
 
 from app.server.scoreboard import Scoreboard
 from app.settings import SettingsError, changed, warnings_about
 from app.settings.file import config_text
-from app.settings.handed import Handover
+from app.settings.handed import RELOAD, START, Handover
 from app.wiring import (
     begin_counts,
     check_all,
@@ -61,7 +60,7 @@ class Hooks:
         # A reload doubles the workers for a moment.
         server.board = Scoreboard(places=3 * self.settings.workers)
         server.settings, server.head, server.deaths = self.settings, None, deque()
-        server.run = uuid4().hex
+        server.news = START
         stop, reload, manage_workers = server.stop, server.reload, server.manage_workers
 
         def stop_all(graceful: bool = True) -> None:
@@ -83,6 +82,7 @@ class Hooks:
         _look_at_heads(server)
         worker.board = server.board
         worker.place = server.board.take_place()
+        server.told, server.news = server.news, ""  # one worker is told of it
 
     def child_exit(self, server: Any, worker: Any) -> None:
         """Free the place of a worker that ended, however it did."""
@@ -100,7 +100,8 @@ class Hooks:
         for name in [name for name in sys.modules if name.partition(".")[0] == "app"]:
             del sys.modules[name]
         tokens = server.tokens.text if server.tokens else None
-        Handover(self.config, tokens, server.head, server.run).hand_over()
+        news = getattr(server, "told", "")
+        Handover(self.config, tokens, server.head, news).hand_over()
 
     def post_worker_init(self, worker: Any) -> None:
         """Connect this worker before it takes requests; a bad start shows at once."""
@@ -166,6 +167,7 @@ def _reload_if_sound(server: Any, reload: Callable[[], None]) -> None:
         server.tokens = last_good_tokens(server.settings)
         if server.settings.audit_url != before[0].audit_url:
             server.head = None  # that of other records
+        server.news = RELOAD
         reload()
     except SettingsError as error:
         for problem in error.problems:
@@ -181,4 +183,5 @@ def _reload_if_sound(server: Any, reload: Callable[[], None]) -> None:
         return
     server.board.reloaded(is_refused=True)
     server.settings, server.tokens, server.head = before
+    server.news = ""
     server.app.cfg = server.cfg  # gunicorn has emptied it before it read anything

@@ -11,19 +11,22 @@ from dataclasses import asdict, dataclass
 
 from app.settings.names import HANDED
 
+START, RELOAD = "start", "reload"
+
 
 @dataclass(frozen=True, slots=True)
 class Handover:
     """Texts: `config` of the file VX11_CONFIG, `tokens` of that of the tokens.
 
     None where there is no such file. `head` is the newest of the audit that workers
-    have seen, None before the first. `run` names the run of the master.
+    have seen, None before the first. `news` is what this
+    worker is to put on record of the gateway as a whole: START, RELOAD or nothing.
     """
 
     config: str | None = None
     tokens: str | None = None
     head: str | None = None
-    run: str = ""
+    news: str = ""
 
     def hand_over(self) -> None:
         """Let this process, a new worker's, find them with `handed`."""

@@ -247,15 +247,16 @@ class Settings(BaseModel):
     )
     audit_url: str = Field(
         default="sqlite:///var/audit.db",
-        description="Where records are kept: `sqlite:///` and the path of a file; "
-        "nothing else is taken. A relative path goes by the folder that the process "
-        "is started in; an absolute one makes four slashes.",
+        description="Where records are kept: `sqlite:///` and the path of a file (a "
+        "relative one goes by the folder that the process is started in; an absolute "
+        "one makes four slashes), or, for several hosts, "
+        "`postgresql://USER:PASSWORD@HOST/DATABASE` (docs/several-hosts.md).",
     )
     state_dir: Path | None = Field(
         default=None,
         description="Folder of this instance: its path tells the instance from others "
         "on the host, and what workers share and count is kept there where /dev/shm "
-        "is missing. Default: the audit database's folder.",
+        "is missing. Default: the audit database's folder; to be set with PostgreSQL.",
     )
     audit_mode: Literal["required", "best_effort"] = Field(
         default="required",
@@ -270,7 +271,7 @@ class Settings(BaseModel):
     audit_key: SecretStr | None = Field(
         default=None,
         description="Key of the hash chain, of at least 16 characters; default: a key "
-        "file beside the database.",
+        "file beside the database. With PostgreSQL it must be set, alike on all hosts.",
     )
     anchor_file: Path | None = Field(
         default=None,

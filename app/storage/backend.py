@@ -2,18 +2,32 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
+from app.gateway.access.pools import Pools
 from app.gateway.kept.answers import Answers
 from app.gateway.records.activity import Activity
 from app.gateway.records.signs import AuditSpace
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
 from app.storage.chain.knots import Place
+from app.storage.chain.links import Head
 from app.storage.chain.retention import FOR_EVER, Erased, Keep, Whose
 from app.storage.chain.verification import OnProgress, Verification, ignore
 
 MOST_BYTES = 256 * 1024 * 1024  # of kept answers
+
+
+class OpenPools(Pools, Protocol):
+    """Pools that are to be started and closed."""
+
+    def start(self) -> None:
+        """Begin to answer. Raises RuntimeError if no thread is to be had."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
 
 
 class AuditBackend(Protocol):
@@ -41,6 +55,7 @@ class AuditBackend(Protocol):
         keep_bytes: int = MOST_BYTES,
         may_begin: bool = True,
         newest: str | None = None,
+        state_dir: Path | None = None,
         keep: Keep = FOR_EVER,
     ) -> QueuedTrail:
         """Open the write side, making and migrating the records if need be.
@@ -54,6 +69,7 @@ class AuditBackend(Protocol):
         Anchors go to the log, and to `anchor_file`. Kept answers take at most
         `keep_bytes`. `newest` is what `newest_head`
         said to somebody who lives longer than a worker: older records are refused.
+        In `state_dir` a backend without a folder keeps what is this host's own.
         Words and records go when they are older than `keep` says.
         With `is_known` somebody has opened it before, so it is never made, and
         whatever is wrong with it, it opens, refuses chats, and comes back once that is
@@ -88,6 +104,10 @@ class AuditBackend(Protocol):
         `noted` are heads of earlier that were kept elsewhere: each must still be part
         of the chain.
         """
+        ...
+
+    def pools(self, state_dir: Path) -> OpenPools | None:
+        """Open what hosts that use these records share; None: there is but one host."""
         ...
 
     def backup(self, folder: Path) -> Verification:
@@ -130,4 +150,39 @@ class AuditBackend(Protocol):
 
     def space(self) -> AuditSpace:
         """What the records take and have left. Raises OSError."""
+        ...
+
+
+class Moved(NamedTuple):
+    """How many records were moved, and the heads of the lanes that they are."""
+
+    records: int
+    heads: tuple[Head, ...]
+
+
+class OneHost:
+    """The part of a backend whose records no other host can reach."""
+
+    def pools(self, state_dir: Path) -> None:
+        """Nothing: there is nobody to share with."""
+
+
+@runtime_checkable
+class SharedBackend(AuditBackend, Protocol):
+    """A place of records that several hosts share."""
+
+    def take_over(
+        self, source: AuditBackend, on_progress: OnProgress = ignore
+    ) -> Moved:
+        """Copy the trail of another backend, which nobody writes to any more.
+
+        Both are verified. Raises StoreFailed; then nothing was moved.
+        """
+        ...
+
+    def accept_loss(self) -> int:
+        """Let all lanes go on from where they end now; return how many they are.
+
+        An event of the chain says so. Raises StoreFailed.
+        """
         ...

@@ -22,6 +22,7 @@ from app.web.operator import (
     evidence,
     metrics,
     ops,
+    replays,
     tokens,
     upstreams,
     usage,
@@ -52,7 +53,7 @@ def make_app(services: PerProcess[Services]) -> Flask:
     register_errors(app)
     register_streams(app)
     openai_doors = (openai.bp, responses.bp, completions.bp, embeddings.bp, models.bp)
-    records = (audit.bp, usage.bp, upstreams.bp, evidence.bp)
+    records = (audit.bp, usage.bp, upstreams.bp, evidence.bp, replays.bp)
     pages = (console.bp, *records, tokens.bp, api_docs.bp)
     doors = (chat.bp, *openai_doors, anthropic.bp)
     for blueprint in (*doors, ops.bp, metrics.bp, *pages):

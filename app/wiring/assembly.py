@@ -12,26 +12,28 @@ from app.gateway.chat import StreamMode
 from app.gateway.gateway_status import StatusBoard
 from app.gateway.guard.breaker import CircuitBreaker, Transition
 from app.gateway.guard.call_history import CallHistory
-from app.gateway.guard.concurrency import ConcurrencyLimit, ConcurrencyLimits
-from app.gateway.guard.guarded import EXTRA_CALLS, Guarded
+from app.gateway.guard.concurrency import ConcurrencyLimit
+from app.gateway.guard.guarded import Guarded
 from app.gateway.guard.hang_detection import HangCheck
 from app.gateway.guard.health import HealthBoard
 from app.gateway.guard.prober import Prober
 from app.gateway.records.events import Events
+from app.gateway.replay.replayer import AT_ONCE, Replayer
 from app.gateway.routing.decisions import Decisions
 from app.gateway.routing.retries import Retried, RetryBudget
 from app.gateway.turns import Upstream
 from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load, shown
-from app.settings.handed import handed
+from app.settings.handed import START, handed
+from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.evidence.reader import EvidenceReader
-from app.storage.shared.rate_limits import SlidingRateLimits
 from app.storage.trail import BACKENDS, Backends
 from app.telemetry.metrics.measuring import GaugeSources, Measuring
 from app.telemetry.traces.export import open_exporter
 from app.upstreams import KINDS, Kinds
 from app.version import VERSION
 from app.wiring import keys, parts
+from app.wiring.hosts import Hosts
 from app.wiring.kept import KeptAnswers
 from app.wiring.life import Life
 
@@ -51,23 +53,17 @@ class Assembly:
         self.transport = parts.transport(settings)
         self.upstreams = parts.upstreams(settings, self.transport, kinds)
         self.keyring = keys.keyring(settings)
-        self.used = keys.last_used(self.keyring, parts.state_dir(settings, backends))
+        self.state_dir = parts.state_dir(settings, backends)
+        self.used = keys.last_used(self.keyring, self.state_dir)
         self._forget_tokens = keys.watch_tokens(settings, self.keyring, self.used.look)
         self.shared = parts.shared(settings, backends)
+        several = keys.has_several_callers(settings)
+        self.hosts = Hosts(self.audit, self.shared, self.state_dir, several)
         self.measuring = Measuring(parts.metrics_folder(settings, backends))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
-        given = handed()
-        self.trail = self.audit.trail(
-            anchor_file=settings.anchor_file,
-            keep_bytes=settings.keep_bytes,
-            is_known=given is not None,
-            newest=given.head if given else None,
-            keep=parts.keep(settings),
-        )
+        self.trail = self._trail()
         self.events = Events(self.trail)
-        self.life = Life(given.run if given else "", self.events, self.shared, settings)
-        self.is_worker = given is not None
-        self.trail.events = self.life
+        self.trail.events = self.life = self._life()
         self.health, self.prober = self._health_and_prober()
         self.breakers = self._breakers()
         self.guards = {
@@ -80,7 +76,7 @@ class Assembly:
         self.gate = parts.gate(settings)
         self.history = CallHistory(self.shared)
         self.board = self._board()
-        self.rate_limits = SlidingRateLimits(self.shared)
+        self.rate_limits = self.hosts.rate_limits()
         self.failed_auth = FailedAuth(self.rate_limits)
         self.failed_auth.on_failure(self.measuring.metrics.auth_failed)
 
@@ -89,6 +85,7 @@ class Assembly:
         self.trail.start()
         self.life.begun()
         self.prober.start()
+        self.hosts.start()
         self.measuring.watch(
             GaugeSources(
                 self.gate,
@@ -111,9 +108,10 @@ class Assembly:
         self.measuring.close()
         self.exporter.close()
         self.prober.stop()
+        self.hosts.close()
         self.audited.close()
         self.kept.close()
-        if self.board.drain.is_final or not self.is_worker:
+        if self.board.drain.is_final or handed() is None:
             self.life.ended()
         self.events.close()
         self.trail.close()
@@ -158,7 +156,39 @@ class Assembly:
             metrics_bind=settings.metrics_bind,
             traces=bool(self.exporter.observers),
             holds_secret=parts.redactor(settings).holds_secret,
+            replayer=self._replayer(),
             settings=lambda: shown(settings),
+        )
+
+    def _trail(self) -> QueuedTrail:
+        settings, given = self.settings, handed()
+        return self.audit.trail(
+            anchor_file=settings.anchor_file,
+            keep_bytes=settings.keep_bytes,
+            is_known=given is not None,
+            newest=given.head if given else None,
+            keep=parts.keep(settings),
+            state_dir=self.state_dir,
+        )
+
+    def _life(self) -> Life:
+        """What tells of the gateway; a process that nobody made is one by itself."""
+        given = handed()
+        news = given.news if given else START
+        return Life(news, self.events, self.shared, self.settings)
+
+    def _replayer(self) -> Replayer:
+        def is_busy() -> bool:
+            load = self.gate.load()
+            return load.waiting > 0 or load.busy >= self.gate.limits.slots
+
+        return Replayer(
+            self.audited,
+            self.audit.records(),
+            {name: one.is_repeatable for name, one in self.upstreams.items()},
+            ConcurrencyLimit("replays", self.shared, AT_ONCE),
+            is_busy=is_busy,
+            tell=self.measuring.replayed,
         )
 
     def _chat(self) -> Admission:
@@ -197,21 +227,11 @@ class Assembly:
         )
 
     def _guarded(self, one: UpstreamSettings) -> Guarded:
-        several = keys.has_several_callers(self.settings)
-
-        def limit(name: str, most: int | None) -> ConcurrencyLimit:
-            return ConcurrencyLimit(
-                name, self.shared, most, has_several_callers=several
-            )
-
         return Guarded(
             self._repeating(one),
             self.health,
             self.breakers[one.name],
-            ConcurrencyLimits(
-                limit(one.name, one.concurrency or None),
-                limit(f"extra:{one.name}", EXTRA_CALLS),
-            ),
+            self.hosts.limits(one.name, one.concurrency or None),
             hang_check=self._hang_check(one.name),
             queue_wait=self.settings.queue_wait,
         )

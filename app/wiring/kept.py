@@ -5,13 +5,13 @@ from collections.abc import Callable
 from app.gateway.chain.cached import Cached
 from app.gateway.chain.idempotent import Idempotent
 from app.gateway.chat import ChatRequest
-from app.gateway.evidence.evidence import REPLAY
 from app.gateway.handler import ChatHandler
 from app.gateway.kept.answers import Answers
 from app.gateway.kept.claims import SharedClaims
 from app.gateway.kept.keeping import Keeping
 from app.gateway.kept.lifetimes import Lifetimes
 from app.gateway.records.content import Content
+from app.gateway.replay.origin import REPLAY
 from app.gateway.shared import SharedState
 from app.settings import Settings
 from app.storage.kept.memory import MemoryAnswers

@@ -24,6 +24,7 @@ from app.gateway.turns import Candidate
 from app.host.files import shown_path
 from app.services import READERS, Whereabouts
 from app.settings import Settings, SettingsError, UpstreamSettings, told_at
+from app.storage.audit.errors import NoKey
 from app.storage.backend import AuditBackend
 from app.storage.chain.retention import Keep
 from app.storage.shared.shared_memory import MEMORY, open_shared
@@ -232,6 +233,8 @@ def audit(settings: Settings, backends: Backends = BACKENDS) -> AuditBackend:
     """Make the place of the audit records. Raises SettingsError for a URL of none."""
     try:
         return open_backend(settings.audit_url, settings.audit_key_bytes(), backends)
+    except NoKey as error:
+        raise SettingsError([told_at("audit_key", str(error))]) from None
     except ValueError as error:
         raise SettingsError([told_at("audit_url", str(error))]) from None
 
@@ -263,7 +266,10 @@ def _identity(settings: Settings, state: Path) -> str:
 
 
 def state_dir(settings: Settings, backends: Backends = BACKENDS) -> Path:
-    """The folder in which this instance keeps what is its own."""
+    """The folder in which this instance keeps what is its own.
+
+    Raises SettingsError if none is named.
+    """
     folder = settings.state_dir or audit(settings, backends).folder
     if folder is None:
         words = "must be set with this VX11_AUDIT_URL"

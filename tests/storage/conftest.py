@@ -5,6 +5,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from app.storage.trail import open_backend
+from tests.support.postgres import PostgresServer
 
 
 @pytest.fixture
@@ -76,3 +77,24 @@ def small_disk(tmp_path):
             subprocess.run(["umount", "-l", str(where)], check=True)
 
     return mounted
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """One real server for all tests of a process."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres):
+    """The URL of a database that has the tables, as if a gateway had just begun."""
+    with postgres.database(postgres.prepared()) as name:
+        yield postgres.url(name)
+
+
+@pytest.fixture
+def empty_url(postgres):
+    """The URL of an empty database."""
+    with postgres.database() as name:
+        yield postgres.url(name)

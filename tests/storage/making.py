@@ -11,6 +11,7 @@ from app.gateway.errors import AuditUnavailable
 from app.gateway.records.audit import Closing, Intent, new_audit_id
 from app.storage.chain.knots import Place
 
+KEY = b"a key that the hosts of a test share"
 ROOT = Path(__file__).parents[2]
 
 

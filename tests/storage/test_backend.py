@@ -50,9 +50,20 @@ def test_an_instance_without_a_folder_of_its_records_has_to_name_one():
         build_services(settings(), backends={"memory": MemoryBackend})
 
 
-@pytest.mark.parametrize("url", ["postgresql://u:secret@h/db", "sqlite:///:memory:"])
+@pytest.mark.parametrize("url", ["mysql://u:secret@h/db", "sqlite:///:memory:"])
 def test_a_url_that_no_backend_takes_is_told_and_not_repeated(url):
     with pytest.raises(SettingsError, match="VX11_AUDIT_URL: must be") as told:
         audit(settings(audit_url=url))
 
     assert "secret" not in str(told.value)
+
+
+def test_hosts_that_share_records_are_given_their_key():
+    with pytest.raises(SettingsError, match="VX11_AUDIT_KEY: must be set"):
+        audit(settings(audit_url="postgresql://u:secret@h/db"))
+
+
+@pytest.mark.parametrize("url", ["postgresql://", "postgresql://h", "postgresql://[/d"])
+def test_a_url_of_no_database_is_told(url):
+    with pytest.raises(SettingsError, match="VX11_AUDIT_URL: must be postgresql://"):
+        audit(settings(audit_url=url, audit_key="a key of sixteen letters"))

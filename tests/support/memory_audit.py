@@ -55,7 +55,7 @@ class MemoryBackend:
             begin = replace(GENESIS, knotted_at=time())
             write_head(connection, begin, head_mac(self.key, begin))
 
-    def trail(self, *, anchor_file=None, is_known=False, **_):
+    def trail(self, *, anchor_file=None, **options):
         return QueuedTrail(
             lambda: MemoryStore(self),
             key=lambda: self.key,
@@ -78,6 +78,9 @@ class MemoryBackend:
         return known
 
     def require_readable(self):
+        pass
+
+    def pools(self, state_dir):
         pass
 
     def look(self):

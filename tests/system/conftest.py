@@ -8,7 +8,14 @@ HERE = Path(__file__).parent
 
 # These assert that nothing is ever lost or told: once is once too often. And what was
 # installed is not installed again.
-NEVER_AGAIN = {"test_kill", "test_secrets", "test_fork", "test_metrics", "test_guide"}
+NEVER_AGAIN = {
+    "test_kill",
+    "test_hosts",
+    "test_secrets",
+    "test_fork",
+    "test_metrics",
+    "test_guide",
+}
 
 # These measure what the machine can do, so nothing else may run beside them.
 ALONE = {"test_overload"}

@@ -1091,6 +1091,34 @@ def busy_console(console, stand_ins, expected):
     return console
 
 
+def test_an_outage_is_explained_from_the_bad_minutes_on(busy_console, tmp_path):
+    browser = busy_console.browser
+    busy_console.open("health")
+    browser.see("#windows-box table")
+    browser.click("#windows-box a[aria-label^='Why']")
+
+    browser.wait_for("#outages", "switch answered with an error")
+    browser.wait_for("#outages", "madre answered with an error")
+    browser.see("#picture svg .bar-bad")
+    browser.wait_for("#minutes", "(1)")
+    assert "no cause" not in browser.text("#summary")
+    browser.wait_for("#happened", "the gateway started")
+    browser.picture(tmp_path / "outages.png")
+
+    head = browser.text("#heads code")
+    browser.write("#noted", head)
+    browser.click("#anchor button")
+    browser.wait_for("#anchored", "Yes")
+
+    browser.run("document.getElementById('outages').replaceChildren()")
+    browser.click("[data-back='3600']")
+    browser.click("#outages a")
+    browser.see("#rows li")
+    browser.click("#rows a")
+    browser.wait_for("#record", "Why")
+    browser.wait_for("#record", "the order was switch, madre")
+
+
 def looks(console):
     """Every page in turn, with something to see on it."""
     browser = console.browser

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from app.gateway.chat import Priority
 
-ALL_SCOPES = frozenset({"chat", "audit", "metrics", "admin"})
+ALL_SCOPES = frozenset({"chat", "audit", "metrics", "admin", "replay"})
 # The marker lets scanners and our own redactor know a token wherever it stands.
 MARKER = "vx11_"
 RANDOM_BYTES = 32  # 256 bit; 128 are asked for

@@ -20,6 +20,7 @@ from app.gateway.records import closings
 from app.gateway.records.audit import Closing, Intent, Trail, undelivered
 from app.gateway.records.content import ContentPolicy, Stored, to_json
 from app.gateway.records.refusals import Refusals
+from app.gateway.replay.timeline import Timeline
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,8 @@ class Audited:
             self._close_failed(intent, error, started, budget)
             raise
         stream.learn(ReplyFacts(audit_id=intent.id))
+        if request.stream:
+            stream.timeline = Timeline(started, self._clock)
         stream.on_end(
             lambda stream: self._close(intent, stream, started, budget), may_veto=True
         )
@@ -124,7 +127,9 @@ class Audited:
         left = budget.stream_remaining()
         with self._closing(intent, bare):
             reply, within = stream.reply, left + REDACTION_GRACE
-            said = self._policy.reply(reply, stream.said, stream.received, within)
+            said = self._policy.reply(
+                reply, stream.said, stream.received, within, stream.timeline
+            )
             if said.is_cut and stream.outcome is Outcome.COMPLETED:
                 late = NoAnswer("deadline")
                 bare = closings.of_error(late, *self._times(started))

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, Protocol
 
 from app.gateway.records.events import EVENT
+from app.gateway.replay.origin import REPLAY
 
 # The routes of records that no user has asked for, beside events.
-CORRECTION, REPLAY = "correction", "replay"
+CORRECTION = "correction"
 
 
 class Evidence(NamedTuple):

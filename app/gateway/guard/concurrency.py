@@ -1,4 +1,7 @@
-"""ConcurrencyLimit: how many calls an upstream gets at once, from the whole host."""
+"""ConcurrencyLimit: how many calls an upstream gets at once, from the whole host.
+
+Where hosts share it, from all of them.
+"""
 
 import struct
 from collections import deque
@@ -11,6 +14,7 @@ from typing import NamedTuple
 
 from app.gateway.budget import Budget
 from app.gateway.errors import NeverSent
+from app.gateway.guard.host_places import HostPlaces
 from app.gateway.shared import MAX_VALUE, SharedState
 
 MOST = MAX_VALUE // 4  # calls that can be counted
@@ -86,7 +90,8 @@ class ConcurrencyLimit:
     Each call holds a lease that ends by itself, so what a killed or frozen worker
     held comes back without anybody looking for it. `limit` is at most MOST; None is
     no limit, and costs nothing. Those of a process who wait for a slot get one in the
-    order in which they came; `pause` waits for an event, or for so many seconds. With
+    order in which they came; `pause` waits for an event, or for so many seconds. Where
+    hosts share the upstream, `places` says how many of them this one has. With
     `has_several_callers` no caller holds more than his share, so that the slow calls
     of one leave a slot to the others; who waits for his own share is passed by.
     Threads and, by `shared`, processes share it.
@@ -100,7 +105,9 @@ class ConcurrencyLimit:
         pause: Callable[[Event, float], object] = Event.wait,
         *,
         has_several_callers: bool = False,
+        places: HostPlaces | None = None,
     ) -> None:
+        self._places = places
         self._key = f"calls:{upstream}"
         self._has_several_callers = has_several_callers
         self._shared = shared
@@ -195,14 +202,27 @@ class ConcurrencyLimit:
         """A slot, within the caller's share and the limit; None: all are taken."""
         end = ceil((self._shared.now() + lease) * TENTHS)
         if not self._has_several_callers:
-            return Slot(end, caller) if self._count(self._key, limit, end) else None
+            return Slot(end, caller) if self._count_place(limit, end) else None
         own = self._own(caller)
         if not self._count(own, share(limit), end, KEPT):
             return None
-        if not self._count(self._key, limit, end):
+        if not self._count_place(limit, end):
             self._give_back(own, end, KEPT)
             return None
         return Slot(end, caller)
+
+    def _count_place(self, limit: int, end: int) -> bool:
+        """Count a call, if the upstream, or this host at it, has a place for one."""
+        if self._places is None:
+            return self._count(self._key, limit, end)
+        held = min(limit, self._places.allowed())
+        if held and self._count(self._key, held, end):
+            return True
+        running = self.running
+        if running >= limit:
+            return False
+        held = min(limit, self._places.ask(running))
+        return held > 0 and self._count(self._key, held, end)
 
     def _count(self, key: str, limit: int, end: int, ttl: float | None = None) -> bool:
         """Count one that ends then, if fewer than `limit` are running."""

@@ -58,7 +58,8 @@ class Guarded:
     One that is out, open, resting or full is passed over in no time, where there is a
     choice. What becomes of each call is evidence (see `blame`): for the circuit, and
     a connection that failed for the verdict too, which is about being there and not
-    about answering well. `hang_check` None stands for an upstream that has no health to
+    about answering well. A replay is passed over wherever there is an obstacle, and is
+    evidence of nothing. `hang_check` None stands for an upstream that has no health to
     ask for, and no verdict.
     `queue_wait` is the longest that a chat waits for a slot, in seconds. Threads may
     share it.
@@ -110,7 +111,8 @@ class Guarded:
         self, request: ChatRequest, budget: Budget, turn: Turn = ONLY
     ) -> ReplyStream:
         """Ask the upstream, or raise NeverSent: at once where another one is left."""
-        call = self._begun(request.caller, budget, turn)
+        begin = self._begun_apart if request.replay else self._begun
+        call = begin(request.caller, budget, turn)
         log.info("Routing to %s", self.name)
         patience = self._patience_of(turn)
         limit = budget.within(call.limit, patience.check, call.renew)
@@ -158,6 +160,17 @@ class Guarded:
             permit = self._breaker.admit(caller, lease)
             return self._with_slot(permit, budget, turn)
         return self._begun_probe(caller, lease, budget, turn)
+
+    def _begun_apart(self, caller: str, budget: Budget, _: Turn) -> "_Call":
+        """Begin a replay's call: no probe, no extra one, and nobody waits behind it."""
+        if obstacle := self.obstacle():
+            raise NeverSent(obstacle.reason, retry_after=obstacle.wait)
+        if not self._breaker.is_closed_to(caller):
+            raise NeverSent("circuit_open")
+        permit = self._breaker.admit(caller, budget.remaining() + LEASE_MARGIN)
+        call = self._with_slot(permit, budget, Turn())
+        call.is_evidence = False
+        return call
 
     def _begun_probe(
         self, caller: str, lease: float, budget: Budget, turn: Turn
@@ -245,7 +258,7 @@ class Guarded:
         self._note(None)
 
     def _ended(self, call: "_Call", stream: ReplyStream, took: float) -> None:
-        if stream.outcome is Outcome.COMPLETED:
+        if stream.outcome is Outcome.COMPLETED and call.is_evidence:
             self._let_go(call)
             self._breaker.succeeded(call.permit, took)
             self._note(None)
@@ -256,6 +269,9 @@ class Guarded:
         self, call: "_Call", error: BaseException | None, unread: float = 0.0
     ) -> None:
         self._let_go(call)
+        if not call.is_evidence:
+            self._breaker.dropped(call.permit)
+            return
         if weight := self._weight(call, error, unread):
             self._breaker.failed(call.permit, weight)
         else:
@@ -288,13 +304,17 @@ class Guarded:
 
 
 class _Call:
-    """A call under way: what it holds, its time in seconds, and when it began."""
+    """A call under way: what it holds, its time in seconds, and when it began.
+
+    A replay's call is no evidence, however it ends.
+    """
 
     __slots__ = (
         "_cap",
         "_clock",
         "_renew_at",
         "extra",
+        "is_evidence",
         "limit",
         "permit",
         "slot",
@@ -314,6 +334,7 @@ class _Call:
         self.permit = permit
         self.slot = slot
         self.extra: Slot | None = None
+        self.is_evidence = True
         self.limit = limit
         self.started = clock()
         self._renew_at = self.started + limit

@@ -37,6 +37,18 @@ AUDIT: Mapping[str, tuple[str, str]] = {
         "its disk does not answer",
         "Look at the disk and at what else uses it (`dmesg`, `iostat`).",
     ),
+    "unreachable": (
+        "its database server does not answer",
+        "Look after PostgreSQL; chats go on by themselves once it answers.",
+    ),
+    "not_replicated": (
+        "its standby does not take what is committed",
+        "Look after the standby of PostgreSQL.",
+    ),
+    "unsuitable": (
+        "its database server may lose what it has committed, or is too old",
+        "The log names the setting; see docs/several-hosts.md.",
+    ),
     "io_error": ("its disk reports errors", "Look at the disk (`dmesg`)."),
     "no_key": ("its key is missing", "Put the .key beside the database back."),
     "open_key": (

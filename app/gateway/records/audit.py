@@ -5,7 +5,7 @@ ends. Nothing here knows how or where the rows are kept.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,6 +13,9 @@ from app.gateway.kept.answers import Kept
 from app.gateway.records.signs import TrailSigns
 
 EXCERPT = 160  # characters of the question that a list shows
+
+# The place in each lane of the chain up to which its records were read.
+Ends = Mapping[int, int]
 
 # The route of the records that tie the chain's lanes together once a minute. They are
 # events; no search finds them, for they would hide all others.
@@ -276,18 +279,14 @@ class Records(Protocol):
         """
         ...
 
-    def last_seq(self) -> int:
-        """The `seq` of the record that was sealed last, 0 before the first.
-
-        Raises AuditUnavailable when the records can't be read.
-        """
+    def ends(self) -> Ends:
+        """Where each lane ends now: what is sealed later follows. As `sealed_after`."""
         ...
 
-    def sealed_after(self, seq: int) -> tuple[Record, ...]:
-        """Return what was sealed after that one, in that order, at most 500 at once.
+    def sealed_after(self, ends: Ends) -> tuple[tuple[Record, ...], Ends]:
+        """Return what was sealed behind these places, and where to ask on from.
 
-        Whoever asks on from the last one's `seq` sees each record once: a record is
-        sealed when its chat ends, and never before one that has a lower `seq`.
+        At most 500 at once, of each lane in its order; who asks on sees each once.
         Raises AuditUnavailable when the records can't be read.
         """
         ...

@@ -12,17 +12,24 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from app.gateway import strict_json
+from app.gateway.abilities import CHAT
 from app.gateway.chain.big_work import BigWork, TooLate
-from app.gateway.chat import ChatReply, ChatRequest, Message
+from app.gateway.chat import NOTHING, ChatReply, ChatRequest, Message
 from app.gateway.records.audit import Intent, new_audit_id
 from app.gateway.records.merge_choices import ChoiceMerger
 from app.gateway.records.redaction import Redactor
+from app.gateway.replay.timeline import Timeline
 
 log = logging.getLogger(__name__)
 
 ENOUGH = 2.0  # seconds, where no caller waits for it
 WRITING = 0.5  # seconds between redaction and the last byte of the largest answers
 BEGINNING = 16384  # characters that are stored of what is too long for the time left
+
+# Members of what is stored that are no words. They come first, so that a search can
+# begin behind them (`reader`). REDACTED is set where anything was taken out.
+MANNER, TIMELINE, REDACTED = "manner", "timeline", "redacted"
+STOP = "stop"  # the usual finish reason, which goes without saying
 
 _encode = strict_json.encoder(ensure_ascii=False, separators=(",", ":"), default=str)
 _encode_ascii = strict_json.encoder(default=str)
@@ -83,7 +90,8 @@ class ContentPolicy:
             said["extra"] = request.extra
         if request.anthropic:
             said["anthropic"] = request.anthropic
-        return self._store(said, request.size, self._redactor.until(within))
+        until = self._redactor.until(within)
+        return self._store(said, request.size, until, _manner(request))
 
     def intent(
         self,
@@ -119,11 +127,12 @@ class ContentPolicy:
         deltas: ChoiceMerger | None = None,
         size: int = 0,
         within: float = ENOUGH,
+        timeline: Timeline | None = None,
     ) -> Stored:
         """What is stored of a reply, whole or as far as it got.
 
         `deltas` are its deltas, where they were more than text; it came in about so
-        many bytes.
+        many bytes. `timeline` goes with the words, since lengths tell much of them.
         """
         until = self._redactor.until(within)
         said: dict[str, Any] = {"text": reply.text}
@@ -131,22 +140,32 @@ class ContentPolicy:
             deltas.add(reply.choices)
             said["choices"] = deltas.choices()
         elif reply.choices:
-            said["choices"] = reply.choices
+            said["choices"] = list(reply.choices)
         if reply.extra:
             said["extra"] = reply.extra
-        return self._store(said, size, until)
+        if reply.finish_reason != STOP:
+            said["finish_reason"] = reply.finish_reason
+        steps = timeline.steps() if timeline else ((), ())
+        ours = {TIMELINE: steps} if len(steps[0]) > 1 else NOTHING
+        return self._store(said, size, until, ours)
 
-    def _store(self, said: Mapping[str, Any], size: int, until: float) -> Stored:
+    def _store(
+        self, said: Mapping[str, Any], size: int, until: float, ours: Mapping[str, Any]
+    ) -> Stored:
+        """What may be stored of what was said; `ours`, before it, holds no secret."""
         if self._content is Content.NONE:
             return Stored("{}")
         if self._content is Content.FULL:
-            return self._redacted(said, size, until - min(WRITING, size * 2.5e-7))
+            limit = until - min(WRITING, size * 2.5e-7)
+            return self._redacted(said, size, limit, ours)
         text = to_json(said).encode()
         key = self._key()
         digest = hmac.digest(key, text, hashlib.sha256).hex() if key else None
         return Stored(to_json({"hmac_sha256": digest, "bytes": len(text)}))
 
-    def _redacted(self, said: Mapping[str, Any], size: int, until: float) -> Stored:
+    def _redacted(
+        self, said: Mapping[str, Any], size: int, until: float, ours: Mapping[str, Any]
+    ) -> Stored:
         """What may be stored; if that cannot be found out, that nothing may."""
         redact = self._redactor.value
         try:
@@ -159,7 +178,9 @@ class ContentPolicy:
         except Exception:
             log.exception("Redaction broke; the record holds no content")
             return Stored(to_json({"redaction": "broke"}))
-        return Stored(to_json(clean))
+        if clean != said:
+            ours = {**ours, REDACTED: True}
+        return Stored(to_json({**ours, **clean} if ours else clean))
 
     def _beginning(self, said: Mapping[str, Any]) -> dict[str, Any]:
         """The first words of a reply. One that is cut may have lost its sign."""
@@ -173,6 +194,20 @@ def question_of(request: str | None, most: int) -> str | None:
     turns = said.get("messages", ())  # a message with more than a text has a third part
     users = [content for role, content, *_ in turns if role == "user"]
     return users[-1][:most] if users else None
+
+
+def _manner(request: ChatRequest) -> Mapping[str, Any]:
+    """How a request was asked, as far as its words do not say; for a replay."""
+    manner = {
+        "stream": request.stream,
+        "choices": request.wants_choices,
+        "task": "" if request.task == CHAT else request.task,
+        "needs": sorted(request.needs),
+        "wants": sorted(request.wants),
+        "replays": request.replay.source if request.replay else "",
+    }
+    kept = {name: value for name, value in manner.items() if value}
+    return {MANNER: kept} if kept else NOTHING
 
 
 def _said(message: Message) -> list[Any]:

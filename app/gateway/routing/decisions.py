@@ -34,8 +34,13 @@ class Decisions:
         self._table, self._config, self._name = table, config, name
         self._text = lru_cache(KEPT)(self._made)
 
-    def of(self, request: ChatRequest, seconds: float) -> str:
-        """Return the decision as JSON; `seconds` are those that the chat has left."""
+    def of(self, request: ChatRequest, seconds: float) -> str | None:
+        """Return the decision as JSON; `seconds` are those that the chat has left.
+
+        None for a replay, of which an operator has decided.
+        """
+        if request.replay:
+            return None
         mode = request.stream_mode if request.stream else None
         return self._text(
             request.model,

@@ -211,7 +211,7 @@ class Failover:
         if isinstance(error, NeverSent | ConnectFailed):
             self._budget.tries.at.pop()
         is_passed_over = isinstance(error, NeverSent) and error.fault in PASSED_OVER
-        if is_passed_over and not self._is_extra:
+        if is_passed_over and not (self._is_extra or self._request.replay):
             self._passed_over.append(upstream)
         is_rejected = self._request.is_begun and isinstance(error, CallerFault)
         if not (may_fail_over(error) or is_rejected):

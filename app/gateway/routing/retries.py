@@ -105,8 +105,11 @@ class Retried:
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Ask until the reply has begun or asking again is of no use.
 
+        A replay is asked once, and is no call of those whose share may be retried.
         Raises what the last try raised; the error and the reply carry all tries.
         """
+        if request.replay:
+            return self._upstream.open(request, budget)
         self._allowance.note_call()
         tries: list[Attempt] = []
         while True:

@@ -55,7 +55,7 @@ class RouteTable(Generic[N]):
         self._globs: list[tuple[re.Pattern[str], tuple[N, ...]]] = []
         self._models: list[tuple[re.Pattern[str], str]] = []
         self._exact: dict[str, tuple[N, ...]] = {}
-        by_name = {u.name: u for u in self._all}
+        by_name = self._by_name = {u.name: u for u in self._all}
         for route in routes:
             self._has_routes = True
             chosen = tuple(by_name[name] for name in route.upstreams)
@@ -77,6 +77,7 @@ class RouteTable(Generic[N]):
         The route of exactly that model comes first, then the upstream of that name
         (and the others behind it), then the first glob that fits. Everybody is asked
         for no model, and for any if there are no routes: else raises UnknownModel.
+        A replay asks the upstream that it names, and nobody else.
         Of these, those that do not serve its task, or cannot do what it needs, are
         left out, and those that cannot do what it wants come last. Raises Unsupported
         if nobody is left.
@@ -107,7 +108,12 @@ class RouteTable(Generic[N]):
     def _serving(self, request: ChatRequest) -> tuple[N, ...]:
         """Those of its model that serve its task, at least one."""
         task, tasks = request.task, self._tasks
-        routed = self._routed(request.model or "")
+        replay = request.replay
+        routed = (
+            (self._by_name[replay.upstream],)
+            if replay
+            else self._routed(request.model or "")
+        )
         serving = tuple(u for u in routed if task in tasks.get(u.name, CHAT_ONLY))
         if not serving:
             raise Unsupported(task)

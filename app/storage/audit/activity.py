@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from app.gateway.records.activity import GAP, Kind, Moment, Usage, Window
 from app.gateway.records.events import EVENT
+from app.gateway.replay.origin import REPLAY
 from app.storage.audit.bad_chats import DEGRADED, REFUSALS, REFUSED, UNANSWERED
 from app.storage.audit.reader import fetch
 from app.storage.audit.schema import records
@@ -64,6 +65,7 @@ class ActivityReader:
             sa.select(*columns)
             .where(records.c.opened_at >= since, records.c.corrects.is_(None))
             .where(records.c.outcome.is_distinct_from(EVENT))
+            .where(records.c.route != REPLAY)
             .order_by(records.c.opened_at.desc())
             .limit(max(1, min(limit, MOMENTS_MAX)))
         )
@@ -104,7 +106,7 @@ def _narrow(since: float, until: float, *, by_person: bool) -> sa.CTE:
             records.c.input_tokens,
             records.c.output_tokens,
         )
-        .where(outcome.is_distinct_from(EVENT))
+        .where(outcome.is_distinct_from(EVENT), records.c.route != REPLAY)
         .where(records.c.opened_at >= since, records.c.opened_at < until)
         .cte("chats")
         .prefix_with("MATERIALIZED")

@@ -6,6 +6,7 @@ chat that its caller gave up.
 
 import sqlalchemy as sa
 
+from app.gateway.replay.origin import REPLAY
 from app.storage.audit.schema import records
 
 _FIRST_OF_OURS = 500  # statuses from here on are no mistakes of callers
@@ -16,8 +17,10 @@ _status = sa.func.coalesce(records.c.status, _FIRST_OF_OURS)
 
 # Somebody else than the first choice was to answer.
 DEGRADED = records.c.degraded_by.is_not(None)
-# Nobody answered, or not to the end, though the chat had been taken on.
+# Nobody answered, or not to the end, though the chat had been taken on. A replay is
+# nobody's chat; it never falls back, nor is it refused on record.
 UNANSWERED = sa.and_(
+    records.c.route != REPLAY,
     records.c.outcome.in_(("failed", "interrupted")),
     sa.or_(_status < _FIRST_OF_THEIRS, _status >= _FIRST_OF_OURS),
 )

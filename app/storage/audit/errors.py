@@ -3,6 +3,7 @@
 StoreFailed            writing does not work now; `reason` says why
 └── UnusableDatabase   nor will it, until an operator does something
 RowRefused             this very row can't be written; others can
+NoKey                  a backend without a key of its own was given none
 """
 
 
@@ -10,8 +11,9 @@ class StoreFailed(Exception):
     """The store cannot write at the moment.
 
     `reason` is one word that callers may see: locked, disk_full, read_only,
-    corrupt, deleted, replaced, no_key, open_key, wrong_key, unreadable, io_error or
-    internal_error. The text is for logs and names files.
+    corrupt, deleted, replaced, no_key, open_key, wrong_key, unreadable, io_error,
+    unreachable, not_replicated, unsuitable or internal_error. The text is for logs and
+    names files.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -28,3 +30,7 @@ class UnusableDatabase(StoreFailed):
 
 class RowRefused(Exception):
     """The database refused a row for what it holds or because it is sealed."""
+
+
+class NoKey(ValueError):
+    """The backend needs the chain's key from the settings."""

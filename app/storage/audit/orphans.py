@@ -8,10 +8,9 @@ one is forged or was changed: it is told of and left alone, and harms nobody
 
 import json
 import logging
-import sqlite3
 from collections.abc import Iterable
 from math import inf
-from typing import Any
+from typing import Any, Protocol
 
 from app.storage.audit.rows import Draft, Values, closed_draft, interrupted, shown_id
 from app.storage.audit.schema import OPENING
@@ -32,22 +31,43 @@ _ORPHANS = (
 _BEFORE_ALL = (-inf, 0)
 
 
+class Found(Protocol):
+    """What a connection has found."""
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """Return the rows."""
+        ...
+
+
+class Connection(Protocol):
+    """What is asked of a connection."""
+
+    def execute(self, query: str, arguments: tuple[Any, ...], /) -> Found:
+        """Run a query."""
+        ...
+
+
 class Orphans:
     """Finds orphans, a page at a time, round and round; so rows that stay are no wall.
 
-    `unsigned` is how many the last whole round met that must not be sealed. It
-    belongs to one thread.
+    `unsigned` is how many the last whole round met that must not be sealed. `query`
+    finds the open rows behind a place (the first two columns, in their order) that are
+    of none of these workers (a JSON list), so many of them; `before_all` is the place
+    before the first. It belongs to one thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, query: str = _ORPHANS, before_all: tuple[Any, ...] = _BEFORE_ALL
+    ) -> None:
         self.unsigned = 0
-        self._after: tuple[Any, ...] = _BEFORE_ALL
+        self._query, self._before_all = query, before_all
+        self._after = before_all
         self._met = 0  # of those, in this round so far
-        self._told: set[int] = set()
+        self._told: set[Any] = set()
 
     def next_page(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         key: bytes,
         living: Iterable[str],
         now: float,
@@ -59,16 +79,18 @@ class Orphans:
         With `tells` each row that must not be sealed is logged, once.
         """
         names = json.dumps(sorted(living))
-        page = connection.execute(_ORPHANS, (*self._after, names, AT_ONCE)).fetchall()
+        page = connection.execute(
+            self._query, (*self._after, names, AT_ONCE)
+        ).fetchall()
         ending, drafts = interrupted(now), []
-        for _, rowid, mac, *columns in page:
+        for _, row_id, mac, *columns in page:
             opening = tuple(columns)
             if is_signed_intent(key, opening, mac):
                 drafts.append(closed_draft(opening, ending))
                 continue
             self._met += 1
             if tells:
-                self._tell(rowid, mac, opening)
+                self._tell(row_id, mac, opening)
         self._go_on_after(page)
         return drafts
 
@@ -76,13 +98,13 @@ class Orphans:
         if len(page) == AT_ONCE:
             self._after = page[-1][:2]
             return
-        self._after = _BEFORE_ALL
+        self._after = self._before_all
         self.unsigned, self._met = self._met, 0
 
-    def _tell(self, rowid: int, mac: object, opening: Values) -> None:
-        if rowid in self._told or len(self._told) > TOLD:
+    def _tell(self, row_id: object, mac: object, opening: Values) -> None:
+        if row_id in self._told or len(self._told) > TOLD:
             return
-        self._told.add(rowid)
+        self._told.add(row_id)
         if len(self._told) > TOLD:
             log.error("Audit corrupt: over %d open records are not signed by us", TOLD)
             return

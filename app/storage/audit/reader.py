@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import astuple
 from threading import Timer
 from time import monotonic
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.gateway.errors import AuditUnavailable, SearchTookTooLong
-from app.gateway.records.audit import EXCERPT, KNOT, RETENTION, Listed, Query, Record
+from app.gateway.records.audit import KNOT, RETENTION, Ends, Listed, Query, Record
+from app.gateway.records.content import MANNER, TIMELINE
 from app.gateway.records.events import EVENT
 from app.storage.audit.bad_chats import DEGRADED, FAILED
 from app.storage.audit.schema import RECORD, chain, records
 from app.storage.chain.links import Head
+from app.storage.dialects.excerpt import ExcerptOf
 
 LIMIT_MAX = 500
 EQUAL = ("correlation_id", "session_id", "person", "caller", "provider", "reuse")
@@ -35,6 +38,8 @@ class AuditReader:
 
     def get(self, any_id: str) -> Record | None:
         """See Records."""
+        if "\0" in any_id:
+            return None  # as in a search
         is_no_chat = sa.or_(
             records.c.route == "correction",
             records.c.outcome.is_not_distinct_from(EVENT),
@@ -67,21 +72,22 @@ class AuditReader:
         rows = fetch(self._engine, _newest_first(_LISTED, query))
         return tuple(Listed(*row) for row in rows)
 
-    def last_seq(self) -> int:
+    def ends(self) -> Ends:
         """See Records."""
-        ((seq,),) = fetch(self._engine, sa.select(sa.func.max(records.c.seq)))
-        return seq or 0
+        return {head.lane: head.seq for head in self.heads()}
 
-    def sealed_after(self, seq: int) -> tuple[Record, ...]:
+    def sealed_after(self, ends: Ends) -> tuple[tuple[Record, ...], Ends]:
         """See Records."""
-        statement = (
-            _RECORDS.where(
-                records.c.seq > seq, records.c.route.not_in((KNOT, RETENTION))
-            )
-            .order_by(records.c.seq)
-            .limit(LIMIT_MAX)
-        )
-        return self._read(statement)
+        found: list[Record] = []
+        after = dict(ends)
+        for head in self.heads():
+            # A lane that is new since then began after it.
+            seq, left = ends.get(head.lane, head.floor_seq), LIMIT_MAX - len(found)
+            if left and head.seq > seq:
+                page = self.chained(head, seq)[:left]
+                found += (one for one in page if one.route not in (KNOT, RETENTION))
+                after[head.lane] = page[-1].seq or seq if page else head.seq
+        return tuple(found), after
 
     def heads(self) -> tuple[Head, ...]:
         """Return the head of each lane, as they are at one moment.
@@ -156,7 +162,7 @@ def _interrupted_after(seconds: float, connection: sa.Connection) -> Iterator[No
 
 def _newest_first(columns: sa.Select[Any], query: Query) -> sa.Select[Any]:
     return (
-        columns.where(*_conditions(query))
+        columns.where(*_conditions(query), *_impossible(query))
         .order_by(records.c.opened_at.desc(), records.c.id.desc())
         .limit(max(1, min(query.limit, LIMIT_MAX)))
     )
@@ -189,6 +195,13 @@ def _conditions(query: Query) -> list[sa.ColumnElement[bool]]:
     return conditions
 
 
+def _impossible(query: Query) -> Iterator[sa.ColumnElement[bool]]:
+    """No record holds a NUL, and PostgreSQL takes none."""
+    values = (*astuple(query), *(query.before or ()))
+    if any(isinstance(value, str) and "\0" in value for value in values):
+        yield sa.false()
+
+
 def _contains(text: str) -> sa.ColumnElement[bool]:
     """Look for words without regard to the case of ASCII letters, as LIKE does.
 
@@ -198,35 +211,31 @@ def _contains(text: str) -> sa.ColumnElement[bool]:
     return sa.or_(
         *(
             sa.func.instr(sa.func.lower(words), wanted) > 0
-            for words in (records.c.request, records.c.reply)
+            for words in (
+                _behind(records.c.request, MANNER, '"messages":'),
+                _behind(records.c.reply, TIMELINE, "]]"),
+            )
         )
     )
+
+
+def _behind(
+    words: sa.ColumnElement[Any], member: str, end: str
+) -> sa.ColumnElement[Any]:
+    """The words without their first member, if it is that one; it ends there first.
+
+    Whoever looks for a number means none of the milliseconds of a timeline.
+    """
+    is_there = words.startswith(f'{{"{member}":', autoescape=True)
+    rest = sa.func.substr(words, sa.func.instr(words, end) + len(end))
+    return sa.case((is_there, rest), else_=words)
 
 
 def _lower(letter: str) -> str:
     return letter.lower() if letter.isascii() else letter
 
 
-def _excerpt() -> sa.ColumnElement[Any]:
-    """The beginning of the newest question, so that no whole words leave SQLite."""
-    turns = sa.func.json_each(records.c.request, "$.messages").table_valued(
-        "key", "value"
-    )
-    role, said = (sa.func.json_extract(turns.c.value, f"$[{n}]") for n in (0, 1))
-    newest = (
-        sa.select(sa.func.substr(said, 1, EXCERPT))
-        .select_from(turns)
-        .where(role == "user")
-        .order_by(turns.c.key.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    return sa.case((sa.func.json_valid(records.c.request) == 1, newest)).label(
-        "excerpt"
-    )
-
-
 _LISTED = sa.select(
     *(records.c[name] for name in Listed.__dataclass_fields__ if name != "excerpt"),
-    _excerpt(),
+    ExcerptOf(records.c.request).label("excerpt"),
 )

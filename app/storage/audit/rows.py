@@ -24,6 +24,7 @@ _COLUMNS = tuple(records.columns)[: len(CONTENT)]  # the rest is the seal
 _TYPES = tuple(column.type.python_type for column in _COLUMNS)
 _MAY_BE_NULL = tuple(bool(column.nullable) for column in _COLUMNS)
 _numbers = itemgetter(*(n for n, kind in enumerate(_TYPES) if kind is not str))
+_texts = itemgetter(*(n for n, kind in enumerate(_TYPES) if kind is str))
 _NUMBER_MAX = 2**63 - 1  # of a BigInteger; the others are times
 
 _digested = itemgetter(*map(CONTENT.index, DIGESTED))
@@ -32,7 +33,7 @@ SALT_BYTES = 16
 
 _UNCLOSED: Values = (None,) * (len(CONTENT) - len(OPENING))
 _OPENED_AT, _PERSON = map(OPENING.index, ("opened_at", "person"))
-_to_json = json.JSONEncoder(
+to_json = json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":"), check_circular=False
 ).encode
 
@@ -113,7 +114,11 @@ def closed_draft(opening: Values, ending: Values) -> Draft:
     """Make the row of a chat that has ended, ready to be sealed."""
     values, salt = opening + ending, os.urandom(SALT_BYTES)
     try:
-        if _types_fit(tuple(map(type, values))) and all(map(_fits, _numbers(values))):
+        if (
+            _types_fit(tuple(map(type, values)))
+            and all(map(_fits, _numbers(values)))
+            and not any(map(_has_nul, _texts(values)))
+        ):
             return Draft(values, row_digest(values, *word_digests(values, salt)), salt)
     except UnicodeEncodeError:
         pass
@@ -155,7 +160,7 @@ def row_digest(
     others = _digested(values)
     while others[-1] is None:
         others = others[:-1]
-    text = "row2\n" + _to_json(others)
+    text = "row2\n" + to_json(others)
     return sha256(text.encode() + request_digest + reply_digest).digest()
 
 
@@ -199,6 +204,10 @@ def _fits(number: Any) -> bool:
     return number is None or -_NUMBER_MAX <= number <= _NUMBER_MAX  # NaN is not
 
 
+def _has_nul(text: Any) -> bool:
+    return text is not None and "\0" in text
+
+
 def _storable(values: Values) -> Values:
     return tuple(map(_replaced, values, _TYPES, _MAY_BE_NULL))
 
@@ -206,7 +215,9 @@ def _storable(values: Values) -> Values:
 def _replaced(value: object, column: type, may_be_null: bool) -> object:
     if column is str and isinstance(value, str):
         # A lone surrogate has no UTF-8; it must not take the whole batch down.
-        return value.encode("utf-8", "backslashreplace").decode()
+        # Nor is a NUL kept by each database.
+        text = value.encode("utf-8", "backslashreplace").decode()
+        return text.replace("\0", "\\x00")
     if type(value) is column and _fits(value):
         return value
     return None if may_be_null else column()

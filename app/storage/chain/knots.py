@@ -32,12 +32,16 @@ def is_due(head: Head, now: float) -> bool:
 
 def knot(others: Iterable[Head], worker: str, now: float) -> Draft:
     """Make the record that names these heads; `now` is Unix time in seconds."""
-    named = [[head.lane, head.seq, head.digest.hex()] for head in others]
+    return naming(KNOT, others, worker, now)
+
+
+def naming(route: str, heads: Iterable[Head], worker: str, now: float) -> Draft:
+    """Make an event of this route that names heads; `now` is Unix time in seconds."""
+    named = [[head.lane, head.seq, head.digest.hex()] for head in heads]
     record_id = new_audit_id(now)
-    intent = Intent(
-        record_id, record_id, "", "gateway", KNOT, now, json.dumps({"heads": named})
-    )
-    ending = Closing("event", status=0, duration=0.0, closed_at=now, code=KNOT)
+    said = json.dumps({"heads": named})
+    intent = Intent(record_id, record_id, "", "gateway", route, now, said)
+    ending = Closing("event", status=0, duration=0.0, closed_at=now, code=route)
     return closed_draft(opened(intent, worker), closed(ending))
 
 

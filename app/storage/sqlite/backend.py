@@ -14,7 +14,7 @@ from app.storage.audit.activity import ActivityReader
 from app.storage.audit.errors import StoreFailed, UnusableDatabase
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
-from app.storage.backend import MOST_BYTES
+from app.storage.backend import MOST_BYTES, OneHost
 from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import Place
 from app.storage.chain.retention import FOR_EVER, Erased, Keep, Whose
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 PREPARE_TIMEOUT = 10.0
 
 
-class SqliteBackend:
+class SqliteBackend(OneHost):
     """Fulfils `AuditBackend` (see there) with one SQLite file and those beside it.
 
     `url` is sqlite:///PATH. Without a key the one in the file beside the database is
@@ -84,6 +84,7 @@ class SqliteBackend:
         keep_bytes: int = MOST_BYTES,
         may_begin: bool = True,
         newest: str | None = None,
+        state_dir: Path | None = None,  # noqa: ARG002  # it has a folder
         keep: Keep = FOR_EVER,
     ) -> QueuedTrail:
         """Open the write side, making and migrating the file if need be."""

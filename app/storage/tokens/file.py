@@ -5,7 +5,7 @@ TOML, because operators write it by hand too:
     [[tokens]]
     name = "ci"                      # goes on record; several tokens may share it
     sha256 = "64 hex digits"         # of the token; the token itself is nowhere
-    scopes = ["chat"]                # chat, audit, metrics, admin
+    scopes = ["chat"]                # chat, audit, metrics, admin, replay
     class = "normal"                 # high, normal, low
     rate = 60                        # requests a minute; leave out for no limit
     names_people = true              # may say for whom it speaks; default: false
@@ -75,7 +75,9 @@ class TokenEntry(BaseModel):
 
     name: str
     sha256: str
-    scopes: list[Literal["chat", "audit", "metrics", "admin"]] = Field(min_length=1)
+    scopes: list[Literal["chat", "audit", "metrics", "admin", "replay"]] = Field(
+        min_length=1
+    )
     priority: Literal["high", "normal", "low"] = Field(default="normal", alias="class")
     rate: int | None = Field(default=None, ge=1, le=MAX_RATE)
     names_people: bool = False

@@ -85,6 +85,11 @@ SHED = Counter(
     "Chats that were refused because too many were there.",
     ("priority", "reason"),
 )
+REPLAYS = Counter(
+    "gateway_replays_total",
+    "Chats on record that an operator asked again; no other series counts them.",
+    ("upstream", "outcome"),
+)
 STREAM_ENDS = Counter(
     "gateway_stream_end_total", "Streams that are over, by how.", ("reason",)
 )

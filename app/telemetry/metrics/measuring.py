@@ -87,6 +87,10 @@ class Measuring:
         """Count a transition of a circuit breaker."""
         self.metrics.breaker_moved(transition.upstream, NAMES[transition.after])
 
+    def replayed(self, upstream: str, outcome: str) -> None:
+        """Count a chat on record that was asked again."""
+        self._tally.count(its.REPLAYS, upstream, outcome)
+
     def close(self) -> None:
         """Watch no more. What was counted stays, as long as the instance lives."""
         if self._sampler:

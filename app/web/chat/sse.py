@@ -230,18 +230,27 @@ def stream_answer(
     if asked.stream_mode is not StreamMode.VERIFIED:
         limit = stream_seconds(request, services().stream_deadline)
         budget = budget.streaming(limit)
+    response = event_stream(lambda inner: place.open(asked, inner), budget, dialect)
+    response.headers.update(who_answers(g.stream.reply))
+    return response
+
+
+def event_stream(
+    open_reply: Callable[[Budget], ReplyStream], budget: Budget, dialect: Dialect
+) -> Response:
+    """Open a reply and return the response that will write it.
+
+    The budget that it is opened with sends heartbeats while it is waited for.
+    """
     channel = Channel(
         budget,
         request.environ.get("gunicorn.socket"),
         heartbeat=getattr(dialect, "heartbeat", COMMENT),
     )
-    guarded = budget.within(budget.remaining(), channel.beat)
-    g.stream = place.open(asked, guarded)
+    g.stream = open_reply(budget.within(budget.remaining(), channel.beat))
     if g.stream.outlives_caller:
         channel.outliving = g.stream
-    response = EventStream(g.stream, channel, dialect)
-    response.headers.update(who_answers(g.stream.reply))
-    return response
+    return EventStream(g.stream, channel, dialect)
 
 
 def register_streams(app: Flask) -> None:

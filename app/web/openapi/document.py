@@ -46,7 +46,7 @@ TAGS = {
     "chat": ("Chat", "Ask, and be answered."),
     **dict.fromkeys(OPENAI_DOORS, OPENAI),
     "anthropic": ("Anthropic", "The same for any client that speaks messages."),
-    **dict.fromkeys(("audit", "usage"), RECORDS),
+    **dict.fromkeys(("audit", "usage", "replays"), RECORDS),
     "evidence": ("Evidence", "What the records prove: why chats went wrong."),
     **dict.fromkeys(("ops", "upstreams"), OPERATIONS),
     "tokens": ("Tokens", "Who may come in: list, make and revoke."),

@@ -1,6 +1,7 @@
 """The places of those who read the records: few, and shared out by caller."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -11,6 +12,25 @@ from app.gateway.chain.admission_queue import RefusalReason, State
 from app.web.request.context import services
 
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
+
+
+@contextmanager
+def reading_stream() -> Iterator[Callable[[], None]]:
+    """Hold a place for a stream of what is on record; raises Overloaded at once.
+
+    What is yielded gives the place back: call it when the stream is over. It is given
+    back by itself if there comes to be none.
+    """
+    readers = services().readers
+    ticket = readers.enter(g.caller.priority, g.caller.name)
+    try:
+        if ticket.state is State.WAITING:
+            raise readers.refusal(RefusalReason.WAITED)
+        readers.make_stream(ticket)
+        yield lambda: readers.leave(ticket)
+    except BaseException:
+        readers.leave(ticket)
+        raise
 
 
 def takes_a_place(view: View) -> View:

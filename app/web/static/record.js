@@ -3,11 +3,12 @@
 import { get } from "./api.js";
 import { byId, copyButton, h, replace, unmasked } from "./dom.js";
 import { eventWords, why } from "./explanation.js";
+import { replayPart } from "./replay.js";
 import { timeline } from "./timeline.js";
 import { duration, faultWords, fullMoment, kindOfRecord, moment, problemWords, verdict } from "./words.js";
 
-/** Show the record of that id; `back` leads to the list, `beside` names its neighbours there. */
-export async function showOne(id, { back, beside }) {
+/** Show the record of that id; `back` leads to the list, `beside` names its neighbours there, `upstreams` whom it may be asked again of. */
+export async function showOne(id, { back, beside, upstreams }) {
   const record = await get(`records/${encodeURIComponent(id)}`);
   replace(
     byId("record"),
@@ -16,6 +17,7 @@ export async function showOne(id, { back, beside }) {
     h("p", { class: "lead" }, story(record)),
     why(record),
     ...(record.outcome === "event" ? [] : talk(record)),
+    replayPart(record, upstreams),
     h("section", {}, h("h2", {}, "Facts"), facts(record)),
     h("div", { class: "actions" }, copyButton("Copy as JSON", () => JSON.stringify(record, null, 2))),
   );

@@ -28,11 +28,13 @@ const EXPORT_MOST = 10_000;
 const WIDE = 704; // pixels from which on there is room for the form
 
 let searched = ""; // the search that was shown last
+let upstreams = []; // their names
 let next = null; // what asks for the records behind those that are shown
 let isLive = false;
 
 start((status) => {
-  suggest(status.routing.order);
+  upstreams = status.routing.order;
+  suggest(upstreams);
   byId("filters").addEventListener("submit", onSearch);
   byId("filters").addEventListener("reset", () => (location.hash = ""));
   byId("older").addEventListener("click", () => attempt(() => load(next)));
@@ -68,7 +70,7 @@ function show() {
   const id = wanted().get("record");
   byId("search").hidden = Boolean(id);
   byId("record").hidden = !id;
-  attempt(() => (id ? showOne(id, { back: `#${searched}`, beside: beside(id) }) : showSearch()));
+  attempt(() => (id ? showOne(id, { back: `#${searched}`, beside: beside(id), upstreams }) : showSearch()));
 }
 
 /** The records above and below one in the list, if it is there. */

@@ -5,6 +5,7 @@ import sqlite3
 from dataclasses import replace
 from threading import Event, Thread
 
+import psycopg
 import pytest
 
 from app.gateway.records.audit import Query
@@ -114,9 +115,10 @@ def test_a_noted_head_that_is_still_part_of_the_trail_verifies(five_records, bac
 
 
 def test_sealed_records_refuse_change_and_no_record_can_be_deleted(five_records, sql):
-    with pytest.raises(sqlite3.IntegrityError, match="sealed"):
+    refusals = sqlite3.IntegrityError, psycopg.errors.CheckViolation
+    with pytest.raises(refusals, match="sealed"):
         sql("UPDATE records SET reply = '' WHERE seq = 2")
-    with pytest.raises(sqlite3.IntegrityError, match="not deleted"):
+    with pytest.raises(refusals, match="not deleted"):
         sql("DELETE FROM records WHERE seq = 2")
 
 

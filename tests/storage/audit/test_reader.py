@@ -99,20 +99,22 @@ def test_records_are_followed_in_the_order_in_which_they_ended(trail, reader):
     first, second = an_intent(opened_at=1000.0), an_intent(opened_at=2000.0)
     trail.begin(first)
     trail.begin(second)
-    before = reader.last_seq()
+    before = reader.ends()
 
     trail.finish(second, a_closing(), 10.0)
     trail.finish(first, a_closing(), 10.0)
 
-    followed = reader.sealed_after(before)
+    followed, ends = reader.sealed_after(before)
     assert [record.id for record in followed] == [second.id, first.id]
-    assert reader.last_seq() == followed[-1].seq
-    assert reader.sealed_after(followed[0].seq) == followed[1:]
-    assert reader.sealed_after(reader.last_seq()) == ()
+    assert reader.ends() == ends
+    after_one = {lane: seq - 1 for lane, seq in ends.items()}
+    assert reader.sealed_after(after_one) == (followed[1:], ends)
+    assert reader.sealed_after(ends) == ((), ends)
 
 
 def test_of_an_empty_trail_nothing_was_sealed(trail, reader):
-    assert (reader.last_seq(), reader.sealed_after(0)) == (0, ())
+    assert {*reader.ends().values()} <= {0}
+    assert reader.sealed_after({})[0] == ()
     assert list(scan(reader, Query(), ignore)) == []
 
 

@@ -321,6 +321,33 @@ print("back")
     assert said.split() == ["no_thread", "back"]
 
 
+def test_a_fault_that_is_over_is_told_as_a_gap(store):
+    told = []
+
+    class Events:
+        def audit_gap(self, gap):
+            told.append(gap)
+
+        def clock_jumped(self, seconds):
+            told.append(seconds)
+
+    trail = QueuedTrail(lambda: store)
+    trail.events = Events()
+    trail.check()
+    store.trouble = StoreFailed("disk_full")
+    with pytest.raises(AuditUnavailable):
+        trail.finish(an_intent(), a_closing(), 5.0)
+    with pytest.raises(AuditUnavailable):
+        trail.begin(an_intent())
+    store.trouble = None
+    until(lambda: is_refusing(trail) is None)
+    trail.close()
+
+    (gap,) = told
+    assert (gap["reason"], gap["refused"], gap["undelivered"]) == ("disk_full", 1, 1)
+    assert gap["from"] <= gap["until"]
+
+
 def test_what_breaks_while_words_are_erased_holds_up_no_chat(trail, store, caplog):
     asked = []
 

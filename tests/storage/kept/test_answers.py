@@ -3,11 +3,13 @@
 import time
 
 import pytest
+from alembic import command
+from alembic.config import Config
 
 from app.gateway.errors import AuditUnavailable
 from app.gateway.kept.answers import Kept
-from app.storage.audit.schema import GUARDS
 from app.storage.kept.memory import AROUND, MemoryAnswers
+from app.storage.sqlite.migrate import MIGRATIONS, transactional_engine
 from app.storage.trail import open_backend
 from tests.storage.making import a_closing, an_intent, record_one
 from tests.support.memory_audit import MemoryBackend
@@ -198,22 +200,17 @@ class TestInTheFile:
         left = sql("SELECT key FROM answers ORDER BY until")
         assert left == [(bytes([n]) * 32,) for n in range(6, 10)]
 
-    def test_a_database_of_before_takes_them(self, url, path, sql):
-        trail = open_backend(url).trail()
-        first = record_one(trail)
-        trail.close()
-        sql(
-            "DROP TABLE answers",
-            "DROP TRIGGER records_sealed",
-            "DROP TRIGGER records_stay",
-            "ALTER TABLE records DROP COLUMN source",
-            "ALTER TABLE records DROP COLUMN reuse",
-            "UPDATE alembic_version SET version_num = '2_0002'",
-        )
-        sql(*GUARDS.values())
+    def test_a_database_of_before_takes_them(self, url, path):
+        path.parent.mkdir(parents=True)
+        path.touch(mode=0o600)
+        with transactional_engine(path).begin() as connection:
+            config = Config()
+            config.set_main_option("script_location", str(MIGRATIONS))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "2_0002")
 
         trail = open_backend(url).trail()
-        keep(trail, a_kept(), reuse="cache", source=first.id)
+        keep(trail, a_kept(), reuse="cache", source="a" * 32)
         trail.close()
 
         assert open_backend(url).answers().find(KEY, now())

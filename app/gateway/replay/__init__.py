@@ -1,0 +1,1 @@
+"""Replay: what is on record said again as it came, or asked again and compared."""

@@ -1,0 +1,1 @@
+"""Dialects: what each database says in its own way."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: the database of the trail for several hosts, a lane for each worker."""
