@@ -142,10 +142,13 @@ def _asked(note: Note) -> Iterator[Json]:
 
 def _query(model: type[BaseModel]) -> Iterator[Json]:
     """Its fields as parameters; they must need no other model."""
-    for name, schema in model.model_json_schema()["properties"].items():
-        text = {"description": schema["description"]} if "description" in schema else {}
+    whole = model.model_json_schema()
+    for name, schema in whole["properties"].items():
+        more: Json = {"required": True} if name in whole.get("required", ()) else {}
+        if "description" in schema:
+            more["description"] = schema["description"]
         kept = {k: v for k, v in schema.items() if k != "description"}
-        yield {"name": name, "in": "query", **text, "schema": kept}
+        yield {"name": name, "in": "query", **more, "schema": kept}
 
 
 def _body(model: type[BaseModel], example: Mapping[str, Any] | None) -> Json:

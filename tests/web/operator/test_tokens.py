@@ -171,7 +171,7 @@ def test_a_file_that_cannot_be_used_says_where_and_not_what(call, path, method):
     answer = call(method, where, **body)
 
     assert (answer.status_code, answer.json["code"]) == (409, "tokens_unusable")
-    assert "line 2" in answer.json["detail"]
+    assert "tokens.toml:2:" in answer.json["detail"]
     assert "a-secret" not in answer.text
 
 

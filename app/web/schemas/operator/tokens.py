@@ -25,7 +25,7 @@ class NewToken(BaseModel):
 
     name: str = Field(
         description="Goes on record: a-z, 0-9, `.`, `_`, `-`.",
-        json_schema_extra={"pattern": NAME, "not": {"enum": sorted(RESERVED_NAMES)}},
+        json_schema_extra={"pattern": NAME, "not": {"enum": [*sorted(RESERVED_NAMES)]}},
     )
     rotate: bool = Field(
         default=False,
