@@ -49,6 +49,7 @@ bench: $(VENV)/dev ## Measure the gateway beside the bare upstream and a plain n
 
 torture: $(VENV)/dev ## 1,000 times kill -9 under load: no answer, and no kept one, without a record
 	VX11_KILLS=1000 $(BIN)/python -m pytest tests/system/test_kill.py -k 'no_answer or no_kept' --timeout 7200
+	VX11_FAULTS=200 $(BIN)/python -m pytest tests/system/test_hosts.py -k every_answer --timeout 7200
 
 docs: $(VENV)/dev ## Write the pages that are made from the code
 	$(BIN)/python -m docs.generate
