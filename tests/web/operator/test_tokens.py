@@ -1,16 +1,19 @@
 """Tokens over HTTP: listed, made, rotated and revoked, each change on record."""
 
 import json
+import re
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from app.gateway.access.token_issuer import TokenIssuer
-from app.gateway.access.tokens import Caller, Keyring, Token
+from app.gateway.access.tokens import ALL_SCOPES, Caller, Keyring, Token
 from app.services import PerProcess
 from app.storage.tokens.edit import TokenFile
 from app.storage.tokens.last_used import LastUsed
 from app.web import make_app
+from app.web.schemas.operator.tokens import Scope
 from tests.web.conftest import TOKEN
 
 TOKENS = "/operator/api/tokens"
@@ -151,6 +154,13 @@ def test_a_token_that_would_never_be_valid_is_not_made(call, trail, times):
 
     assert (answer.status_code, answer.json["code"]) == (409, "never_valid")
     assert (listed(call), trail.closed) == ([], [])
+
+
+def test_every_scope_can_be_given_by_api_and_page(client):
+    page = client.get("/operator/tokens").text
+
+    assert set(get_args(Scope)) == ALL_SCOPES
+    assert set(re.findall(r'name="scope" value="(\w+)"', page)) == ALL_SCOPES
 
 
 def test_without_a_record_nothing_is_made(call, trail):

@@ -10,11 +10,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validato
 from app.gateway.access.token_issuer import WantedToken
 from app.gateway.access.tokens import RESERVED_NAMES, Token, name_problem
 from app.gateway.chat import Priority
-from app.web.schemas.chat import validated
+from app.web.schemas.chat import WHOLE, validated
 from app.web.schemas.records import Moment
 
 NAME = "^[a-z0-9][a-z0-9_.-]{0,63}$"  # as `name_problem` looks at it
-Scope = Literal["chat", "audit", "metrics", "admin"]
+Scope = Literal["chat", "audit", "metrics", "admin", "replay"]  # see ALL_SCOPES
 Class = Literal["high", "normal", "low"]
 
 
@@ -33,7 +33,7 @@ class NewToken(BaseModel):
         description="One more token of a name that there is, with whatever that has "
         "and is not given here; revoke the old one when it is not used any more.",
     )
-    scopes: Annotated[list[Scope], Field(min_length=1, max_length=4)] | None = Field(
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=5)] | None = Field(
         default=None, description="What it may do; default: `chat`."
     )
     priority: Class | None = Field(
@@ -41,11 +41,11 @@ class NewToken(BaseModel):
         alias="class",
         description="Who is served first when not all can be; default: `normal`.",
     )
-    rate: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = Field(
+    rate: Annotated[int, Field(strict=True, ge=1, le=1_000_000), WHOLE] | None = Field(
         default=None, description="Requests a minute; default: no limit."
     )
-    volume: Annotated[int, Field(strict=True, ge=1, le=4_000_000_000)] | None = Field(
-        default=None, description="Bytes of bodies a minute; default: no limit."
+    volume: Annotated[int, Field(strict=True, ge=1, le=4_000_000_000), WHOLE] | None = (
+        Field(default=None, description="Bytes of bodies a minute; default: no limit.")
     )
     names_people: bool = Field(
         default=False, strict=True, description="Whether it may say for whom it speaks."
