@@ -91,7 +91,7 @@ class Boot(Gateway):
         )
         return "gateway_workers 2.0" in page.text
 
-        wait_until(gateway.have_both_booted)
+    def is_whole(self):
         return len(self.pids()) == 2 and self.codes() == {200}
 
 
