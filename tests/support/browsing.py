@@ -100,7 +100,10 @@ class Browser:
         )
 
     def click(self, css):
-        self.see(css).click()
+        """Click what is seen, out from under the head of the page."""
+        element = self.see(css)
+        self.run("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
 
     def write(self, css, words):
         self.see(css).send_keys(words)
