@@ -238,6 +238,7 @@ def test_row_34_no_header_of_an_upstream_passes(gateway, upstreams, fault):
 
 
 OUR_HEADERS = {
+    "X-Gateway-Usage",
     "Content-Type",
     "Content-Length",
     "Cache-Control",
