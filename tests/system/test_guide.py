@@ -96,13 +96,18 @@ def test_install_upgrade_backup_and_restore_as_written(host, bundles):
     assert json.loads(host.run(ASK))["provider"] == "switch"
     health = host.run("curl -s http://127.0.0.1:8000/health")
     assert json.loads(health)["version"] == "8.1.0"
-    assert "2 records" in host.run("chat-gateway records verify")
+    assert number_in(host.run("chat-gateway records verify")) > 2  # and the starts
 
     backup, restore = blocks_of("Back up and restore")
-    assert "Copied 2 records" in host.run(backup)
+    copied = number_in(host.run(backup), "Copied {} records")
     host.run(ASK)
     told = host.run(restore)
-    assert "Restored 2 records" in told
-    assert "2 records, the chain is whole" in told
+    assert number_in(told, "Restored {} records") == copied > 2
+    assert number_in(told) == copied
     assert json.loads(host.run(ASK))["provider"] == "switch"
-    assert "3 records" in host.run("chat-gateway records verify")
+    assert number_in(host.run("chat-gateway records verify")) > copied
+
+
+def number_in(told, words="{} records, the chain is whole"):
+    (number,) = re.findall(words.format(r"(\d+)"), told)
+    return int(number)
