@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -86,7 +88,8 @@ class Browser:
         """The first element that is on show; wait for it."""
 
         def shown():
-            return next((e for e in self.all(css) if e.is_displayed()), None)
+            with suppress(StaleElementReferenceException):
+                return next((e for e in self.all(css) if e.is_displayed()), None)
 
         return wait_until(shown, limit)
 
@@ -95,9 +98,12 @@ class Browser:
 
     def wait_for(self, css, words, limit=30):
         """Wait until an element says these words."""
-        return wait_until(
-            lambda: any(words in element.text for element in self.all(css)), limit
-        )
+
+        def is_said():
+            with suppress(StaleElementReferenceException):  # the page draws it anew
+                return any(words in element.text for element in self.all(css))
+
+        return wait_until(is_said, limit)
 
     def click(self, css):
         """Click what is seen, out from under the head of the page."""
