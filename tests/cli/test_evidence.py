@@ -101,4 +101,4 @@ def test_other_settings_that_are_none_are_named(degraded, tmp_path):
     result = run("backtest", "--config", str(other))
 
     assert result.exit_code == 78
-    assert "VX11_SWITCH_TIMEOUT" in result.output
+    assert "other.toml:1: switch_timeout: " in result.output
