@@ -119,7 +119,7 @@ def _state(gateway: dict[str, Any]) -> Iterator[Finding]:
         state = BAD if gateway["state"] == "refusing" else WARN
         since = reason.get("since") or gateway["since"]
         words = f"{reason['detail']}, since {_local(since)}"
-        yield Finding("gateway", state, words, reason["next_step"])
+        yield Finding("gateway", state, words, reason.get("next_step", ""))
 
 
 def _upstreams(known: dict[str, Any]) -> Iterator[Finding]:

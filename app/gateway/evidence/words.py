@@ -12,6 +12,7 @@ FAULTS: Mapping[str, str] = {
     "connect_refused": "refused the connection",
     "connect_timeout": "could not be connected to in time",
     "tls_verify": "could not prove who it is",
+    "tls_expired": "shows a certificate that has expired",
     "tls_timeout": "did not finish its TLS handshake in time",
     "no_socket": "could not be asked: no socket was free",
     "read_timeout": "did not answer in time",

@@ -191,6 +191,7 @@ class TestContent:
             "messages": [["user", "I am [redacted:email]"]],
             "context": {},
             "metadata": {"password": "[redacted:secret]", "n": 1},
+            "redacted": True,  # so that nobody asks it again as it was
         }
         assert json.loads(reply) == {"text": "the answer"}
 

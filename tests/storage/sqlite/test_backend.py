@@ -64,12 +64,11 @@ def test_a_forked_child_has_a_writer_of_its_own(trail, reader, url):
         "sqlite:///",
         "sqlite:///:memory:",
         "sqlite://u:secret@h/d",
-        "postgresql://u:secret@h/d",
         "secret",
     ],
 )
 def test_a_url_of_no_file_is_refused_and_not_repeated(url):
-    with pytest.raises(ValueError, match="sqlite:") as refusal:
+    with pytest.raises(ValueError, match="sqlite") as refusal:
         open_backend(url)
 
     assert "secret" not in str(refusal.value)
