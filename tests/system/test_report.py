@@ -55,12 +55,14 @@ def gateway(upstreams, tmp_path):
 
 
 def asked(client, times):
+    """Ask so many times; the last answer."""
     for _ in range(times):
-        client.post(
+        answer = client.post(
             "/operator/api/chat",
             json={"message": "Hello"},
             headers={"X-VX11-Token": TOKEN},
         )
+    return answer
 
 
 def test_every_chat_of_every_outage_is_explained(gateway, upstreams):
@@ -98,7 +100,7 @@ def test_the_causes_are_those_that_were_injected(gateway, upstreams):
     switch, _ = upstreams
     for fault, params, recorded in PLAYED[2:8]:
         switch.heal()
-        asked(client, 1)
+        wait_until(lambda: asked(client, 1).json["provider"] == "switch")
         since = time.time()
         switch.break_with(fault, **params)
         asked(client, 1)

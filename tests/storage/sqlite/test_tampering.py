@@ -33,7 +33,11 @@ CUT_OFF = (
     "UPDATE chain SET seq = 3, digest = (SELECT digest FROM records WHERE seq = 3)",
 )
 COPY_OF_3 = (
-    "INSERT INTO records SELECT 'forged', correlation_id, session_id, caller, route,"
+    "INSERT INTO records (id, correlation_id, session_id, caller, route, opened_at,"
+    " request, person, worker, outcome, code, provider, model, degraded_by, status,"
+    " reply, attempts, duration, input_tokens, output_tokens, closed_at, corrects,"
+    " lane, salt, request_digest, reply_digest, clock_step, seq, digest, mac)"
+    " SELECT 'forged', correlation_id, session_id, caller, route,"
     " opened_at, request, person, worker, outcome, code, provider, model,"
     " degraded_by, status,"
     " reply, attempts, duration, input_tokens, output_tokens, closed_at, corrects,"
