@@ -137,7 +137,7 @@ def says_something(fault: str) -> bool:
     """Whether a fault tells of its upstream: it was asked, and is to blame."""
     if categories.of_fault(fault) == categories.NEVER_SENT:
         return False
-    return BLAME.get(fault) is not Blame.REQUEST
+    return BLAME.get(fault, Blame.REQUEST) is not Blame.REQUEST
 
 
 def _key(upstream: str) -> str:

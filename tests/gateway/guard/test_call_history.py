@@ -61,7 +61,10 @@ def test_failures_are_counted_until_a_success(history, clock):
     assert recent.failed_at == clock()  # it is still told when the last one was
 
 
-@pytest.mark.parametrize("fault", ["circuit_open", "unhealthy", "context_length"])
+@pytest.mark.parametrize(
+    "fault",
+    ["circuit_open", "unhealthy", "context_length", "client_gone", "shutting_down"],
+)
 def test_what_says_nothing_of_the_upstream_is_not_counted(history, fault):
     chat(history, fault)
 
