@@ -95,7 +95,7 @@ def test_the_open_chats_of_a_killed_worker_are_closed_by_the_others(
     postgres_url, open_trail, backend
 ):
     code = """
-import os, sys, time
+import os, signal, sys
 from app.storage.audit.scan import scan
 from app.storage.chain.verification import ignore
 from app.storage.trail import open_backend
@@ -104,7 +104,7 @@ trail = open_backend(sys.argv[1], KEY).trail()
 intent = an_intent()
 trail.begin(intent)
 print(intent.id, flush=True)
-time.sleep(60)
+signal.pause()  # until it is killed
 """
     living = open_trail()
     record_one(living)
