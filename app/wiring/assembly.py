@@ -71,7 +71,8 @@ class Assembly:
         }
         self.big_work = BigWork()
         stored = self.audit.answers()
-        self.kept = KeptAnswers(settings, stored, self.shared, self.trail.key)
+        claims = self.hosts.claims()
+        self.kept = KeptAnswers(settings, stored, claims, self.trail.key)
         self.audited = self._audited()
         self.gate = parts.gate(settings)
         self.history = CallHistory(self.shared)
