@@ -23,6 +23,7 @@ CALLS = ("tool_calls", "function_call")
 WHOLE = frozenset({"stop", *CALLS})
 NO_ARGUMENTS = "{}"
 MOST_CALLS = 1024  # tool calls of one choice; models make a dozen
+MOST_NAME = 1024  # characters of what is called; official clients allow 64
 
 # What a call may say beside these is handed on as it is.
 _SHELL = frozenset({"index", "type", "function"})
@@ -197,6 +198,8 @@ class _Call:
         name = _label(members.get("name"))
         if name and name != self.name:
             self.name += name
+            if len(self.name) > MOST_NAME:
+                raise BadReply("too_large")
             piece["name"] = name
         arguments = members.get("arguments")
         text = arguments if isinstance(arguments, str) else ""
