@@ -139,11 +139,15 @@ class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
 
     def __init__(
-        self, *args: Any, dial: Dial, idle_limit: float, **kwargs: Any
+        self, *args: Any, most: int, dial: Dial, idle_limit: float, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
         self._dial = dial
-        self._idle_limit = idle_limit
+        self._most, self._idle_limit = most, idle_limit
+        # In place of the library's queue and its locks: adding to a list, and taking
+        # from its end, is atomic.
+        self._idle: list[_Connection] = []
+        self._is_closed = False
 
     def _new_conn(self) -> Any:
         connection: Any = super()._new_conn()
@@ -153,7 +157,10 @@ class _Pool(HTTPConnectionPool):
     def release(self, connection: _Connection) -> None:
         """Take back a connection whose exchange is over."""
         connection.idle_since = monotonic()
-        self._put_conn(connection)
+        if self._is_closed or len(self._idle) >= self._most:
+            connection.close()
+        else:
+            self._idle.append(connection)
 
     def exchange(
         self, request: PreparedRequest, watch: ExchangeDeadline
@@ -177,10 +184,21 @@ class _Pool(HTTPConnectionPool):
         return self._exchange(self._new_conn(), request, watch)
 
     def _take(self) -> _Connection:
-        connection = cast(_Connection, self._get_conn())
-        if monotonic() - connection.idle_since > self._idle_limit:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return cast(_Connection, self._new_conn())
+        is_old = monotonic() - connection.idle_since > self._idle_limit
+        if is_old or not connection.is_connected:
             connection.close()
         return connection
+
+    def close(self) -> None:
+        """Close the connections that nobody is using; the others when released."""
+        self._is_closed = True
+        while self._idle:
+            self._idle.pop().close()
+        super().close()
 
     def _exchange(
         self,
@@ -215,12 +233,12 @@ class DeadlineAdapter(HTTPAdapter):
     ) -> None:
         super().__init__(max_retries=0, pool_block=False)
         self._new_pool = partial(
-            _Pool, dial=dial, maxsize=pool_size, idle_limit=idle_limit
+            _Pool, dial=dial, most=pool_size, idle_limit=idle_limit
         )
         self._new_tls_pool = partial(
             _TLSPool,
             dial=dial,
-            maxsize=pool_size,
+            most=pool_size,
             idle_limit=idle_limit,
             ssl_context=context,
         )
