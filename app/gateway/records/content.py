@@ -198,6 +198,14 @@ def question_of(request: str | None, most: int) -> str | None:
 
 def _manner(request: ChatRequest) -> Mapping[str, Any]:
     """How a request was asked, as far as its words do not say; for a replay."""
+    if request.task == CHAT and not (
+        request.stream
+        or request.wants_choices
+        or request.needs
+        or request.wants
+        or request.replay
+    ):
+        return NOTHING
     manner = {
         "stream": request.stream,
         "choices": request.wants_choices,
