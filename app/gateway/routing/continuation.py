@@ -6,7 +6,6 @@ kinds of upstream.
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from app.gateway.chat import THOUGHTS, ChatReply, Delta, Seam
@@ -160,7 +159,7 @@ class _Continuation(Iterator[Delta]):
     def _marked(self, delta: Delta) -> Delta:
         self._is_seam = False
         character = sum(map(len, self._sent))
-        return replace(delta, seam=Seam(self.stream.reply.upstream, character))
+        return delta._replace(seam=Seam(self.stream.reply.upstream, character))
 
     def _diverged(self) -> Interrupted:
         """Give up on an upstream that does not say what was already sent."""

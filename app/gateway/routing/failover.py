@@ -3,7 +3,6 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from time import monotonic
 
 from app.gateway.abilities import TOOLS
@@ -138,7 +137,7 @@ class Failover:
         self._left, self._passed_over = deque(left), deque(passed_over)
         self._request = self._asks.begun_with(prefill) if prefill else self._asks
         if self._speaks_from is None:
-            self.attempts[-1] = replace(self.attempts[-1], from_character=0)
+            self.attempts[-1] = self.attempts[-1]._replace(from_character=0)
         self._speaks_from = len(said)
         return True
 
@@ -156,7 +155,7 @@ class Failover:
         last = Attempt(name, fault, took, stream.received, stream.status, span)
         self.attempts.extend(stream.reply.attempts or (last,))
         if self._speaks_from is not None:
-            spoke = replace(self.attempts[-1], from_character=self._speaks_from)
+            spoke = self.attempts[-1]._replace(from_character=self._speaks_from)
             self.attempts[-1] = spoke
         self.degraded_by = self.degraded_by or fault
 

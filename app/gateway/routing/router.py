@@ -1,7 +1,6 @@
 """ChatRouter: the handler that picks a request's upstreams and opens its reply."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from time import monotonic
 
 from app.gateway.abilities import CHAT, JSON, MULTIPLE, PREFILL
@@ -50,7 +49,7 @@ class ChatRouter:
         """
         upstreams = self._candidates(request)
         if request.model in self._table.names:
-            request = replace(request, model=None)
+            request = request._replace(model=None)
         try:
             return self._pursued(upstreams, request, budget)
         except NobodyAnswered as error:

@@ -5,9 +5,10 @@ same behind each of them, since there is no other way to the core than `answer`.
 """
 
 from time import monotonic
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from flask import Response, g
+from flask import Response
+from werkzeug.datastructures import Headers
 
 from app.gateway.chat import ChatReply, ChatRequest
 from app.web.chat.chat_headers import counted, log_answer, seat, who_answers
@@ -15,10 +16,13 @@ from app.web.chat.kept import with_wishes
 from app.web.chat.sse import Dialect, stream_answer
 from app.web.request.body import read_plain
 from app.web.request.caller import budget_of, priority_of, waited
-from app.web.request.context import services, this_request
+from app.web.request.context import notes, services, this_request
 from app.web.request.errors import error_response
 from app.web.request.person import on_behalf
 from app.web.request.values import MOST_VALUES
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 
 class Door(Protocol):
@@ -52,26 +56,42 @@ class Door(Protocol):
         ...
 
 
+class WholeAnswer(Response):
+    """The answer to a chat, in one piece of JSON, with all of its headers.
+
+    Werkzeug would copy them, and look among them for what no chat's answer has.
+    """
+
+    def __init__(self, body: str | bytes, headers: dict[str, str]) -> None:
+        super().__init__(
+            body,
+            headers=headers,
+            content_type="application/json",
+            direct_passthrough=True,
+        )
+
+    def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:  # noqa: ARG002
+        """The headers as they are."""
+        return self.headers
+
+
 def answer(door: Door) -> Response:
     """Answer the request that came in by a door, by its deadline and on record."""
-    request, ours, caller = this_request(), services(), g.caller
+    request, ours, here = this_request(), services(), notes()
     budget = budget_of(request, ours.deadline, ours.drain)
     data = read_plain(request, ours.max_body, door.most_values)
-    with seat(budget, priority_of(request, caller)) as place:
+    with seat(budget, priority_of(request, here.caller)) as place:
         with place.reading(len(data), budget):
             asked = with_wishes(on_behalf(door.read(data), door.user))
         del data  # nobody needs it while an upstream works
-        g.is_on_record = True
+        here.is_on_record = True
         if asked.stream:
             return stream_answer(place, asked, budget, door.events())
         stream = place.open(asked, budget)
     reply = stream.collect()
     log_answer(reply, monotonic() - door.started)
-    return Response(
-        door.whole(reply),
-        headers={**who_answers(reply), **counted(reply), **door.headers(reply)},
-        content_type="application/json",
-    )
+    headers = {**who_answers(reply), **counted(reply), **door.headers(reply)}
+    return WholeAnswer(door.whole(reply), headers)
 
 
 def answer_if_served(door: Door, task: str) -> Response:

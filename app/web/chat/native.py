@@ -3,7 +3,7 @@
 from time import monotonic
 from typing import Any
 
-from flask import Blueprint, Request, g
+from flask import Blueprint, Request
 from flask.typing import ResponseReturnValue
 
 from app.gateway import correlation
@@ -17,7 +17,13 @@ from app.web.openapi.headers import OF_CHATS, OF_REPLIES
 from app.web.request.auth import token_required
 from app.web.request.caller import priority_of, waited
 from app.web.request.caller_error import CallerError
-from app.web.request.context import is_usable_id, services, this_request
+from app.web.request.context import (
+    environ_key,
+    is_usable_id,
+    notes,
+    services,
+    this_request,
+)
 from app.web.request.person import is_name, session_in_headers
 from app.web.request.values import parsed
 from app.web.schemas import chat as schemas
@@ -32,6 +38,8 @@ from app.web.schemas.facts import Facts
 
 bp = Blueprint("chat", __name__, url_prefix="/operator/api")
 bp.after_request(record_refusal)
+
+ACCEPT = environ_key("Accept")
 
 
 @bp.post("/chat")
@@ -63,7 +71,7 @@ class NativeDoor(Door):
 
     def read(self, data: bytes) -> ChatRequest:
         """See Door."""
-        request, caller = this_request(), g.caller
+        request, caller = this_request(), notes().caller
         body = schemas.ChatRequest.parse(parsed(data, schemas.NUL))
         session = _session_id(body)
         facts: Facts = {
@@ -105,7 +113,7 @@ def _session_id(body: schemas.ChatRequest) -> str | None:
 
 def _wants_events(request: Request) -> bool:
     """Whether Accept names event streams, and JSON less or not at all."""
-    if "event-stream" not in request.headers.get("Accept", "").lower():
+    if "event-stream" not in request.environ.get(ACCEPT, "").lower():
         return False
     shown = request.accept_mimetypes
     if "text/event-stream" not in shown.values():
