@@ -45,7 +45,7 @@ class ReplyStream(Iterator[Delta]):
         self,
         deltas: Iterator[Delta],
         reply: ChatReply,
-        close: Callable[[], None] = lambda: None,
+        close: Callable[[], None] | None = None,
     ) -> None:
         self._deltas = deltas
         self._close_source = close
@@ -56,7 +56,8 @@ class ReplyStream(Iterator[Delta]):
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
         self.veto: Exception | None = None
-        self.said = ChoiceMerger()  # what came in deltas that were not just text
+        # What came in deltas that were not just text.
+        self.said: ChoiceMerger | None = None
         self.received = 0  # body bytes that came from the upstream
         self.status: int | None = None  # the upstream's HTTP status
         self.unread = 0.0  # seconds for which the reader did not ask for more
@@ -128,6 +129,7 @@ class ReplyStream(Iterator[Delta]):
         if self.timeline is not None:
             self.timeline.mark()
         if delta.choices:
+            self.said = self.said or ChoiceMerger()
             self.said.add(delta.choices)
         if self.pieces is not None:
             self.pieces.append(delta)
@@ -179,13 +181,14 @@ class ReplyStream(Iterator[Delta]):
         self._texts = [text]  # long ones are in memory once
         if text != self._reply.text:
             self.learn(ReplyFacts(text=text))
-        self._tell(lambda _: self._close_source())
+        if close := self._close_source:
+            self._tell(lambda _: close())
         for observer, may_veto in self._observers:
-            self._tell(observer, may_veto=may_veto)
+            self._tell(observer, may_veto)
         for observer in self._settled:
             self._tell(observer)
 
-    def _tell(self, observer: "Observer", *, may_veto: bool = False) -> None:
+    def _tell(self, observer: "Observer", may_veto: bool = False) -> None:
         try:
             observer(self)
         except Exception as error:

@@ -44,7 +44,7 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = (), clock: Clock = monotonic) -> None:
         self._secrets = tuple(s for s in secrets if s)
-        self._signs = (*self._secrets, *PREFIXES)
+        self._signs = _by_mark((*self._secrets, *PREFIXES))
         self._clock = clock
 
     def until(self, seconds: float) -> float:
@@ -64,11 +64,11 @@ class Redactor:
 
     def _shows_nothing(self, text: str) -> bool:
         """Whether there is no sign of anything to take out, as in most texts."""
-        return not (
-            any(map(text.__contains__, self._signs))
-            or any(map(text.lower().__contains__, SIGNS))
-            or may_hold_cards(text)
-        )
+        for mark, signs in self._signs:
+            if mark in text and any(map(text.__contains__, signs)):
+                return False
+        shown = any(map(text.lower().__contains__, SIGNS))
+        return not (shown or may_hold_cards(text))
 
     def _redacted(self, text: str, until: float) -> str:
         text = self._without_ours(text)
@@ -95,7 +95,8 @@ class Redactor:
 
         Nothing else is taken out, else some ids would pass for cards.
         """
-        name = self._without_ours(name)
+        if any(map(name.__contains__, self._secrets)):
+            name = self._without_ours(name)
         return _OUR_TOKEN.sub("[redacted:token]", name) if MARKER in name else name
 
     def holds_secret(self, name: str) -> bool:
@@ -180,3 +181,15 @@ class Redactor:
             if secret in text:
                 text = text.replace(secret, "[redacted:token]")
         return text
+
+
+def _by_mark(signs: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Signs by a character that they hold: a text without it holds none of them.
+
+    Few texts hold one of the first two, and nearly all signs do.
+    """
+    left, groups = [*signs], []
+    for mark in ("_", "-", ""):
+        groups.append((mark, tuple(sign for sign in left if mark in sign)))
+        left = [sign for sign in left if mark not in sign]
+    return tuple(groups)

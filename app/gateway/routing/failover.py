@@ -161,19 +161,26 @@ class Failover:
 
     def facts(self, reply: ChatReply) -> ReplyFacts:
         """The facts about the answer: its own, and the way to it."""
-        is_first_choice = self._asked is self._first
+        told = self.told(reply)
         return ReplyFacts(
-            upstream=reply.upstream,
-            model=reply.model,
-            usage=reply.usage,
-            finish_reason=reply.finish_reason,
-            choices=reply.choices,
-            extra=reply.extra,
-            left_out=reply.left_out,
-            body=reply.body,
-            degraded_by=reply.degraded_by
-            if is_first_choice
-            else self.degraded_by or reply.degraded_by,
+            upstream=told.upstream,
+            model=told.model,
+            usage=told.usage,
+            finish_reason=told.finish_reason,
+            choices=told.choices,
+            extra=told.extra,
+            left_out=told.left_out,
+            body=told.body,
+            degraded_by=told.degraded_by,
+            attempts=told.attempts,
+        )
+
+    def told(self, reply: ChatReply) -> ChatReply:
+        """The answer with the way to it."""
+        is_first_choice = self._asked is self._first
+        degraded_by = None if is_first_choice else self.degraded_by
+        return reply._replace(
+            degraded_by=degraded_by or reply.degraded_by,
             attempts=tuple(self.attempts),
         )
 

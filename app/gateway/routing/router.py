@@ -59,11 +59,12 @@ class ChatRouter:
 
     def _candidates(self, request: ChatRequest) -> list[Candidate]:
         """Whom to ask, each as it can be asked."""
+        upstreams = self._table.upstreams_for(request)
+        if not request.wants:
+            return [*upstreams]
         return [
-            upstream
-            if self._table.can(upstream, request.wants)
-            else WithoutTools(upstream)
-            for upstream in self._table.upstreams_for(request)
+            one if self._table.can(one, request.wants) else WithoutTools(one)
+            for one in upstreams
         ]
 
     def _pursued(

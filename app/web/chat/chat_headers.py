@@ -47,13 +47,23 @@ def log_answer(reply: chat.ChatReply, seconds: float) -> None:
 
 def who_answers(reply: chat.ChatReply) -> dict[str, str]:
     """Headers that say who answers, why them, and where the time went so far."""
-    headers = {
-        "X-Gateway-Provider": reply.upstream,
-        "X-Gateway-Degraded": "true" if reply.is_degraded else "false",
-        "X-Gateway-Attempts": str(_attempts_so_far(reply)),
-        "X-Gateway-Audit-Id": reply.audit_id,
-        "Server-Timing": server_timing(reply),
-    }
+    return dict(of_all(reply)) | of_some(reply)
+
+
+def of_all(reply: chat.ChatReply) -> list[tuple[str, str]]:
+    """Those of `who_answers` that each answer has."""
+    return [
+        ("X-Gateway-Provider", reply.upstream),
+        ("X-Gateway-Degraded", "true" if reply.is_degraded else "false"),
+        ("X-Gateway-Attempts", str(_attempts_so_far(reply))),
+        ("X-Gateway-Audit-Id", reply.audit_id),
+        ("Server-Timing", server_timing(reply)),
+    ]
+
+
+def of_some(reply: chat.ChatReply) -> dict[str, str]:
+    """Those of `who_answers` that few have."""
+    headers = {}
     if reply.degraded_by:
         headers["X-Gateway-Fallback-Reason"] = reply.degraded_by
     if reply.left_out:

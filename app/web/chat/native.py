@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from app.gateway import correlation
 from app.gateway.chat import Attempt, ChatReply, ChatRequest, Delta, Seam
+from app.gateway.strict_json import plain_encoder
 from app.web.chat.chat_headers import log_answer, record_refusal, stream_mode
 from app.web.chat.door import Door, answer
 from app.web.chat.kept import as_asked_first, took
@@ -40,6 +41,7 @@ bp = Blueprint("chat", __name__, url_prefix="/operator/api")
 bp.after_request(record_refusal)
 
 ACCEPT = environ_key("Accept")
+_to_json = plain_encoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @bp.post("/chat")
@@ -91,7 +93,7 @@ class NativeDoor(Door):
         """See Door."""
         seconds = took(reply, monotonic() - self.started)
         asked = as_asked_first(self._asked, reply)
-        return schemas.ChatResponse.of(reply, asked, seconds).model_dump_json()
+        return _to_json(schemas.ChatResponse.of(reply, asked, seconds))
 
     def events(self) -> "NativeEvents":
         """See Door."""
@@ -172,7 +174,8 @@ class NativeEvents:
             "attempts": [_drawn(attempt) for attempt in attempts],
             "audit_id": reply.first_id,
         }
-        return event(answer.model_dump(exclude={"response"}) | facts, "done")
+        answer.pop("response")
+        return event(answer | facts, "done")
 
     def error(self, report: CallerError) -> bytes:
         """Why there is no more; what came so far is not an answer."""
