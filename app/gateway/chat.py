@@ -4,9 +4,9 @@ None can be changed, so threads may share them. They are tuples, since a chat ma
 dozen of them, and a frozen dataclass takes five to ten times as long to make.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import Enum, IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from app.gateway.abilities import CHAT, COUNT, TOOL_FIELDS, TOOLS
 from app.gateway.kept.answers import Kept
@@ -257,38 +257,32 @@ class ChatReply(NamedTuple):
         """The id of the record of whoever was given this very answer first."""
         return (self.said.audit_id if self.said else "") or self.audit_id
 
-    def with_facts(self, facts: Iterable["ReplyFacts"]) -> "ChatReply":
-        """The reply with these facts put into it; of two, the later one counts."""
-        known: dict[str, Any] = {
-            name: value
-            for some in facts
-            for name, value in zip(some._fields, some, strict=True)
-            if value is not None
-        }
-        return self._replace(**known)
+    def with_facts(self, facts: "ReplyFacts") -> "ChatReply":
+        """The reply with these facts put into it."""
+        return self._replace(**facts)
 
 
-class ReplyFacts(NamedTuple):
-    """Facts about a reply that became known after it had begun; None says nothing.
+class ReplyFacts(TypedDict, total=False):
+    """Facts about a reply that became known after it had begun.
 
     Each field has the meaning of the field of `ChatReply` with the same name.
     """
 
-    text: str | None = None
-    upstream: str | None = None
-    model: str | None = None
-    usage: Usage | None = None
-    finish_reason: str | None = None
-    degraded_by: str | None = None
-    attempts: tuple[Attempt, ...] | None = None
-    audit_id: str | None = None
-    audit_seconds: float | None = None
-    queue_seconds: float | None = None
-    choices: tuple[Mapping[str, Any], ...] | None = None
-    extra: Mapping[str, Any] | None = None
-    left_out: tuple[str, ...] | None = None
-    body: bytes | None = None
-    said: Said | None = None
-    reuse: Reuse | None = None
-    caching: Caching | None = None
-    kept: tuple[Kept, ...] | None = None
+    text: str
+    upstream: str
+    model: str
+    usage: Usage
+    finish_reason: str
+    degraded_by: str
+    attempts: tuple[Attempt, ...]
+    audit_id: str
+    audit_seconds: float
+    queue_seconds: float
+    choices: tuple[Mapping[str, Any], ...]
+    extra: Mapping[str, Any]
+    left_out: tuple[str, ...]
+    body: bytes
+    said: Said
+    reuse: Reuse
+    caching: Caching
+    kept: tuple[Kept, ...]

@@ -52,7 +52,7 @@ class ReplyStream(Iterator[Delta]):
         self._texts: list[str] = []
         self._observers: list[tuple[Observer, bool]] = []
         self._reply = reply
-        self._facts: list[ReplyFacts] = []  # not yet put into the reply
+        self._facts = ReplyFacts()  # not yet put into the reply
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
         self.veto: Exception | None = None
@@ -85,7 +85,7 @@ class ReplyStream(Iterator[Delta]):
         """What is known of the reply; its text is whole once it has ended."""
         if self._facts:
             self._reply = self._reply.with_facts(self._facts)
-            self._facts = []
+            self._facts = ReplyFacts()
         return self._reply
 
     def on_end(
@@ -104,8 +104,8 @@ class ReplyStream(Iterator[Delta]):
         self._settled.append(observer)
 
     def learn(self, facts: ReplyFacts) -> None:
-        """Add facts about the reply that became known after it had begun."""
-        self._facts.append(facts)  # several handlers do, and a copy has its price
+        """Add facts about the reply that became known; of two, the later one counts."""
+        self._facts.update(facts)  # several handlers do, and a copy has its price
 
     def __next__(self) -> Delta:
         try:

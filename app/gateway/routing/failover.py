@@ -162,7 +162,7 @@ class Failover:
     def facts(self, reply: ChatReply) -> ReplyFacts:
         """The facts about the answer: its own, and the way to it."""
         told = self.told(reply)
-        return ReplyFacts(
+        facts = ReplyFacts(
             upstream=told.upstream,
             model=told.model,
             usage=told.usage,
@@ -171,9 +171,11 @@ class Failover:
             extra=told.extra,
             left_out=told.left_out,
             body=told.body,
-            degraded_by=told.degraded_by,
             attempts=told.attempts,
         )
+        if told.degraded_by:
+            facts["degraded_by"] = told.degraded_by
+        return facts
 
     def told(self, reply: ChatReply) -> ChatReply:
         """The answer with the way to it."""

@@ -9,6 +9,7 @@ fault tests guard an upgrade.
 import ssl
 from collections.abc import Callable
 from functools import partial
+from io import BufferedReader
 from time import monotonic
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -60,7 +61,7 @@ class PooledResponse(StreamedResponse):
             watch.phase = phase
 
     def end(self) -> None:
-        """Part with the socket, and give the connection back if it is in order.
+        """Give the connection back if it is in order, else part with its socket.
 
         Bytes behind the answer, where nothing was asked for, would be lost here, or
         taken for the answer to the next question.
@@ -72,10 +73,13 @@ class PooledResponse(StreamedResponse):
         if is_reusable:
             self.is_released = True
             self.pool.release(self.connection)
+        else:
+            self.file.close()
 
     def abandon(self) -> None:
         """Close the socket, unless the connection was given back."""
         if not self.is_released:
+            self.is_over = True
             self.file.close()
             self.connection.close()
 
@@ -86,6 +90,7 @@ class _Connection(urllib3.connection.HTTPConnection):
     watch: ExchangeDeadline
     dial: Dial
     idle_since = 0.0
+    reader: BufferedReader | None = None  # of the socket, for all of its answers
     sock: Any  # a DeadlineSocket or DeadlineTLSSocket; None while not connected
 
     def _new_conn(self) -> DeadlineSocket:
@@ -102,6 +107,7 @@ class _Connection(urllib3.connection.HTTPConnection):
         if self.sock is None:
             with self.watch.narrowed(CONNECT_LIMIT):
                 self.connect()
+            self.reader = cast(Any, self.sock).makefile("rb")
         self.sock.watch = self.watch
         self._send(message)
         return self._receive()
@@ -117,16 +123,20 @@ class _Connection(urllib3.connection.HTTPConnection):
         self.watch.phase = Phase.RECEIVE
 
     def _receive(self) -> PooledResponse:
-        response = PooledResponse(self.sock)
+        response = PooledResponse(cast(BufferedReader, self.reader))
         response.connection = self
-        try:
-            response.begin()
-        except BaseException:
-            response.file.close()
-            raise
+        response.begin()
         if response.will_close:
-            self.close()  # the response keeps the socket until it is read
+            self.reader = None  # the response keeps the socket until it is read
+            self.close()
         return response
+
+    def close(self) -> None:
+        """Close the socket, and what reads it."""
+        if self.reader is not None:
+            self.reader.close()
+            self.reader = None
+        super().close()
 
 
 class _TLSConnection(_Connection, urllib3.connection.HTTPSConnection):
