@@ -12,6 +12,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WHEELS := $(if $(wildcard wheels),--no-index --find-links wheels)
 VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' app/version.py)
 
+# What Python has compiled is kept, whatever the environment says: without it each worker
+# compiles the whole tree at its start.
+export PYTHONDONTWRITEBYTECODE =
+
 .DEFAULT_GOAL := help
 .PHONY: help install run bundle acceptance test check bench torture soak availability docs pictures lock format
 
@@ -85,6 +89,7 @@ $(VENV)/run: $(VENV)/bin/python requirements.txt deploy/chat-gateway
 	$(PIP) install $(WHEELS) --require-hashes --no-deps -r requirements.txt
 	@$(PIP) uninstall --yes setuptools 2>/dev/null
 	@install -m 0755 deploy/chat-gateway $(BIN)/chat-gateway
+	@$(BIN)/python -m compileall -q app  # a service's user may not write here
 	@touch $@
 
 # The model has wheels for usual machines only; elsewhere the tests with it are skipped.

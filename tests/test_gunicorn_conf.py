@@ -14,8 +14,11 @@ from gunicorn.config import Config
 from gunicorn.sock import UnixSocket
 from gunicorn.util import load_class
 
+from app.gateway.shared import InProcessState
 from app.server.worker import Worker
+from app.settings import load as load_settings
 from app.storage.trail import open_backend
+from app.wiring import shared
 
 HOUSE = Path(__file__).parents[1]
 CONFIG = HOUSE / "gunicorn.conf.py"
@@ -125,6 +128,44 @@ def test_a_variable_that_nobody_reads_is_told_at_the_start(env, tmp_path, caplog
     assert "secret-word" not in caplog.text
 
 
+@pytest.mark.parametrize("moves", [False, True])
+def test_what_workers_share_outlives_each_of_them_until_the_master_ends(
+    env, tmp_path, moves
+):
+    """In a reload the last old worker may go before the first new one has come."""
+    folders = [tmp_path / name for name in ("one", "other")]
+    for folder in folders:
+        folder.mkdir()
+    env(AUDIT_URL=f"sqlite:///{tmp_path}/audit.db", SHARED_DIR=str(folders[0]))
+    master, config = Master(), load()
+    config.on_starting(master)
+    env(SHARED_DIR=str(folders[moves]))
+
+    def reload():
+        note_as_a_worker()
+        master.done.append(("reload",))
+
+    master.reload = reload
+    config.when_ready(master)
+    master.reload()
+
+    assert read_as_a_worker() == b"kept"
+    assert [len(list(folder.iterdir())) for folder in folders] == [not moves, moves]
+    load().on_exit(master)
+    assert read_as_a_worker() is None
+
+
+def note_as_a_worker():
+    state = shared(load_settings())
+    state.update("a key", lambda _: (b"kept", None))
+    state.close()
+
+
+def read_as_a_worker():
+    with contextlib.closing(shared(load_settings())) as state:
+        return state.read("a key")
+
+
 class Master:
     """As much of gunicorn's arbiter as the hooks touch."""
 
@@ -132,6 +173,7 @@ class Master:
 
     cfg = "the configuration in force"
     tokens = head = None
+    shared = InProcessState()
     WORKERS = ()
 
     def __init__(self):
@@ -251,9 +293,9 @@ def test_a_worker_is_handed_what_was_good_last(env, master, tmp_path, monkeypatc
     child = os.fork()
     if child == 0:
         config.post_fork(master, None)
-        from app.settings import load as load_settings  # noqa: PLC0415
+        from app.settings import load as load_anew  # noqa: PLC0415
 
-        os._exit(load_settings().threads)
+        os._exit(load_anew().threads)
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 20
 

@@ -37,8 +37,11 @@ ALLOWED = {
     ("cli/run.py", "wait"): "the launcher waits for the gateway, until Ctrl-C",
     ("gateway/guard/hang_detection.py", "result"): "of a future that is done",
     ("gateway/replay/replayer.py", "acquire"): "a place or none at once; no wait",
-    ("storage/postgres/pools.py", "exception"): "of a future that is done",
-    ("storage/postgres/pools.py", "result"): "the same",
+    (
+        "storage/postgres/shared/query_thread.py",
+        "exception",
+    ): "of a future that is done",
+    ("storage/postgres/shared/query_thread.py", "result"): "the same",
     ("storage/audit/entry.py", "acquire"): "the writer is about to release it",
     ("storage/sqlite/store.py", "join"): "joins the roster of workers; no wait",
     ("storage/sqlite/live_workers.py", "join"): "the same",

@@ -22,6 +22,7 @@ from app.wiring import (
     last_good_tokens,
     load_checked,
     newest_head,
+    shared,
 )
 
 DEATHS_WITHIN = 300.0  # seconds
@@ -43,6 +44,9 @@ class Hooks:
         with _exit_if_bad():
             check_all(self.settings)
             server.tokens = last_good_tokens(self.settings)
+            # What workers share goes with its last user, and in a reload the last old
+            # worker may go before the first new one has come.
+            server.shared = shared(self.settings)
         for warning in warnings_about(self.settings):
             server.log.warning("%s", warning)
         try:
@@ -52,6 +56,7 @@ class Hooks:
 
     def on_exit(self, server: Any) -> None:
         """Remove what only this run needed."""
+        server.shared.close()
         if counts := getattr(server, "counts", None):
             counts.leave()
 
@@ -161,10 +166,12 @@ def _count_deaths(server: Any) -> None:
 
 def _reload_if_sound(server: Any, reload: Callable[[], None]) -> None:
     _look_at_heads(server)
-    before = server.settings, server.tokens, server.head
+    before = server.settings, server.tokens, server.head, server.shared
     try:
         server.settings = check_reload(server.settings)
         server.tokens = last_good_tokens(server.settings)
+        # Opened anew: the settings may name another one, or somebody removed the file.
+        server.shared = shared(server.settings)
         if server.settings.audit_url != before[0].audit_url:
             server.head = None  # that of other records
         server.news = RELOAD
@@ -180,8 +187,11 @@ def _reload_if_sound(server: Any, reload: Callable[[], None]) -> None:
         names = ", ".join(changed(server.settings, before[0])) or "no setting"
         server.log.info("Reloaded: %s changed", names)
         server.board.reloaded(is_refused=False)
+        before[-1].close()
         return
     server.board.reloaded(is_refused=True)
-    server.settings, server.tokens, server.head = before
+    if server.shared is not before[-1]:
+        server.shared.close()
+    server.settings, server.tokens, server.head, server.shared = before
     server.news = ""
     server.app.cfg = server.cfg  # gunicorn has emptied it before it read anything

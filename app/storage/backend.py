@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from app.gateway.access.pools import Pools
 from app.gateway.kept.answers import Answers
+from app.gateway.kept.claim_table import ClaimTable
 from app.gateway.records.activity import Activity
 from app.gateway.records.signs import AuditSpace
 from app.storage.audit.queued_trail import QueuedTrail
@@ -19,10 +20,14 @@ MOST_BYTES = 256 * 1024 * 1024  # of kept answers
 
 
 class OpenPools(Pools, Protocol):
-    """Pools that are to be started and closed."""
+    """Pools that are to be started and closed, and the claims beside them."""
 
     def start(self) -> None:
         """Begin to answer. Raises RuntimeError if no thread is to be had."""
+        ...
+
+    def claims(self, alone: ClaimTable) -> ClaimTable:
+        """Return the claims of all hosts; those of `alone` while nobody answers."""
         ...
 
     def close(self) -> None:

@@ -49,7 +49,7 @@ from app.wiring.commands import (
 )
 from app.wiring.doubts import doubts_about
 from app.wiring.keys import last_good_tokens
-from app.wiring.parts import metrics_folder
+from app.wiring.parts import metrics_folder, shared
 
 __all__ = [
     "AT_RESTART_ONLY",
@@ -86,6 +86,7 @@ __all__ = [
     "search_records",
     "server_logging",
     "set_up_logging",
+    "shared",
     "token_store",
     "verify_records",
 ]

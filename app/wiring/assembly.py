@@ -71,7 +71,8 @@ class Assembly:
         }
         self.big_work = BigWork()
         stored = self.audit.answers()
-        self.kept = KeptAnswers(settings, stored, self.shared, self.trail.key)
+        claims = self.hosts.claims()
+        self.kept = KeptAnswers(settings, stored, claims, self.trail.key)
         self.audited = self._audited()
         self.gate = parts.gate(settings)
         self.history = CallHistory(self.shared)
@@ -200,6 +201,7 @@ class Assembly:
             self.gate,
             is_short=parts.memory_is_short(self.settings),
             big_work=self.big_work,
+            is_disk_slow=lambda: self.trail.signs().writing_for > parts.SLOW_COMMIT,
         )
 
     def _audited(self) -> Audited:

@@ -8,6 +8,8 @@ from app.gateway.access.rate_limits import RateLimits
 from app.gateway.guard.concurrency import ConcurrencyLimit, ConcurrencyLimits
 from app.gateway.guard.guarded import EXTRA_CALLS
 from app.gateway.guard.host_places import HostPlaces, PlacesBeat
+from app.gateway.kept.claim_table import HostClaimTable
+from app.gateway.kept.claims import SharedClaims
 from app.gateway.shared import InProcessState, SharedState
 from app.storage.backend import AuditBackend
 from app.storage.shared.rate_limits import SlidingRateLimits
@@ -33,6 +35,11 @@ class Hosts:
         if self._pools is None:
             return SlidingRateLimits(self._shared)
         return PooledRateLimits(self._pools, SlidingRateLimits(InProcessState()))
+
+    def claims(self) -> SharedClaims:
+        """Make the claims of those who ask the same, at whichever host."""
+        own = HostClaimTable(self._shared)
+        return SharedClaims(own if self._pools is None else self._pools.claims(own))
 
     def limits(self, upstream: str, most: int | None) -> ConcurrencyLimits:
         """Make the limits of an upstream, whose places the hosts share if need be."""

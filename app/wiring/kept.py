@@ -7,12 +7,11 @@ from app.gateway.chain.idempotent import Idempotent
 from app.gateway.chat import ChatRequest
 from app.gateway.handler import ChatHandler
 from app.gateway.kept.answers import Answers
-from app.gateway.kept.claims import SharedClaims
+from app.gateway.kept.claims import Claims
 from app.gateway.kept.keeping import Keeping
 from app.gateway.kept.lifetimes import Lifetimes
 from app.gateway.records.content import Content
 from app.gateway.replay.origin import REPLAY
-from app.gateway.shared import SharedState
 from app.settings import Settings
 from app.storage.kept.memory import MemoryAnswers
 from app.storage.kept.sealing import AnswerSealing
@@ -29,14 +28,14 @@ class KeptAnswers:
         self,
         settings: Settings,
         stored: Answers,
-        shared: SharedState,
+        claims: Claims,
         key: Callable[[], bytes],
     ) -> None:
         self._settings, self._key = settings, key
         self._stored, self._sealing = stored, AnswerSealing()
         self._has_words = Content(settings.audit_content) is Content.FULL
         self._in_memory = stored if self._has_words else MemoryAnswers()
-        self._claims = SharedClaims(shared)
+        self._claims = claims
 
     def around(self, inner: ChatHandler) -> ChatHandler:
         """Put those around a handler that the settings want: Idempotent(Cached(it))."""

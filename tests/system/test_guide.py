@@ -84,6 +84,7 @@ def test_install_upgrade_backup_and_restore_as_written(host, bundles):
     host.run(
         SANDBOX.format(house=HOUSE, token=TOKEN, python=HOUSE / ".venv/bin/python")
     )
+    host.run("sync")  # what was installed; the first records need not wait for that
     assert "switch" in host.run(start)
 
     answer = json.loads(host.run(ASK))

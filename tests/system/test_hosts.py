@@ -14,6 +14,7 @@ from tests.support.hosts import Host
 from tests.support.load import Load
 from tests.support.postgres import PostgresServer
 from tests.support.relay import Relay
+from tests.support.speaker import Speaker
 from tests.support.stack import sandbox, wait_until
 
 FAULTS = int(os.environ.get("VX11_FAULTS", "8"))
@@ -160,3 +161,59 @@ def test_the_same_with_asynchronous_commits_loses_some(tmp_path, server, upstrea
             lost = missing(installation, answered)
 
     assert lost
+
+
+CONFIG = """
+cache_ttl = 60
+
+[[upstreams]]
+name = "speaker"
+kind = "openai"
+url = "{url}"
+retries = 0
+"""
+
+
+def test_twins_on_two_hosts_are_answered_by_one_call_and_a_host_may_go(
+    tmp_path, server
+):
+    with server.database() as name, Speaker() as speaker:
+        config = tmp_path / "gateway.toml"
+        config.write_text(CONFIG.format(url=speaker.url))
+        hosts = [
+            Host(tmp_path / n, server, name, config=config, workers=1) for n in "ab"
+        ]
+        with contextlib.ExitStack() as stack:
+            for host in hosts:
+                stack.enter_context(host)
+            ways = {"headers": {"Idempotency-Key": "one"}}, {"message": "another"}
+            said = [twins(hosts, speaker, way) for way in ways]
+            hosts[0].stop()
+            again = [answer_of(hosts[1].chat(**way)) for way in ways]
+
+        assert said == [{(200, "Hello world")}] * 2
+        assert again == [(200, "Hello world")] * 2
+        assert len(speaker.heard) == 2
+        check = hosts[0].backend().verify()
+        assert check.ok, check
+
+
+def twins(hosts, speaker, way, number=8):
+    """Ask the same of all hosts at once; return what the callers got."""
+    go, answers, threads = threading.Event(), [], []
+    before = len(speaker.heard)
+    speaker.script = (go, "Hello ", "world")
+    for place in range(number):
+        host = hosts[place % len(hosts)]
+        ask = lambda host=host: answers.append(host.chat(**way))  # noqa: E731
+        threads.append(threading.Thread(target=ask))
+        threads[-1].start()
+    wait_until(lambda: len(speaker.heard) > before)
+    threading.Timer(0.5, go.set).start()  # by when all of them have come
+    for thread in threads:
+        thread.join(90)
+    return {answer_of(one) for one in answers}
+
+
+def answer_of(said):
+    return said.status_code, said.json().get("response")

@@ -24,6 +24,8 @@ pytestmark = needs_the_model
 SAY = "Say hello."
 HELLO = [{"role": "user", "content": SAY}]
 TOO_LONG = "word " * 1100
+# At this temperature it ends by itself; by chance it may talk to its limit.
+CALM = {"temperature": 0}
 CONFIG = """
 [[upstreams]]
 name = "toy"
@@ -65,7 +67,9 @@ class TestOpenAI:
         assert answer.usage.completion_tokens == 5
 
     def test_chat_as_a_stream(self, client):
-        with client.chat.completions.stream(model="any", messages=HELLO) as stream:
+        with client.chat.completions.stream(
+            model="any", messages=HELLO, stop=["."], **CALM
+        ) as stream:
             said = "".join(e.delta for e in stream if e.type == "content.delta")
             final = stream.get_final_completion()
 
@@ -88,7 +92,9 @@ class TestOpenAI:
         assert answer.usage.output_tokens == 5
 
     def test_responses_as_a_stream(self, client):
-        with client.responses.stream(model="any", input=SAY, store=False) as stream:
+        with client.responses.stream(
+            model="any", input=SAY, store=False, **CALM
+        ) as stream:
             said = "".join(
                 e.delta for e in stream if e.type == "response.output_text.delta"
             )

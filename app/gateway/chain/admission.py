@@ -43,7 +43,10 @@ class Admission:
     reply's ending. Waiting for one ends with the longest wait, which counts from when
     the front door took the request, with the deadline, and with what the budget's
     checks raise. `is_short` tells of a process that is short of memory: it takes on
-    nothing more. `big_work` is for reading what is big. Threads may share it.
+    nothing more. `big_work` is for reading what is big. `is_disk_slow` tells that
+    records are waited for longer than they should be: a slot is then kept until the
+    record is committed, so that no more threads wait for the disk than there are
+    slots. Threads may share it.
     """
 
     def __init__(
@@ -53,12 +56,14 @@ class Admission:
         *,
         is_short: Callable[[], bool] = lambda: False,
         big_work: BigWork | None = None,
+        is_disk_slow: Callable[[], bool] = lambda: False,
         clock: Clock = monotonic,
     ) -> None:
         self._inner = inner
         self._gate = gate
         self._is_short = is_short
         self._big_work = big_work or BigWork()
+        self._is_disk_slow = is_disk_slow
         self._clock = clock
 
     def enter(self, known: ChatRequest, budget: Budget) -> "Place":
@@ -113,6 +118,17 @@ class Admission:
         """Give a slot back. For a Place only."""
         self._gate.leave(ticket)
 
+    def leave_at_end(self, ticket: Ticket, stream: ReplyStream) -> None:
+        """Give back the slot of a reply that is over. For a Place only.
+
+        The commit of the record is the disk's work and needs no slot, unless so many
+        wait for the disk that there would be no thread left for anything else.
+        """
+        if self._is_disk_slow():
+            stream.on_settled(lambda _: self._gate.leave(ticket))
+        else:
+            self._gate.leave(ticket)
+
     def refuse(self, request: ChatRequest, code: str, status: int) -> None:
         """See RecordedChat."""
         self._inner.refuse(request, code, status)
@@ -166,8 +182,8 @@ class Place:
             stream.learn(ReplyFacts(queue_seconds=self._queued))
         if stream.is_repeated:
             return stream  # nobody works on it, so the slot goes back at once
-        # The commit of the record is the disk's work and needs no slot.
-        stream.on_end(lambda _: self._admission.leave(self._ticket), first=True)
+        admission, ticket = self._admission, self._ticket
+        stream.on_end(lambda over: admission.leave_at_end(ticket, over), first=True)
         self._is_taken_over = True
         return stream
 

@@ -81,7 +81,7 @@ class Cached:
         if wanted.max_age is None and is_left_to_chance(request.extra):
             return None
         try:
-            return self._keeping.place(canonical(request))
+            return self._keeping.place(request.caller, canonical(request))
         except (TypeError, RecursionError):
             return None
 

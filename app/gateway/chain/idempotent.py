@@ -53,7 +53,7 @@ class Idempotent:
         """Return the answer that the key was given, or ask for it."""
         if not request.idempotency_key:
             return self._inner.open(request, budget)
-        place = self._keeping.place(_scope(request), canonical(request))
+        place = self._keeping.place(request.caller, _scope(request), canonical(request))
         if place is None:  # there is no secret, and so no record to keep it with
             return self._inner.open(request, budget)
         while True:

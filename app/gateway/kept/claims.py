@@ -10,11 +10,9 @@ from threading import Event, Lock, Thread
 from time import sleep
 from typing import NamedTuple, Protocol
 
-from app.gateway.shared import SharedState
+from app.gateway.kept.claim_table import ClaimTable
 
-LEASE = 3.0  # seconds after which a claim of a dead process is nobody's
 RENEWAL = 0.75  # seconds between two renewals
-POLL = 0.02  # seconds between two looks at a claim of another process
 ID_BYTES = 8
 
 
@@ -53,19 +51,19 @@ class Claims(Protocol):
 
 
 class SharedClaims:
-    """Fulfils `Claims` for the workers of a host, by what they share.
+    """Fulfils `Claims` for all processes that share a table.
 
     `renewal` is the time between two renewals in seconds.
     """
 
     def __init__(
         self,
-        shared: SharedState,
+        table: ClaimTable,
         pause: Callable[[float], None] = sleep,
         *,
         renewal: float = RENEWAL,
     ) -> None:
-        self._shared, self._pause, self._renewal = shared, pause, renewal
+        self._table, self._pause, self._renewal = table, pause, renewal
         self._held: dict[bytes, tuple[bytes, Event]] = {}
         self._lock = Lock()  # guards the two below and `_held`
         self._renewer: Thread | None = None
@@ -73,15 +71,8 @@ class SharedClaims:
 
     def claim(self, key: bytes, mark: bytes) -> Holder | None:
         """See Claims."""
-        name = _name_of(key)
-        if (taken := self._shared.read(name)) is not None:
-            return _holder(taken)
         mine = os.urandom(ID_BYTES) + mark
-
-        def take(taken: bytes | None) -> tuple[bytes, bytes]:
-            return (mine, mine) if taken is None else (taken, taken)
-
-        found = self._shared.update(name, take, LEASE)
+        found = self._table.take(key, mine)
         if found != mine:
             return _holder(found)
         with self._lock:
@@ -91,13 +82,13 @@ class SharedClaims:
 
     def is_held(self, key: bytes, holder: Holder) -> bool:
         """See Claims."""
-        return self._shared.read(_name_of(key)) == holder.name + holder.mark
+        return self._table.read(key) == holder.name + holder.mark
 
     def wait(self, key: bytes, seconds: float) -> None:
         """See Claims."""
         held = self._held.get(key)
         if held is None:
-            self._pause(min(POLL, seconds))
+            self._pause(min(self._table.poll, seconds))
         else:
             held[1].wait(seconds)
 
@@ -107,8 +98,7 @@ class SharedClaims:
             mine, ended = self._held.pop(key, (b"", None))
         if ended is None:
             return
-        # Where it has become another's, that one is renewed, never made to last.
-        self._shared.update(_name_of(key), lambda now: _without(now, mine), LEASE)
+        self._table.drop(key, mine)
         ended.set()
 
     def close(self) -> None:
@@ -137,21 +127,11 @@ class SharedClaims:
                 self._renew_one(key, mine)
 
     def _renew_one(self, key: bytes, mine: bytes) -> None:
-        """Renew a claim, unless it became another's while this process was frozen."""
-        name = _name_of(key)
-        if self._shared.read(name) in (None, mine) and key in self._held:
-            self._shared.update(name, lambda now: (now or mine, None), LEASE)
+        if key in self._held:
+            self._table.renew(key, mine)
             if key not in self._held:  # released meanwhile
-                self._shared.update(name, lambda now: _without(now, mine), LEASE)
-
-
-def _name_of(key: bytes) -> str:
-    return f"claim/{key.hex()[:40]}"
+                self._table.drop(key, mine)
 
 
 def _holder(value: bytes) -> Holder:
     return Holder(value[ID_BYTES:], value[:ID_BYTES])
-
-
-def _without(now: bytes | None, mine: bytes) -> tuple[bytes | None, None]:
-    return (None if now == mine else now), None

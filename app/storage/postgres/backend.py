@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import sqlalchemy as sa
 
-from app.gateway.kept.answers import Answers
 from app.gateway.records.signs import AuditSpace
 from app.storage.audit.activity import ActivityReader
 from app.storage.audit.errors import RowRefused, StoreFailed, UnusableDatabase
@@ -19,7 +19,6 @@ from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import Place
 from app.storage.chain.retention import FOR_EVER, Keep
 from app.storage.chain.verification import OnProgress, Verification, ignore, verify
-from app.storage.kept.memory import MemoryAnswers
 from app.storage.postgres import statements as sql
 from app.storage.postgres.connections import (
     Parameters,
@@ -32,8 +31,9 @@ from app.storage.postgres.connections import (
 from app.storage.postgres.lacking import Lacking
 from app.storage.postgres.moving import copy_trail
 from app.storage.postgres.past import place_of as place_of_head
-from app.storage.postgres.pools import PostgresPools
 from app.storage.postgres.preparation import check_server, flaw_of_schema, prepare
+from app.storage.postgres.shared.answers import PostgresAnswers
+from app.storage.postgres.shared.pools import PostgresPools
 from app.storage.postgres.store import Host, PostgresStore
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class PostgresBackend(Lacking):
         *,
         anchor_file: Path | None = None,
         is_known: bool = False,
-        keep_bytes: int = MOST_BYTES,  # noqa: ARG002  # see `answers`
+        keep_bytes: int = MOST_BYTES,
         may_begin: bool = True,
         newest: str | None = None,  # noqa: ARG002  # each lane's is in the state folder
         keep: Keep = FOR_EVER,
@@ -87,9 +87,14 @@ class PostgresBackend(Lacking):
             log.error("Audit trail unavailable: %s", failure)
             fault = failure.reason
 
-        def make_store() -> PostgresStore:
-            return PostgresStore(self._parameters, self._key, host, may_begin=may_begin)
-
+        make_store = partial(
+            PostgresStore,
+            self._parameters,
+            self._key,
+            host,
+            keep_bytes=keep_bytes,
+            may_begin=may_begin,
+        )
         return QueuedTrail(
             make_store,
             key=lambda: self._key,
@@ -125,9 +130,9 @@ class PostgresBackend(Lacking):
             session.close()
         return []
 
-    def answers(self) -> Answers:
-        """Keep answers in the memory of this process: not on PostgreSQL yet."""
-        return MemoryAnswers()
+    def answers(self) -> PostgresAnswers:
+        """Open the view of the kept answers."""
+        return PostgresAnswers(self._parameters)
 
     def verify(
         self, *, noted: Iterable[Place] = (), on_progress: OnProgress = ignore

@@ -99,15 +99,20 @@ class Lane:
         rows, head = seal(drafts, before, self._key, now=now, clock_step=step)
         return rows, replace(head, knotted_at=now) if is_knot else head
 
-    def send(self, rows: Sequence[Values], head: Head) -> bool:
-        """Write rows and head, if the lane is where we left it; return whether."""
+    def send(
+        self, rows: Sequence[Values], head: Head, drafts: Sequence[Draft] = ()
+    ) -> bool:
+        """Write rows and head, if the lane is where we left it; return whether.
+
+        With them what the drafts say of kept answers.
+        """
         self._attempted.add(place_of(head))
         guard = {**self._mine(), **_where(self.head)}
         values = sql.head_arguments(head, head_mac(self._key, head))
-        rows_text = sql.rows_argument(rows)
-        return bool(
-            self._session.run(sql.WRITE, {**guard, **values, "rows": rows_text})
-        )
+        answers = sql.answers_arguments(drafts)
+        arguments = {**guard, **values, **answers, "rows": sql.rows_argument(rows)}
+        statement = sql.WRITE_WITH_ANSWERS if answers else sql.WRITE
+        return bool(self._session.run(statement, arguments))
 
     def committed(self, head: Head) -> None:
         """Take note that a head, and what it stands for, is on the disk."""
@@ -149,7 +154,7 @@ class Lane:
                 return True
         rows, head = self.sealed(drafts, is_knot=is_knot)
         tried.append(head)
-        if not self.send(rows, head):
+        if not self.send(rows, head, drafts):
             return False
         self.committed(head)
         return True

@@ -6,9 +6,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from app.storage.audit.rows import Values, to_json
-from app.storage.audit.schema import ERASED, OPENING, WRITTEN, records
+from app.gateway.kept.answers import Kept
+from app.storage.audit.rows import Draft, Values, to_json
+from app.storage.audit.schema import ERASED, OPENING, WRITTEN, answers, records
 from app.storage.chain.links import Head
+from app.storage.kept import rows as kept
 
 # Seconds that a lane stays its worker's without a word of him, by the server's clock.
 LEASE = 4.0
@@ -41,9 +43,9 @@ def _value(position: int, column: sa.Column[Any]) -> str:
     return f"({text})::{column.type.compile(_DIALECT)}"
 
 
-def values_of(columns: Sequence[str]) -> str:
-    """Return what takes these columns of the records out of an array `row` of JSON."""
-    return ", ".join(_value(n, records.c[name]) for n, name in enumerate(columns))
+def values_of(columns: Sequence[str], table: sa.Table = records) -> str:
+    """Return what takes these columns out of an array `row` of JSON."""
+    return ", ".join(_value(n, table.c[name]) for n, name in enumerate(columns))
 
 
 _CHANGES = ", ".join(
@@ -51,10 +53,32 @@ _CHANGES = ", ".join(
     + [f"{name} = NULL" for name in ERASED]
 )
 
-# A whole write is one statement: it moves the head of the lane, if that is where the
-# writer left it and still his, and with it come the rows. A row that is sealed
-# already is refused by a trigger, and then nothing of it has happened.
-WRITE = f"""
+# Beside the rows, where there are answers to be kept or forgotten. Of an
+# Idempotency-Key the first answer counts until it has expired.
+_ANSWERS = f"""
+, kept AS (
+    INSERT INTO answers ({", ".join(kept.COLUMNS)})
+    SELECT {values_of(kept.COLUMNS, answers)}
+    FROM moved, jsonb_array_elements(%(kept)s::jsonb) AS row
+    ON CONFLICT (key) DO UPDATE SET {kept.CHANGES}
+    WHERE answers.until <= excluded.said_at OR answers.mark = ''
+), forgotten AS (
+    DELETE FROM answers USING moved WHERE key IN (
+        SELECT decode(text, 'hex')
+        FROM jsonb_array_elements_text(%(forgotten)s::jsonb) AS text
+    )
+)
+"""  # noqa: S608  # made of the schema
+
+
+def _write(beside: str) -> str:
+    """Make the statement that is a whole write.
+
+    It moves the head of the lane, if that is where the writer left it and still his,
+    and with it come the rows, and what is `beside` them. A row that is sealed already
+    is refused by a trigger, and then nothing of it has happened.
+    """
+    return f"""
 WITH moved AS (
     UPDATE chain SET {", ".join(f"{name} = %({name})s" for name in (*_COLUMNS, "mac"))},
         {_ALIVE}
@@ -65,8 +89,12 @@ WITH moved AS (
     ON CONFLICT (id) DO UPDATE SET {_CHANGES}
     RETURNING 1
 )
+{beside}
 SELECT 1 FROM moved
 """  # noqa: S608  # made of the schema
+
+
+WRITE, WRITE_WITH_ANSWERS = _write(""), _write(_ANSWERS)
 
 # Says each second that the worker lives, and looks whether a write would work.
 BEAT = f"""
@@ -153,6 +181,26 @@ def head_arguments(head: Head, mac: bytes) -> dict[str, Any]:
 def rows_argument(rows: Sequence[Values]) -> str:
     """Return rows as WRITE wants them: arrays of JSON, bytes in hex."""
     return to_json([[v.hex() if type(v) is bytes else v for v in row] for row in rows])
+
+
+def answers_arguments(drafts: Sequence[Draft]) -> dict[str, str]:
+    """Return what WRITE_WITH_ANSWERS wants of these drafts; nothing if WRITE will do.
+
+    In the order of their keys, so that no two hosts wait for each other, and each key
+    once, as a statement changes no row twice.
+    """
+    forgotten = {key for draft in drafts for key in draft.forgotten}
+    found: dict[bytes, Kept] = {}
+    for draft in drafts:
+        for one in draft.kept:
+            first = found.setdefault(one.key, one)
+            if not first.mark or first.until <= one.said_at:
+                found[one.key] = one
+    if not found and not forgotten:
+        return {}
+    rows = [kept.row_of(found[key]) for key in sorted(found.keys() - forgotten)]
+    keys = to_json(sorted(key.hex() for key in forgotten))
+    return {"kept": rows_argument(rows), "forgotten": keys}
 
 
 def head_of(row: Sequence[Any]) -> tuple[Head, bytes]:

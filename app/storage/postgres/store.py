@@ -17,6 +17,7 @@ from time import monotonic, time
 from app.storage.audit.errors import RowRefused, StoreFailed
 from app.storage.audit.orphans import Orphans
 from app.storage.audit.store import Compose
+from app.storage.backend import MOST_BYTES
 from app.storage.chain.knots import is_due, knot, naming
 from app.storage.chain.links import ClockWatch, Head
 from app.storage.postgres import statements as sql
@@ -25,6 +26,7 @@ from app.storage.postgres.head_notes import HeadNotes
 from app.storage.postgres.lane import Lane
 from app.storage.postgres.past import LOSS
 from app.storage.postgres.preparation import check_server, prepare
+from app.storage.postgres.shared.answers import KeptAnswers
 
 PRUNE_NEVER = 86400.0  # seconds
 
@@ -52,9 +54,11 @@ class PostgresStore:
         key: bytes,
         host: Host,
         *,
+        keep_bytes: int = MOST_BYTES,
         may_begin: bool = False,
         watch: ClockWatch | None = None,
     ) -> None:
+        self._answers = KeptAnswers(keep_bytes)
         self._instance = f"{host.name}-{os.getpid()}-{secrets.token_hex(4)}"
         self._parameters, self._key, self._may_begin = parameters, key, may_begin
         self._session = Session(parameters, self._instance)
@@ -89,8 +93,10 @@ class PostgresStore:
 
     def write(self, compose: Compose) -> None:
         """Append rows and move the head of the lane, in one statement."""
+        drafts = compose()
         with translated():
-            self._lane.append(compose())
+            self._lane.append(drafts)
+        self._answers.wrote(drafts)
 
     def probe(self) -> str | None:
         """Say that this worker lives, and look whether its records are kept safe."""
@@ -130,7 +136,10 @@ class PostgresStore:
         return PRUNE_NEVER
 
     def maintain(self) -> None:
-        """Nothing: the server looks after itself."""
+        """Delete kept answers that are too many; the server does the rest."""
+        if self._answers.is_due():
+            with translated(), self._session.transaction():
+                self._answers.tidy(self._session, time())
 
     def close(self) -> None:
         """Leave the lane and let go of everything."""

@@ -15,80 +15,83 @@ from app.storage.audit.entry import RETRY_AFTER
 from app.storage.audit.errors import RowRefused, StoreFailed
 from app.storage.audit.rows import Draft
 from app.storage.backend import MOST_BYTES
+from app.storage.kept.rows import (
+    CHANGES,
+    COLUMNS,
+    FOUND,
+    SHARES,
+    SIZE,
+    SOONEST,
+    Row,
+    Share,
+    SizeGauge,
+    TidyTimes,
+    keys_of,
+    row_of,
+    soonest_of,
+)
 from app.storage.sqlite.statements import connect_reader, translated
 
-AROUND = 250  # bytes of a row beside its body, with its place in the index, about
-TIDY_INTERVAL = 60.0  # seconds
-AT_ONCE = 500  # rows that one transaction deletes: 12 ms
-
-FIND = (
-    "SELECT key, mark, record, said_at, until, body FROM answers"
-    " WHERE key = ? AND until > ?"
-)
+FIND = f"SELECT {FOUND} FROM answers WHERE key = ? AND until > ?"  # noqa: S608
 # Of an Idempotency-Key the first answer counts until it has expired.
 _KEEP = (
-    "INSERT INTO answers (key, mark, record, said_at, until, size, body)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (key) DO UPDATE SET mark = excluded.mark, record = excluded.record,"
-    " said_at = excluded.said_at, until = excluded.until, size = excluded.size,"
-    " body = excluded.body"
-    " WHERE answers.until <= excluded.said_at OR excluded.mark = x''"
+    f"INSERT INTO answers ({', '.join(COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    f" ON CONFLICT (key) DO UPDATE SET {CHANGES}"
+    " WHERE answers.until <= excluded.said_at OR answers.mark = x''"
 )
-_SIZE = "SELECT coalesce(sum(size), 0) FROM answers"
-_SOONEST = f"SELECT key, until, size FROM answers ORDER BY until LIMIT {AT_ONCE}"  # noqa: S608
+_SOONEST_OF = soonest_of("?")
 _FORGET = "DELETE FROM answers WHERE key = ?"
-
-
-def _row(kept: Kept) -> tuple[object, ...]:
-    *facts, body = kept
-    return (*facts, len(body or b"") + AROUND, body)
 
 
 class KeptAnswers:
     """The write side: keeps answers with their records, and deletes what is too much.
 
-    First what has expired, then what would expire soonest. Nothing is looked at while
-    nothing was kept. It belongs to the writer's thread.
+    It belongs to the writer's thread.
     """
 
     def __init__(
         self, most_bytes: int = MOST_BYTES, clock: Callable[[], float] = monotonic
     ) -> None:
-        self._most, self._clock = most_bytes, clock
-        # Once at the start, too: a worker of before may have kept some.
-        self._due: float | None = clock()
+        self._times = TidyTimes(most_bytes, clock)
+        self.is_due = self._times.is_due
 
     def write(self, connection: sqlite3.Connection, drafts: Iterable[Draft]) -> None:
         """Keep and forget what the drafts say, in their transaction."""
-        kept = [_row(one) for draft in drafts for one in draft.kept]
+        kept = [row_of(one) for draft in drafts for one in draft.kept]
         if kept:
             connection.executemany(_KEEP, kept)
-            if self._due is None:
-                self._due = self._clock() + TIDY_INTERVAL
+            self._times.kept_some()
         forgotten = [(key,) for draft in drafts for key in draft.forgotten]
         if forgotten:
             connection.executemany(_FORGET, forgotten)
 
-    def is_due(self) -> bool:
-        """Whether it is time; asked after each write."""
-        return self._due is not None and self._clock() >= self._due
-
     def tidy(self, connection: sqlite3.Connection, now: float) -> None:
         """Delete some, in a transaction; what is left is due at once, or later."""
-        (size,) = connection.execute(_SIZE).fetchone()
+        (size,) = connection.execute(SIZE).fetchone()
         if not size:
-            self._due = None
+            self._times.nothing_there()
             return
-        doomed = []
-        for key, until, its_size in connection.execute(_SOONEST):
-            if until > now and size <= self._most:
-                break
-            doomed.append((key,))
-            size -= its_size
-        if doomed:
-            connection.executemany(_FORGET, doomed)
-        if len(doomed) < AT_ONCE:
-            self._due = self._clock() + TIDY_INTERVAL
+        doomed = self._times.doomed(size, _Rows(connection), now)
+        connection.executemany(_FORGET, [(key,) for key in doomed])
+
+
+class _Rows:
+    """Fulfils `Rows` (see there)."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def soonest(self) -> Iterable[Row]:
+        """See Rows."""
+        return self._connection.execute(SOONEST)
+
+    def shares(self) -> Iterable[Share]:
+        """See Rows."""
+        return self._connection.execute(SHARES)
+
+    def soonest_of(self, owner: bytes) -> Iterable[Row]:
+        """See Rows."""
+        return self._connection.execute(_SOONEST_OF, keys_of(owner))
 
 
 class SqliteAnswers:
@@ -100,9 +103,8 @@ class SqliteAnswers:
     has_records = True
 
     def __init__(self, database: Path, clock: Callable[[], float] = monotonic) -> None:
-        self._database, self._clock = database, clock
-        self._size: int | None = None
-        self._size_due = 0.0
+        self._database = database
+        self._size = SizeGauge(lambda: self._fetch(SIZE, ())[0], clock)
         self._lock = Lock()  # guards the connection
         self._connection: sqlite3.Connection | None = None
         self._inode = -1
@@ -121,23 +123,18 @@ class SqliteAnswers:
         """See Answers; as of a minute ago."""
         if self._connection is None:
             return None  # nobody has asked for a kept answer
-        if self._clock() >= self._size_due:
-            self._size_due = self._clock() + TIDY_INTERVAL
-            with suppress(AuditUnavailable):
-                (self._size,) = self._fetch(_SIZE, ()) or (None,)
-        return self._size
+        return self._size.read()
 
     def close(self) -> None:
         """See Answers."""
         with self._lock:
             self._disconnect()
 
-    def _fetch(self, query: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
+    def _fetch(self, query: str, values: tuple[object, ...]) -> Any:
+        """Return the first row, None if there is none."""
         try:
             with self._lock, translated():
-                row: tuple[Any, ...] | None
-                row = self._connected().execute(query, values).fetchone()
-                return row
+                return self._connected().execute(query, values).fetchone()
         except (StoreFailed, RowRefused) as failure:
             with self._lock:
                 self._disconnect()

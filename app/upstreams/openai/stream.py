@@ -23,7 +23,7 @@ from app.upstreams.openai.halves import Halves
 from app.upstreams.openai.kept import KeptSize
 from app.upstreams.openai.request.tasks import as_chat
 from app.upstreams.openai.skips import Skips
-from app.upstreams.openai.sse import ERROR, MAX_EVENT, Event, EventParser
+from app.upstreams.openai.sse import ERRORS, MAX_EVENT, Event, EventParser
 from app.upstreams.openai.tool_calls import ToolCalls
 from app.upstreams.words_in_time import WordsInTime
 
@@ -156,8 +156,14 @@ class StreamedReply(Iterator[Delta]):
             self._take_events(piece)
         except UpstreamError as error:
             self._is_over, self._broken_by = True, error
-        if self._is_over and (rest := self._halves.rest()):
+        if self._is_over and (rest := (*self._halves.rest(), *self._rest_of_calls())):
             self._hand_on(chunks.delta_of(rest, as_text=self._wanted.as_text))
+
+    def _rest_of_calls(self) -> Iterator[chunks.Choice]:
+        """What calls without arguments lack for clients that read these as JSON."""
+        for index, calls in self._calls.items():
+            if rest := calls.rest(self._ending.reasons.get(index)):
+                yield {"index": index, "delta": rest, "finish_reason": None}
 
     def _is_complete_despite(self, error: UpstreamError) -> bool:
         """Whether the end of the waiting, for more than has come, is no loss.
@@ -180,7 +186,7 @@ class StreamedReply(Iterator[Delta]):
 
     def _take(self, event: Event) -> None:
         chunk = chunks.parsed(event.data, self._halves.parsed)
-        if event.kind == ERROR or is_failure(chunk):
+        if event.kind.lower() in ERRORS or is_failure(chunk):
             content = chunk or event.data.decode("utf-8", "replace")
             raise failure(content, self._exchange.status, self._wanted.echo)
         if not chunks.is_chunk(chunk):
@@ -230,6 +236,8 @@ class StreamedReply(Iterator[Delta]):
             self._wait_on(before, says=says)
 
     def _take_choices(self, choices: tuple[chunks.Choice, ...], data: bytes) -> None:
+        if not (self._answered or self._thought):
+            choices = chunks.as_deltas(choices)
         if self._halves.are_any:
             choices = tuple(self._halves.joined(c, c["index"]) for c in choices)
         choices = tuple(map(self._with_calls, choices))

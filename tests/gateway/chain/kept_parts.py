@@ -1,5 +1,6 @@
 """What the tests of both handlers share: real parts, kept in memory."""
 
+from app.gateway.kept.claim_table import HostClaimTable
 from app.gateway.kept.claims import SharedClaims
 from app.gateway.kept.keeping import Keeping
 from app.gateway.kept.lifetimes import Lifetimes
@@ -27,7 +28,8 @@ class Parts:
         )
 
     def claims(self):
-        return SharedClaims(self.shared, pause=lambda _: self.clock.advance(0.02))
+        table = HostClaimTable(self.shared)
+        return SharedClaims(table, pause=lambda _: self.clock.advance(0.02))
 
     def lifetimes(self, seconds=60.0, routes=()):
         return Lifetimes(seconds, routes, ["switch", "madre"])

@@ -1,7 +1,9 @@
 """Kept answers come with their record, last for their time, and never for longer."""
 
 import time
+from contextlib import contextmanager, suppress
 
+import psycopg
 import pytest
 from alembic import command
 from alembic.config import Config
@@ -9,9 +11,12 @@ from alembic.config import Config
 from app.gateway.errors import AuditUnavailable
 from app.gateway.kept.answers import Kept
 from app.storage.kept.memory import AROUND, MemoryAnswers
+from app.storage.postgres.shared.answers import PostgresAnswers
 from app.storage.sqlite.migrate import MIGRATIONS, transactional_engine
 from app.storage.trail import open_backend
-from tests.storage.making import a_closing, an_intent, record_one
+from tests.storage.back_door import postgres_sql
+from tests.storage.making import KEY as SECRET
+from tests.storage.making import a_closing, an_intent, record_one, until
 from tests.support.memory_audit import MemoryBackend
 
 KEY = b"k" * 32
@@ -29,9 +34,18 @@ def a_kept(key=KEY, **changes):
     return Kept(key, **facts | changes)
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "memory", "postgresql"])
 def backend(request, url):
-    return MemoryBackend() if request.param == "memory" else open_backend(url)
+    if request.param == "memory":
+        return MemoryBackend()
+    return opened(request, url)
+
+
+def opened(request, url):
+    """A backend of this kind, whose answers survive the process."""
+    if request.param == "sqlite":
+        return open_backend(url)
+    return open_backend(request.getfixturevalue("postgres_url"), SECRET)
 
 
 @pytest.fixture
@@ -122,6 +136,75 @@ class TestWithTheRecords:
         assert backend.verify().ok
 
 
+class TestForGood:
+    """Where they survive their process."""
+
+    @pytest.fixture(params=["sqlite", "postgresql"])
+    def backend(self, request, url):
+        return opened(request, url)
+
+    @pytest.fixture
+    def sql(self, request, backend, sql):
+        if backend.folder is None:
+            return postgres_sql(request.getfixturevalue("postgres_url"))
+        return sql
+
+    def test_they_survive_a_restart(self, open_a_trail, backend):
+        trail = open_a_trail()
+        keep(trail, a_kept())
+        trail.close()
+
+        assert backend.answers().find(KEY, now())
+
+    def test_size_is_known_once_one_was_looked_for(self, trail, answers):
+        assert answers.size() is None
+        keep(trail, a_kept(body=b"x" * 1000))
+        answers.find(KEY, now())
+
+        assert 1000 < answers.size() < 2000
+
+    def test_what_has_expired_is_deleted(self, open_a_trail, sql, backend):
+        trail = open_a_trail()
+        keep(trail, a_kept(said_at=now() - 61), a_kept(b"o" * 32))
+        trail.close()
+
+        trail = open_a_trail()  # a worker tidies up when it starts
+        record_one(trail)
+        trail.close()
+
+        assert sql("SELECT key FROM answers") == [(b"o" * 32,)]
+        assert backend.verify().ok
+
+    def test_there_is_a_most_of_them_and_the_soonest_go_first(self, open_a_trail, sql):
+        trail = open_a_trail()
+        several = [
+            a_kept(bytes([n]) * 32, until=now() + 100 + n, body=b"x" * 1000)
+            for n in range(10)
+        ]
+        keep(trail, *reversed(several))
+        trail.close()
+
+        trail = open_a_trail(keep_bytes=5000)
+        record_one(trail)
+        trail.close()
+
+        left = sql("SELECT key FROM answers ORDER BY until")
+        assert left == [(bytes([n]) * 32,) for n in range(6, 10)]
+
+    def test_of_two_in_one_batch_the_first_counts_and_of_cached_ones_the_last(
+        self, trail, answers
+    ):
+        first, last = b"f" * 32, b"l" * 32
+        keep(
+            trail,
+            *(a_kept(first, record=name) for name in ("one", "two")),
+            *(a_kept(last, record=name, mark=b"") for name in ("one", "two")),
+        )
+
+        assert answers.find(first, now()).record == "one"
+        assert answers.find(last, now()).record == "two"
+
+
 class TestInTheFile:
     """What only a file can show."""
 
@@ -158,47 +241,22 @@ class TestInTheFile:
 
         assert answers.find(KEY, now()) is None
 
-    def test_they_survive_a_restart(self, open_a_trail, url):
+    def test_who_keeps_most_makes_room(self, open_a_trail, sql):
         trail = open_a_trail()
-        keep(trail, a_kept())
-        trail.close()
-
-        assert open_backend(url).answers().find(KEY, now())
-
-    def test_size_is_known_once_one_was_looked_for(self, trail, answers):
-        assert answers.size() is None
-        keep(trail, a_kept(body=b"x" * 1000))
-        answers.find(KEY, now())
-
-        assert 1000 < answers.size() < 2000
-
-    def test_what_has_expired_is_deleted(self, open_a_trail, sql, url):
-        trail = open_a_trail()
-        keep(trail, a_kept(said_at=now() - 61), a_kept(b"o" * 32))
-        trail.close()
-
-        trail = open_a_trail()  # a worker tidies up when it starts
-        record_one(trail)
-        trail.close()
-
-        assert sql("SELECT key FROM answers") == [(b"o" * 32,)]
-        assert open_backend(url).verify().ok
-
-    def test_there_is_a_most_of_them_and_the_soonest_go_first(self, open_a_trail, sql):
-        trail = open_a_trail()
-        several = [
-            a_kept(bytes([n]) * 32, until=now() + 100 + n, body=b"x" * 1000)
-            for n in range(10)
+        few = [a_kept(b"few." + bytes([n]) * 28, until=now() + 50) for n in range(2)]
+        flood = [
+            a_kept(b"many" + bytes([n]) * 28, until=now() + 100 + n, body=b"x" * 1000)
+            for n in range(20)
         ]
-        keep(trail, *reversed(several))
+        keep(trail, *few, *flood)
         trail.close()
 
         trail = open_a_trail(keep_bytes=5000)
         record_one(trail)
         trail.close()
 
-        left = sql("SELECT key FROM answers ORDER BY until")
-        assert left == [(bytes([n]) * 32,) for n in range(6, 10)]
+        left = [key for (key,) in sql("SELECT key FROM answers ORDER BY until")]
+        assert left == [one.key for one in (*few, *flood[-3:])]
 
     def test_a_database_of_before_takes_them(self, url, path):
         path.parent.mkdir(parents=True)
@@ -215,6 +273,63 @@ class TestInTheFile:
 
         assert open_backend(url).answers().find(KEY, now())
         assert open_backend(url).verify().ok
+
+
+class TestOnAServer:
+    """What only a server can show."""
+
+    @pytest.fixture
+    def backend(self, postgres_url):
+        return open_backend(postgres_url, SECRET)
+
+    def test_a_connection_that_is_lost_is_made_anew(
+        self, trail, answers, postgres_url, postgres
+    ):
+        keep(trail, a_kept())
+        assert answers.find(KEY, now())
+        with postgres.connect() as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE application_name = 'chat-gateway answers'"
+            )
+
+        assert answers.find(KEY, now())
+
+    def test_nobody_waits_for_a_server_that_hangs(self, trail, backend, do):
+        keep(trail, a_kept())
+        answers = PostgresAnswers(backend._parameters, wait=0.2)
+        assert answers.find(KEY, now())
+
+        with do("LOCK TABLE answers IN ACCESS EXCLUSIVE MODE"):
+            for _ in range(2):
+                with pytest.raises(AuditUnavailable, match="stuck"):
+                    answers.find(KEY, now())
+
+        until(lambda: found_again(answers))
+        answers.close()
+
+    @pytest.fixture
+    def do(self, postgres_url):
+        """Do something in a transaction that lasts as long as the block."""
+
+        @contextmanager
+        def transaction(text):
+            with psycopg.connect(postgres_url) as connection:
+                connection.execute(text)
+                yield
+
+        return transaction
+
+    def test_after_its_end_nobody_can_tell(self, answers):
+        answers.close()
+
+        with pytest.raises(AuditUnavailable, match="closed"):
+            answers.find(KEY, now())
+
+
+def found_again(answers):
+    with suppress(AuditUnavailable):
+        return answers.find(KEY, now())
 
 
 class TestInMemory:

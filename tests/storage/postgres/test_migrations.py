@@ -11,7 +11,12 @@ from alembic.migration import MigrationContext
 from app.storage.audit.errors import UnusableDatabase
 from app.storage.audit.schema import metadata
 from app.storage.postgres.connections import Session, parameters_of
-from app.storage.postgres.migrate import MIGRATIONS, migrate, require_known_schema
+from app.storage.postgres.migrate import (
+    MIGRATIONS,
+    _scripts,
+    migrate,
+    require_known_schema,
+)
 from app.storage.trail import open_backend
 from tests.storage.making import KEY, record_one, until
 
@@ -20,7 +25,7 @@ NEXT = '''
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision = "p2_0002", "p2_0001"
+revision, down_revision = "p2_9999", "{head}"
 branch_labels = depends_on = None
 
 
@@ -28,7 +33,10 @@ def upgrade():
     op.add_column("records", sa.Column("more", sa.Text))
 '''
 # What only this backend has.
-OWN_TABLES = {"compat", "pools", "holdings", "ix_records_open", "uq_records_place"}
+OWN_TABLES = {
+    *("compat", "pools", "holdings", "claims"),
+    *("ix_records_open", "uq_records_place"),
+}
 OWN = {"owner", "name", "alive_until", "about"}
 
 
@@ -40,7 +48,8 @@ def next_version(tmp_path):
     (folder / "env.py").write_text((MIGRATIONS / "env.py").read_text())
     for script in (MIGRATIONS / "versions").glob("*.py"):
         (folder / "versions" / script.name).write_text(script.read_text())
-    (folder / "versions" / "p2_0002_more.py").write_text(NEXT)
+    head = _scripts(MIGRATIONS).get_current_head()
+    (folder / "versions" / "p2_9999_more.py").write_text(NEXT.format(head=head))
     return folder
 
 

@@ -118,6 +118,7 @@ def test_a_cable_that_is_cut_is_noticed_and_the_others_go_on(
         cut_off.finish(an_intent(), a_closing(), 1.0)
     for _ in range(20):
         record_one(other, timeout=1.0)
+    until(lambda: is_refusing(cut_off))
     relay.cut()
     relay.is_silent = relay.is_down = False
     until(lambda: not is_refusing(cut_off))

@@ -25,6 +25,7 @@ from app.web.request.auth import token_required
 from app.web.request.caller_error import CallerError
 from app.web.request.values import parsed
 from app.web.schemas import openai as schemas
+from app.web.schemas.chat import validated
 from app.web.schemas.responses.request import ResponsesRequest
 from app.web.schemas.responses.response import EVENTS, ResponseBody, response_usage
 
@@ -85,7 +86,7 @@ class Responses(Door):
             after_this_request(_tell_left_out)
         chat = as_chat(body, value)
         known = facts(body.metadata, body.user, len(data))
-        request = schemas.CompletionRequest.model_validate(chat).to_request(
+        request = validated(schemas.CompletionRequest, chat).to_request(
             chat, known, "responses"
         )
         return request._replace(metadata=body.metadata or NOTHING)

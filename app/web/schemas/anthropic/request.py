@@ -136,7 +136,7 @@ class MessagesRequest(BaseModel):
         completion = {"messages": [turn.said for turn in turns], **self._options()}
         if len(turns) > MOST_MESSAGES:
             raise InvalidBody({"messages": f"must be at most {MOST_MESSAGES}"})
-        asked = CompletionRequest.model_validate(completion).to_request(
+        asked = validated(CompletionRequest, completion).to_request(
             completion, facts, "anthropic"
         )
         fields = {k: v for k, v in body.items() if k not in _TOLD}

@@ -2,10 +2,14 @@
 
 import threading
 
+import psycopg
 import pytest
 
-from app.gateway.kept.claims import LEASE, SharedClaims
+from app.gateway.kept.claim_table import LEASE, HostClaimTable
+from app.gateway.kept.claims import SharedClaims
 from app.gateway.shared import InProcessState
+from app.storage.postgres.connections import parameters_of
+from app.storage.postgres.shared.pools import PostgresPools
 from app.storage.shared.shared_memory import SharedMemory
 from tests.support.fakes import FakeClock
 from tests.support.stack import wait_until
@@ -13,27 +17,54 @@ from tests.support.stack import wait_until
 KEY, OTHER = b"k" * 32, b"o" * 32
 
 
+class ServersClock:
+    """Moves the ends of the claims instead of a server's clock, which nobody sets."""
+
+    def __init__(self, url):
+        self._url = url
+
+    def advance(self, seconds):
+        with psycopg.connect(self._url) as connection:
+            connection.execute(
+                "UPDATE claims SET until = until - %s * interval '1 second'",
+                (seconds,),
+            )
+
+
+@pytest.fixture(params=["in process", "shared memory", "postgresql"])
+def kind(request):
+    return request.param
+
+
 @pytest.fixture
-def clock():
+def clock(kind, request):
+    if kind == "postgresql":
+        return ServersClock(request.getfixturevalue("postgres_url"))
     return FakeClock()
 
 
-@pytest.fixture(params=["in process", "shared memory"])
-def shared(request, clock, tmp_path):
-    if request.param == "in process":
-        yield InProcessState(clock)
-        return
-    memory = SharedMemory(tmp_path / "memory", clock, wait=60.0)
-    yield memory
-    memory.close()
+@pytest.fixture
+def table(kind, clock, tmp_path, request):
+    if kind == "in process":
+        yield HostClaimTable(InProcessState(clock))
+    elif kind == "shared memory":
+        memory = SharedMemory(tmp_path / "memory", clock, wait=60.0)
+        yield HostClaimTable(memory)
+        memory.close()
+    else:
+        url = request.getfixturevalue("postgres_url")
+        pools = PostgresPools(parameters_of(url), "a host")
+        pools.start()
+        yield pools.claims(HostClaimTable(InProcessState()))
+        pools.close()
 
 
 @pytest.fixture
-def make(shared):
+def make(table):
     made = []
 
     def make():
-        made.append(SharedClaims(shared, pause=lambda _: None))
+        made.append(SharedClaims(table, pause=lambda _: None))
         return made[-1]
 
     yield make
@@ -91,32 +122,30 @@ def test_who_waits_in_the_same_process_is_woken(make):
 
 
 class Watched:
-    """A state that counts who looks, and who changes anything."""
+    """A table that counts how often a claim was renewed."""
 
-    def __init__(self, state):
-        self._state = state
-        self.looks = self.changes = 0
+    def __init__(self, table):
+        self._table = table
+        self.poll, self.take, self.read = table.poll, table.take, table.read
+        self.drop = table.drop
+        self.renewals = 0
 
-    def read(self, key):
-        self.looks += 1
-        return self._state.read(key)
-
-    def update(self, key, change, ttl=None):
-        result = self._state.update(key, change, ttl)
-        self.changes += 1
-        return result
+    def renew(self, key, mine):
+        self._table.renew(key, mine)
+        self._table.read(key)  # so that it is done
+        self.renewals += 1
 
 
-def test_a_living_process_keeps_its_claims(make, shared, clock):
-    watched = Watched(shared)
+def test_a_living_process_keeps_its_claims(make, table, clock):
+    watched = Watched(table)
     here, there = SharedClaims(watched, renewal=0.01), make()
     here.claim(KEY, b"mark")
     holder = there.claim(KEY, b"mark")
 
     for _ in range(5):
         clock.advance(LEASE * 0.9)
-        before = watched.changes
-        wait_until(lambda before=before: watched.changes > before + 1)
+        before = watched.renewals
+        wait_until(lambda before=before: watched.renewals > before + 1)
 
     assert there.claim(KEY, b"mark") == holder
     here.close()
@@ -134,17 +163,17 @@ def test_a_dead_one_loses_them_within_the_lease(make, clock):
     assert there.claim(KEY, b"mark") is None
 
 
-def test_one_that_was_frozen_does_not_take_back_what_is_anothers(make, shared, clock):
+def test_one_that_was_frozen_does_not_take_back_what_is_anothers(make, table, clock):
     other, third = make(), make()
-    watched = Watched(shared)
+    watched = Watched(table)
     frozen = SharedClaims(watched, renewal=0.01)
     frozen.claim(KEY, b"frozen")
     holder = None
     while holder is None or holder.mark == b"frozen":
         clock.advance(LEASE + 0.1)  # until the renewal comes too late
         holder = other.claim(KEY, b"other") or third.claim(KEY, b"third")
-    before = watched.looks
-    wait_until(lambda: watched.looks > before + 2)
+    before = watched.renewals
+    wait_until(lambda: watched.renewals > before + 2)
 
     frozen.release(KEY)
 

@@ -12,7 +12,7 @@ from app.gateway.guard.concurrency import ConcurrencyLimit
 from app.gateway.guard.host_places import HostPlaces
 from app.gateway.shared import InProcessState
 from app.storage.postgres.connections import parameters_of
-from app.storage.postgres.pools import PostgresPools
+from app.storage.postgres.shared.pools import PostgresPools
 from app.storage.shared.rate_limits import SlidingRateLimits
 from tests.storage.making import record_one, until
 from tests.support.postgres import PostgresServer

@@ -1,0 +1,1 @@
+"""Shared: what hosts share besides the record (quotas, places, claims), and answers."""
