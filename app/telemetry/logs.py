@@ -211,6 +211,7 @@ def set_up_logging(
     handler.setFormatter(formatter_for(form, redact, sink))
     # What no line shows need not be found out for each (Python's "Logging HOWTO").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)

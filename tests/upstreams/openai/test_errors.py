@@ -1,7 +1,6 @@
 """What is understood of an upstream's errors, in every shape and wording."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -55,6 +54,10 @@ TOO_LONG = [
     "Unable to fit the prompt in the context",
     "Total number of tokens must be less than 8192",
     "Your request was too long",
+    "4000 prompt tokens + max tokens must be <= 4096",
+    "The total tokens, 9000, are more than the 8192 that the model can handle",
+    "max_tokens cannot be greater than max_model_len",
+    "Request payload size exceeds the limit",
     "输入长度超过模型最大长度",
 ]
 UNKNOWN = [
@@ -79,6 +82,10 @@ UNKNOWN = [
     "Model m isn't available",
     "model must be one of a, b",
     "模型不存在",
+    "LLM Provider NOT provided. Pass in the LLM provider you are trying to call.",
+    "Team not allowed to access model",
+    "Only m allowed now, your model x",
+    "对于模型 m 无可用渠道",
 ]
 UNABLE = [
     "image input is not supported - hint: you may need to provide the mmproj",
@@ -108,6 +115,11 @@ UNABLE = [
     "unknown variant `image_url`, expected `text`",
     "messages[0].content: expected string, got list",
     "tool role is invalid",
+    "Unexpected message role.",
+    "json: cannot unmarshal array into Go struct field .messages.content",
+    "messages[0].content: invalid type: sequence, expected a string",
+    "invalid message content type: []interface {}",
+    "web_search_options is not compatible with this model",
 ]
 TOO_FAST = [
     "Rate limit reached for requests",
@@ -115,6 +127,7 @@ TOO_FAST = [
     "Rate limit exceeded: free-models-per-day",
     "Resource exhausted. Please try again later.",
     "Quota exceeded for quota metric 'requests per minute'",
+    "请求过于频繁",
 ]
 QUOTA = [
     "You exceeded your current quota, please check your plan and billing details.",
@@ -126,6 +139,8 @@ QUOTA = [
     "Your trial has expired",
     "Your account balance is negative",
     "ExceededBudget: over",
+    "The free tier of the model has been exhausted.",
+    "Please make sure your account is in good standing.",
 ]
 FILTERED = [
     "The response was filtered: it triggered Azure OpenAI's content management policy",
@@ -133,6 +148,14 @@ FILTERED = [
     "Your request was rejected as a result of our safety system",
     "Input data may contain inappropriate content",
     "guardrail intervened",
+    "Violated guardrail policy",
+    "Content Exists Risk",
+    "The request was considered high risk",
+]
+BAD_KEY = [
+    "API key not valid. Please pass a valid API key.",
+    "Incorrect API key provided",
+    "Authentication failed",
 ]
 KINDS = [
     (TOO_LONG, ContextTooLong, "context_length"),
@@ -141,6 +164,7 @@ KINDS = [
     (TOO_FAST, Refused, "rate_limited"),
     (QUOTA, Refused, "quota"),
     (FILTERED, ContentFiltered, "content_filter"),
+    (BAD_KEY, Refused, "upstream_auth"),
 ]
 WORDINGS = [(w, kind, fault) for words, kind, fault in KINDS for w in words]
 
@@ -232,6 +256,21 @@ def test_and_as_text_as_a_page_and_in_place_of_an_answer(words, kind, fault):
         (500, {"type": "BadRequestError"}, Rejected, "upstream_rejected"),
         (400, {"code": "ResponsibleAIPolicyViolation"}, ContentFiltered, None),
         (403, {"code": "content_filter"}, ContentFiltered, None),
+        (400, {"message": "SAFETY"}, ContentFiltered, None),
+        (401, {"type": "key_model_access_denied"}, UnknownModel, "unknown_model"),
+        (403, {"code": "rate_limit_exceeded"}, Refused, "rate_limited"),
+        (
+            429,
+            {"code": "token_quota_exceeded", "message": "5 tokens per minute"},
+            Refused,
+            "rate_limited",
+        ),
+        (
+            404,
+            {"code": "DeploymentNotFound", "message": "please wait"},
+            UnknownModel,
+            None,
+        ),
         (501, {"message": "no"}, Unfit, "unsupported"),
         (401, {"message": "model m not found"}, Refused, "upstream_auth"),
         (403, {"message": "not permitted"}, Refused, "upstream_auth"),
@@ -244,6 +283,7 @@ def test_and_as_text_as_a_page_and_in_place_of_an_answer(words, kind, fault):
             None,
         ),
         (422, {"message": "Field required"}, Rejected, "upstream_rejected"),
+        (422, {"detail": [{"loc": ["body", "model"]}]}, UnknownModel, "unknown_model"),
         (404, {"message": "404 page not found"}, BadReply, "bad_status"),
         (500, {"message": "CUDA out of memory", "code": 500}, Refused, "http_5xx"),
         (529, {"message": "no"}, Refused, "http_5xx"),
@@ -278,6 +318,34 @@ def test_an_outage_stays_one(words):
     assert (found.fault, blame(found)) == ("http_5xx", Blame.SERVER)
     assert failure({"error": {"message": words, "code": 500}}, 200).fault == (
         "upstream_error"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "json_schema is enabled only for later versions"},
+        {"message": "This response_format type is unavailable now"},
+        {"message": "JSON mode cannot be combined with tool calling"},
+        {"message": "Developer instruction is not enabled for this model"},
+        {"message": "Not the same number of function calls and responses"},
+        {"message": "tool_choice must be one of auto, none"},
+        {"message": "Parameter 'service_tier' is invalid for this account"},
+        {"message": "'response_format.type' must be 'json_schema' or 'text'"},
+        {"message": "thinking is not enabled"},
+        {"message": "invalid image"},
+        {"message": "no", "param": "reasoning_effort"},
+        {"message": "no", "param": "messages[0].role"},
+        {"message": "no", "loc": ["body", "top_k"]},
+    ],
+    ids=str,
+)
+def test_a_form_that_one_server_does_not_take_another_may(error):
+    found = refused(400, {"error": error})
+
+    is_a(found, Rejected, "upstream_rejected")
+    assert type(refused(400, {"error": {"message": "no", "param": "messages"}})) is (
+        CallerFault
     )
 
 
@@ -323,7 +391,7 @@ def test_nor_is_anything_else_that_the_caller_sent(fields):
 def test_nor_are_the_parts_of_a_message():
     parts = [{"type": "text", "text": "one"}, {"type": "text", "text": THEIRS}]
     said = Message("user", f"one\n{THEIRS}", {"role": "user", "content": parts})
-    echo = Echo(replace(a_request(), messages=(said,)))
+    echo = Echo(a_request()._replace(messages=(said,)))
 
     error = refused(400, {"error": {"message": f"bad value {THEIRS}"}}, echo)
 

@@ -31,6 +31,11 @@ PARTS = (
     "errors",
     "message",
     "msg",
+    "err",
+    "error_msg",
+    "error_message",
+    "status_msg",
+    "base_resp",
     "detail",
     "details",
     "metadata",
@@ -162,6 +167,8 @@ def _take_object(report: ErrorReport, part: Mapping[str, Any]) -> list[Any]:
         _take_label(report, part.get(name))
     if isinstance(param := part.get("param"), str):
         report.params |= {param}
+    if isinstance(at := part.get("loc"), list) and at and isinstance(at[-1], str):
+        report.params |= {at[-1]}
     for name, value in list(part.items())[:MOST_PARTS]:
         _take_rest(report, name, value)
     within = [part[name] for name in PARTS if part.get(name)]

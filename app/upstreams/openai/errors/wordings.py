@@ -37,6 +37,8 @@ QUOTA = _any(
     r"\btrial\b~\b(expired|ended|is over)",
     r"\bbalance\b~\b(negative|zero)",
     r"(?<!thinking )(?<!token )\bbudget (has been )?exceeded|\bexceeded ?budget",
+    r"\barrearage\b|\bin good standing\b",
+    r"\bfree tier\b~\b(only|exhausted|ended|used)",
     r"额度不足|余额不足|欠费",
 )
 TOO_FAST = _any(
@@ -49,6 +51,13 @@ TOO_FAST = _any(
     r"capacity exceeded",
     r"\brequest limit",
     r"\bconcurren\w+ limit",
+    r"频繁|速率限制|并发",
+)
+# Our own key is not taken; it is told with 400, too.
+BAD_KEY = _any(
+    r"\bapi key\b~\b(not valid|invalid|incorrect|expired|missing|required|revoked)",
+    r"\b(invalid|incorrect|expired|missing|wrong) (api )?(key|token|credential)s?\b",
+    r"\bauthentication (error|failed|required|fails)|\bunauthori[sz]ed\b",
 )
 # Of a limit per minute, but beyond all of it: no rest will help.
 TOO_LARGE = _any(r"\brequest too large for\b")
@@ -68,11 +77,16 @@ TOO_LONG = _any(
     r"too many (input |prompt )?tokens",
     r"\b(reduce|shorten)\b~\b(length|prompt|messages|conversation|input)\b",
     r"tokens?\b~\+~must be (<|less|at most)",
+    r"\+~\btokens?\b~must be (<|less|at most)",
+    r"\btotal tokens?\b~\b(more|greater|over|beyond)\b",
+    r"\bmax (total tokens|model len|seq len)\b",
     r"must have less than \d+ tokens",
     r"range of input length",
     r"\d tokens? > \d+ max",
     r"max tokens must be at least 1, got",
     r"\brequest (was|is) too long\b|\bn ctx\b",
+    r"\b(request|payload)( \w+)? too large\b(?! for)",
+    r"\b(request|payload|body)( \w+)? exceeds? (the )?(max|limit|size)",
     r"\b(prompt|input|context|sequence|message)s? (length|size)\b~"
     r"\b(exceed|over|greater|longer|larger|more)",
     r"\d tokens?\b~\b(over|above|beyond)\b~\b(limit|max)",
@@ -93,6 +107,9 @@ FILTERED = _any(
     r"\bsafety (system|filter|reason)|\bdue to safety\b",
     r"\b(harmful|inappropriate|sensitive|unsafe) (content|information|words?)\b",
     r"\bguard ?rails?\b~\b(interven|block|trigger)",
+    r"\bviolat\w*\b~\b(polic|guideline)",
+    r"\b(content exists|considered high) risk\b|\bnew sensitive\b",
+    r"(?<![^\n])(safety|recitation|sensitive|prohibited content)(?![^\n])",
     r"敏感|违规",
 )
 UNKNOWN_MODEL = _any(
@@ -111,12 +128,15 @@ UNKNOWN_MODEL = _any(
     r"\baccess to~\bmodel",
     r"\b(must|need to) (provide|specify|select)~\bmodel\b",
     r"\bmodel( parameter| name)? is required|not found the model",
-    r"\bpinned to\b",
+    r"\bpinned to\b|\ballowed now, your model\b",
+    r"\bmodel access denied\b|\ballowed to access model\b",
+    r"\bllm provider not provided\b|\bno … with this model\b",
+    r"\bno suitable~\bfor\b|\bsuitable inference\b",
     r"\bmodel\b~n't (exist|found|available)\b",
     r"\bmodel\b~\b(is|was|been) (deprecated|retired|decommissioned|removed"
     r"|discontinued)",
     r"\bthere is no model\b|\bmodel\b~\bnot in the list|\bmodel must be one of",
-    r"模型\S{0,12}(不存在|未找到|不可用)",
+    r"模型\S{0,12}(不存在|未找到|不可用)|无可用渠道",
 )
 UNABLE = _any(
     r"\b(not|n't|un|no|no longer) ?(yet )?support",
@@ -152,7 +172,30 @@ UNABLE = _any(
     r"\bunknown variant\b|\binvalid content type\b",
     r"\bexpected (a )?string, (got|but|found)|\bcontent must be a string",
     r"\binput should be a valid string",
-    r"\b(unknown|invalid) role\b|\brole\b~\binvalid\b",
+    r"\b(unknown|invalid|unexpected|unsupported)( message)? roles?\b",
+    r"\brole\b~\binvalid\b",
+    r"\bcannot unmarshal\b|\binvalid (message )?content type\b",
+    r"\binvalid type: (sequence|map|string|null|boolean|integer)\b",
+    r"\b(not|n't) (yet )?(compatible|combin)\w*",
+)
+# A part of a request's form, and that it is not taken. Only for a status that already
+# says that the request is to blame: another server may take that form.
+FORM = _any(
+    r"\b(response format|tool choice|tools?|function call\w*|functions?|json mode"
+    r"|json schema|schema|logprobs|logit bias|best of|stream\w*|reasoning\w*|thinking"
+    r"|prediction|web search\w*|service tier|modalit\w+|audio|images?|image url|video"
+    r"|file|developer|system|roles?|parallel tool calls|verbosity|store|metadata"
+    r"|prompt cache\w*|safety identifier|stop|top [kp]|min p|seed|penalty|prefix"
+    r"|max( completion| output)? tokens|content parts?)\b~"
+    r"\b(not|no|n't|un\w+|invalid|only|must|should|at most|max|requires?|cannot|fail\w*"
+    r"|deprecated|disabled|exceed\w*|missing|illegal|forbidden|expected)\b",
+    r"\b(not|no|n't|un\w+|invalid|illegal|cannot|disabled|missing)\b~\b(response format"
+    r"|tool choice|tools?|function calls?|json schema|logprobs|stream\w*|reasoning\w*"
+    r"|modalit\w+|audio|images?|image url|roles?|content type)\b",
+    r"\b(param\w*|field|argument|option|property)s?\b~"
+    r"\b(invalid|not|un\w+|must|cannot)\b",
+    r"… (must|should) (be|not)\b|\bmodality\b",
+    r"\bsupported values\b|\bunsupported value\b|\bmax images\b",
 )
 # A code or type that says so of a status that would tell of an outage.
 INVALID = _any(
