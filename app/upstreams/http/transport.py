@@ -246,7 +246,7 @@ def _prepared(
     method: str, url: str, body: bytes | None, headers: Mapping[str, str]
 ) -> PreparedRequest:
     """What requests would prepare, without its 0.3 ms for what upstreams never need."""
-    request = PreparedRequest()
+    request = PreparedRequest.__new__(PreparedRequest)
     request.method, request.url, request.body = method, url, body
     request.headers = {  # type: ignore[assignment]  # send() only reads them
         "Host": urlsplit(url).netloc,

@@ -9,7 +9,6 @@ it, callers are told `stop`: clients take an answer without a reason for a broke
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from app.gateway.blank import is_blank
@@ -227,7 +226,7 @@ class StreamedReply(Iterator[Delta]):
 
     def _hand_on(self, delta: Delta) -> None:
         if self._untold:
-            delta, self._untold = replace(delta, extra=self._untold), {}
+            delta, self._untold = delta._replace(extra=self._untold), {}
         self._ready.append(delta)
 
     def _take_words(self, text: str) -> None:

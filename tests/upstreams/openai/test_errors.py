@@ -1,7 +1,6 @@
 """What is understood of an upstream's errors, in every shape and wording."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -403,7 +402,7 @@ def test_nor_is_anything_else_that_the_caller_sent(fields):
 def test_nor_are_the_parts_of_a_message():
     parts = [{"type": "text", "text": "one"}, {"type": "text", "text": THEIRS}]
     said = Message("user", f"one\n{THEIRS}", {"role": "user", "content": parts})
-    echo = Echo(replace(a_request(), messages=(said,)))
+    echo = Echo(a_request()._replace(messages=(said,)))
 
     error = refused(400, {"error": {"message": f"bad value {THEIRS}"}}, echo)
 

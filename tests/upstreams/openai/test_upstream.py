@@ -1,7 +1,6 @@
 """Servers that speak OpenAI's chat completions, against their stand-in."""
 
 import json
-from dataclasses import replace
 from time import monotonic
 
 import pytest
@@ -519,7 +518,7 @@ def test_the_callers_words_cannot_forge_fields_that_are_ours(upstream, server):
 
 def test_a_request_is_not_changed_by_asking(upstream):
     extra = {"stream_options": {"a": 1}}
-    request = replace(a_request(stream=True), extra=extra)
+    request = a_request(stream=True)._replace(extra=extra)
 
     upstream.open(request, Budget(10)).collect()
 
