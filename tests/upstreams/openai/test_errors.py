@@ -57,7 +57,6 @@ TOO_LONG = [
     "4000 prompt tokens + max tokens must be <= 4096",
     "The total tokens, 9000, are more than the 8192 that the model can handle",
     "max_tokens cannot be greater than max_model_len",
-    "Request payload size exceeds the limit",
     "输入长度超过模型最大长度",
 ]
 UNKNOWN = [
@@ -341,6 +340,7 @@ def test_an_outage_stays_one(words):
         {"message": "tool_choice must be one of auto, none"},
         {"message": "Parameter 'service_tier' is invalid for this account"},
         {"message": "'response_format.type' must be 'json_schema' or 'text'"},
+        {"message": "Request payload size exceeds the limit: 20971520 bytes."},
         {"message": "thinking is not enabled"},
         {"message": "tool_calls must be followed by tool messages"},
         {"message": "tool_call_id is not found in the tool calls"},

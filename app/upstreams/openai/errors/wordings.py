@@ -85,8 +85,6 @@ TOO_LONG = _any(
     r"\d tokens? > \d+ max",
     r"max tokens must be at least 1, got",
     r"\brequest (was|is) too long\b|\bn ctx\b",
-    r"\b(request|payload)( \w+)? too large\b(?! for)",
-    r"\b(request|payload|body)( \w+)? exceeds? (the )?(max|limit|size)",
     r"\b(prompt|input|context|sequence|message)s? (length|size)\b~"
     r"\b(exceed|over|greater|longer|larger|more)",
     r"\d tokens?\b~\b(over|above|beyond)\b~\b(limit|max)",
@@ -212,6 +210,7 @@ FORM = _any(
     r"\b(param\w*|field|argument|option|property)s?\b~"
     r"\b(invalid|not|un\w+|must|cannot)\b",
     r"… (must|should) (be|not)\b|\bmodality\b",
+    r"\b(request|payload|body)( \w+){0,2} (too large|exceeds?)\b",
     r"\bsupported values\b|\bunsupported value\b|\bmax images\b",
 )
 # A code or type that says so of a status that would tell of an outage.
