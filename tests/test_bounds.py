@@ -21,11 +21,13 @@ from app.gateway.errors import BadReply, Unfit
 from app.gateway.records.content import Content, ContentPolicy
 from app.gateway.records.merge_choices import ChoiceMerger
 from app.gateway.records.redaction import Redactor
+from app.upstreams.anthropic.blocks import Blocks
 from app.upstreams.anthropic.request import payload
 from app.upstreams.http.transport import Answer
 from app.upstreams.openai import chunks
 from app.upstreams.openai.errors.meanings import refusal
 from app.upstreams.openai.sse import EventParser
+from app.upstreams.openai.tool_calls import ToolCalls
 from app.upstreams.openai.upstream import OBJECT
 from app.upstreams.replies import parse
 from app.web.request.errors import InvalidBody
@@ -319,6 +321,43 @@ def test_twice_the_deltas_are_twice_the_work(make):
     assert growth(assemble, make, 4000) <= DOUBLE
 
 
+def glue(names):
+    calls = ToolCalls()
+    with suppress(BadReply):
+        for name in names:
+            calls.of_delta({"tool_calls": [{"index": 0, "function": {"name": name}}]})
+
+
+def test_a_name_in_twice_the_pieces_is_twice_the_work():
+    def make(size):
+        return ["name" * 250 + str(piece) for piece in range(size)]
+
+    assert growth(glue, make, 1000) <= DOUBLE
+
+
+def sign(pieces):
+    blocks = Blocks()
+    blocks.start(0, {"type": "thinking"})
+    told = [blocks.more(0, piece) for piece in pieces]
+    return [*told, blocks.stop(0)]
+
+
+def test_a_thought_that_is_signed_twice_as_often_is_twice_the_work():
+    def make(size):
+        thoughts = [{"thinking": "thought " * size}] * 2
+        return thoughts + [{"signature": "s"}] * size
+
+    assert growth(sign, make, 2000) <= DOUBLE
+
+
+def test_a_thought_is_told_once_however_often_it_is_signed():
+    deltas = sign([{"thinking": "Hm"}, {"signature": "s"}, {"signature": "t"}])
+
+    told = [delta.choices[0]["delta"] for delta in deltas if delta.choices]
+    thought = {"type": "thinking", "thinking": "Hm", "signature": "st"}
+    assert told == [{"reasoning_content": "Hm"}, {"thinking_blocks": [thought]}]
+
+
 def feed(stream):
     parser = EventParser()
     pieces = (stream[at : at + 65536] for at in range(0, len(stream), 65536))
@@ -414,6 +453,15 @@ def test_as_many_as_can_be_asked_for_are_one():
         len(chunks.choices_of({"choices": [choice(i) for i in range(128)]}, "delta"))
         == 128
     )
+
+
+def test_where_many_numbers_may_be_are_no_more_lists_than_elsewhere():
+    numbers = b'{"input":%s}' % listed("1", 2 * MOST_VALUES * 4).encode()
+    lists = b'{"input":%s}' % listed("{}", 2 * MOST_VALUES * 3).encode()
+
+    assert parsed(numbers, most=10 * MOST_VALUES)
+    with pytest.raises(InvalidBody):
+        parsed(lists, most=10 * MOST_VALUES)
 
 
 class TestOrdinaryBodies:

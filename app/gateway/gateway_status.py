@@ -29,6 +29,7 @@ AT_ONCE = frozenset({"upstream_auth", "quota"})
 LOW_DISK, LARGE_LOG = 100_000_000, 64 * 1024 * 1024
 # Seconds for which a step of the clock is news.
 CLOCK_NEWS = 900.0
+SLOW_WRITE = 1.5  # seconds of a write that are told, before chats are refused for it
 # So many workers that die within a few minutes die of one cause.
 MANY_DEATHS = 3
 
@@ -172,6 +173,10 @@ class StatusBoard:
             detail = f"the clock was set {way} by {abs(signs.clock_step):.0f} s"
             since = self.shared.now() - signs.stepped_for
             yield _degraded("clock_stepped", detail, since=since)
+        if signs.writing_for > SLOW_WRITE and not self._audit_trouble():
+            detail = f"the audit's disk has not answered for {signs.writing_for:.0f} s"
+            since = self.shared.now() - signs.writing_for
+            yield _degraded("audit_slow", detail, since=since)
         if log is not None and log > LARGE_LOG:
             detail = f"the audit's log has {log / 1e6:.0f} MB: a reader holds it"
             yield _degraded("audit_log_large", detail)

@@ -16,10 +16,12 @@ PAUSE = 0.02
 class FileLock:
     """A lock (flock) on a private file; the kernel wakes the next in line.
 
-    The kernel frees it however its process dies. For one thread.
+    The kernel frees it however its process dies. `waited` is for how many seconds the
+    last `held` waited. For one thread.
     """
 
     def __init__(self, path: Path) -> None:
+        self.waited = 0.0
         self._path = path
         self._fd = -1
 
@@ -48,7 +50,9 @@ class FileLock:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the lock for a block; waits for it however long it takes."""
+        began = monotonic()
         fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self.waited = monotonic() - began
         try:
             yield
         finally:

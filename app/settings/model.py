@@ -313,8 +313,8 @@ class Settings(BaseModel):
         ge=1_048_576,
         le=68_719_476_736,
         description="Bytes that the answers kept for both of these take in the audit "
-        "database at most, for all workers together; those that would expire soonest "
-        "go first.",
+        "database at most, for all workers together; of the caller who has the most, "
+        "those that would expire soonest go first.",
     )
     bind: Bind = Field(
         default="127.0.0.1:8011",

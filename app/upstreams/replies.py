@@ -19,6 +19,7 @@ T = TypeVar("T")
 # are lists and objects. An object takes 240 bytes, any other value up to 90.
 MOST_VALUES = 420_000
 MOST_CONTAINERS = 100_000
+MOST_TOKENS = 2**31  # of one answer; four billion of these add up in a database
 MAX_MODEL = 200  # characters of a model's name, as of one that a caller asks for
 
 _NOT_AN_OBJECT = frozenset({"model_type", "model_attributes_type", "dict_type"})
@@ -53,6 +54,18 @@ def beginning_of(exchange: Exchange, budget: Budget, most: int) -> bytes:
             if len(body) > most:
                 break
     return bytes(body[:most])
+
+
+def token_count(value: object) -> int | None:
+    """A number of tokens as a server tells it; None for one that cannot be.
+
+    Servers whose language has but one kind of number write 5 as 5.0.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value < MOST_TOKENS else None
 
 
 def model_name(*names: str | None, secret: str = "") -> str:

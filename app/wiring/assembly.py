@@ -201,6 +201,7 @@ class Assembly:
             self.gate,
             is_short=parts.memory_is_short(self.settings),
             big_work=self.big_work,
+            is_disk_slow=lambda: self.trail.signs().writing_for > parts.SLOW_COMMIT,
         )
 
     def _audited(self) -> Audited:

@@ -39,6 +39,9 @@ from app.wiring.keys import has_several_callers, plain_tokens
 Upstreams = Mapping[str, Dialect]
 
 DAY = 86400.0  # seconds
+# Seconds of a write after which slots are kept for those who wait for it. A busy disk
+# takes less; and so few chats end within it that the spare threads are enough for them.
+SLOW_COMMIT = 0.25
 # Bytes of a body. A photo of 15 MB, in base64; words need less.
 PHOTOS, WORDS = 20 * 1024 * 1024, 1024 * 1024
 

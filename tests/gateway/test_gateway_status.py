@@ -6,6 +6,7 @@ from app.gateway.access.tokens import Caller, Keyring, Token
 from app.gateway.gateway_status import State
 from app.gateway.guard.call_history import RecentCalls
 from app.gateway.guard.guarded import Obstacle
+from app.gateway.records.signs import TrailSigns
 from app.gateway.shared import InProcessState
 from tests.support.fakes import FakeClock, FakeTrail, a_board, a_status_board
 
@@ -142,6 +143,15 @@ def test_all_upstreams_are_out(make):
     assert status.state is State.REFUSING
     assert codes(status) == ["no_upstream", "down", "failing"]
     assert board.refusal() is None  # it takes chats on, and asks for want of another
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(1.0, []), (2.0, ["audit_slow"])])
+def test_a_disk_that_stalls_is_told_before_chats_are_refused(make, seconds, expected):
+    board = make()
+    board.trail.signs = lambda: TrailSigns(writing_for=seconds)
+
+    assert codes(board.now()) == expected
+    assert board.refusal() is None
 
 
 def test_the_file_of_tokens_is_stale(make, keyring):

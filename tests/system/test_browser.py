@@ -386,6 +386,27 @@ def test_no_answer_puts_more_than_words_on_the_page(console, streamed, words):
     assert console.browser.run("return document.title") == "Chat · Chat gateway"
 
 
+SHOW = """return (async ([texts]) => {
+const { showMarkdown } = await import("/operator/static/markdown.js");
+return texts.map((text) => {
+  const element = document.createElement("div");
+  showMarkdown(element, text, { isOver: true });
+  return [element.className, element.textContent === text];
+});
+})(arguments);"""
+
+
+def test_an_answer_that_is_all_marks_is_shown_as_it_came(console):
+    console.open()
+    deep_list = "".join("  " * depth + "- a\n" for depth in range(60))
+    hostile = ["*_a" * 3000, "> " * 3000, "- " * 100 + "a", deep_list, "<" * 300_000]
+    ordinary = "\n\n".join(["Some *words* and `a_b_c`"] * 1000)
+
+    shown = console.browser.run(SHOW, [*hostile, ordinary])
+
+    assert shown == [["", True]] * len(hostile) + [["rich", False]]
+
+
 def test_the_page_follows_only_a_reader_who_is_at_its_end(console):
     browser = console.browser
     hold = STREAM % json.dumps("")

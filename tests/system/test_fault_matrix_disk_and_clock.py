@@ -108,6 +108,9 @@ class GatewayUnderTest:
     def is_ready(self):
         return self.reason() is None
 
+    def status(self):
+        return self.services.board.now()
+
     def record_of(self, answer):
         return self.services.records.get(answer.headers["X-Correlation-ID"])
 
@@ -229,6 +232,24 @@ def test_row_74_a_chat_that_meets_the_lock_is_answered_within_2_s(gateway):
     if record := gateway.record_of(answer):  # else it was refused unasked
         wait_until(lambda: gateway.record_of(answer).seq)
         assert record.outcome != "completed"
+
+
+def test_row_74a_a_disk_that_stalls_is_told_and_costs_nobody_an_answer(gateway):
+    """As a disk does that flushes: whoever writes waits, and then goes on."""
+    answers = []
+    caller = threading.Thread(target=lambda: answers.append(gateway.ask()))
+    lock = gateway.audit.with_name(f"{gateway.audit.name}.lock")
+    with lock.open() as writers:
+        fcntl.flock(writers, fcntl.LOCK_EX)
+        caller.start()
+        wait_until(lambda: "audit_slow" in {r.code for r in gateway.status().reasons})
+        assert gateway.is_ready()
+    caller.join(60)
+
+    ((answer, took),) = answers
+    assert (answer.status_code, took > 1) == (200, True)
+    assert gateway.record_of(answer).outcome == "completed"
+    assert gateway.status().reasons == ()
 
 
 def test_row_74_a_database_that_was_made_read_only(gateway, switch):

@@ -22,7 +22,7 @@ from app.gateway.errors import AuditUnavailable
 from app.gateway.records.audit import Closing, Intent, Trail, new_audit_id
 from app.gateway.records.events import EVENT, TOKENS
 
-COMMIT_LIMIT = 2.0  # seconds; a disk that takes longer is down
+COMMIT_LIMIT = 2.0  # seconds; whoever changes tokens can try again
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from app.gateway.chain.admission_queue import (
     State,
     Ticket,
 )
-from app.gateway.chain.big_work import BigWork, TooLate
+from app.gateway.chain.big_work import AT_ONCE, BigWork, TooLate
 from app.gateway.chat import ChatRequest, ReplyFacts
 from app.gateway.handler import ChatHandler, ReplyStream
 
@@ -43,7 +43,10 @@ class Admission:
     reply's ending. Waiting for one ends with the longest wait, which counts from when
     the front door took the request, with the deadline, and with what the budget's
     checks raise. `is_short` tells of a process that is short of memory: it takes on
-    nothing more. `big_work` is for reading what is big. Threads may share it.
+    nothing more. `big_work` is for reading what is big. `is_disk_slow` tells that
+    records are waited for longer than they should be: a slot is then kept until the
+    record is committed, so that no more threads wait for the disk than there are
+    slots. Threads may share it.
     """
 
     def __init__(
@@ -53,12 +56,14 @@ class Admission:
         *,
         is_short: Callable[[], bool] = lambda: False,
         big_work: BigWork | None = None,
+        is_disk_slow: Callable[[], bool] = lambda: False,
         clock: Clock = monotonic,
     ) -> None:
         self._inner = inner
         self._gate = gate
         self._is_short = is_short
         self._big_work = big_work or BigWork()
+        self._is_disk_slow = is_disk_slow
         self._clock = clock
 
     def enter(self, known: ChatRequest, budget: Budget) -> "Place":
@@ -67,17 +72,16 @@ class Admission:
         `known` is what its headers tell of the request. The caller of this must close
         the place, or leave that to the reply that is opened in it.
         """
-        with self._told(known, budget):
+        try:
             if budget.remaining() <= 0:
                 raise self._gate.refusal(RefusalReason.LATE)
             if self._is_short():
                 raise self._gate.refusal(RefusalReason.MEMORY)
             ticket = self._gate.enter(known.priority, known.caller)
-            try:
-                queued = self._wait(ticket, budget)
-            except BaseException:
-                self._gate.leave(ticket)
-                raise
+            queued = 0.0 if ticket.called is None else self._wait(ticket, budget)
+        except Exception as error:
+            self._inner.turn_away(known, budget, error)
+            raise
         return Place(self, ticket, queued)
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
@@ -90,15 +94,22 @@ class Admission:
     ) -> ReplyStream:
         """Ask with a slot in hand. For a Place only."""
         if request.stream:
-            with self._told(request, budget):
+            try:
                 self._gate.make_stream(ticket)
+            except Exception as error:
+                self._inner.turn_away(request, budget, error)
+                raise
         return self._inner.open(request, budget)
 
-    @contextmanager
-    def turn(self, size: int, budget: Budget) -> Iterator[None]:
+    def turn(self, size: int, budget: Budget) -> AbstractContextManager[None]:
         """See Place. For that only."""
+        turn = self._big_work.take(size, budget.remaining())
+        return turn if turn is AT_ONCE else self._in_time(turn)
+
+    @contextmanager
+    def _in_time(self, turn: AbstractContextManager[None]) -> Iterator[None]:
         try:
-            with self._big_work.take(size, budget.remaining()):
+            with turn:
                 yield
         except TooLate:
             raise self._gate.refusal(RefusalReason.LATE) from None
@@ -107,21 +118,30 @@ class Admission:
         """Give a slot back. For a Place only."""
         self._gate.leave(ticket)
 
+    def leave_at_end(self, ticket: Ticket, stream: ReplyStream) -> None:
+        """Give back the slot of a reply that is over. For a Place only.
+
+        The commit of the record is the disk's work and needs no slot, unless so many
+        wait for the disk that there would be no thread left for anything else.
+        """
+        if self._is_disk_slow():
+            stream.on_settled(lambda _: self._gate.leave(ticket))
+        else:
+            self._gate.leave(ticket)
+
     def refuse(self, request: ChatRequest, code: str, status: int) -> None:
         """See RecordedChat."""
         self._inner.refuse(request, code, status)
 
-    @contextmanager
-    def _told(self, request: ChatRequest, budget: Budget) -> Iterator[None]:
-        """Tell the handler inside of whoever gets no slot."""
+    def _wait(self, ticket: Ticket, budget: Budget) -> float:
+        """Return the seconds waited once the ticket is served; else give it back."""
         try:
-            yield
-        except Exception as error:
-            self._inner.turn_away(request, budget, error)
+            return self._waited(ticket, budget)
+        except BaseException:
+            self._gate.leave(ticket)
             raise
 
-    def _wait(self, ticket: Ticket, budget: Budget) -> float:
-        """Return the seconds waited once the ticket is served."""
+    def _waited(self, ticket: Ticket, budget: Budget) -> float:
         if ticket.called is None:
             return 0.0
         limit = min(budget.since + self._gate.limits.wait, budget.deadline)
@@ -162,8 +182,8 @@ class Place:
             stream.learn(ReplyFacts(queue_seconds=self._queued))
         if stream.is_repeated:
             return stream  # nobody works on it, so the slot goes back at once
-        # The commit of the record is the disk's work and needs no slot.
-        stream.on_end(lambda _: self._admission.leave(self._ticket), first=True)
+        admission, ticket = self._admission, self._ticket
+        stream.on_end(lambda over: admission.leave_at_end(ticket, over), first=True)
         self._is_taken_over = True
         return stream
 

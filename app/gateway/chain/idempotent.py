@@ -6,7 +6,6 @@ next request with the key will want its answer; a failure is no answer, so after
 next request asks anew (docs/decisions/0056).
 """
 
-from dataclasses import replace
 from time import monotonic
 
 from app.gateway.budget import Budget, Clock
@@ -54,7 +53,7 @@ class Idempotent:
         """Return the answer that the key was given, or ask for it."""
         if not request.idempotency_key:
             return self._inner.open(request, budget)
-        place = self._keeping.place(_scope(request), canonical(request))
+        place = self._keeping.place(request.caller, _scope(request), canonical(request))
         if place is None:  # there is no secret, and so no record to keep it with
             return self._inner.open(request, budget)
         while True:
@@ -73,7 +72,7 @@ class Idempotent:
             raise KeyReused
         if spoken is None:
             raise AnswerNotKept(kept.record)
-        reply = replace(spoken.reply, reuse=Reuse(IDEMPOTENCY, kept.record))
+        reply = spoken.reply._replace(reuse=Reuse(IDEMPOTENCY, kept.record))
         return spoken.again(reply, is_streamed=request.stream)
 
     def _await(self, holder: Holder, place: Place, budget: Budget) -> None:

@@ -96,6 +96,8 @@ _BY_CODE: Mapping[str, str] = {
     "records can be written.",
     "audit_unsigned": "Run `records verify`, then see GatewayAuditUnsigned in "
     "docs/operating.md.",
+    "audit_slow": "Wait some seconds; if it comes back, look at what else uses that "
+    "disk (`iostat`).",
     "audit_log_large": "End whoever reads the database for so long: `fuser` names it.",
     "audit_disk_low": "Make room on the disk of VX11_AUDIT_URL, or rotate the records.",
     "tokens_stale": "Run `token list`; it names the mistake in the file of tokens.",

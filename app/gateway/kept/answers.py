@@ -7,10 +7,11 @@ of the record that said it first. Nothing here knows where it lies or how it is 
 from typing import NamedTuple, Protocol
 
 MOST_KEPT = 1024 * 1024  # bytes of one answer; larger ones are not kept
+OWNER = 4  # bytes at the beginning of a key that are the same for one caller
 
 
 class Kept(NamedTuple):
-    """An answer that is kept under the digest `key`.
+    """An answer that is kept under the digest `key`, which begins with its OWNER.
 
     `mark` is the digest of the request that it answers, b"" where the key is made of
     that request. `record` is the id of the record that said it first. `said_at` and

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from app.gateway.chat import ChatReply, ReplyFacts
 from app.gateway.handler import Outcome, ReplyStream
-from app.gateway.kept.answers import MOST_KEPT, Answers, Kept, Sealing
+from app.gateway.kept.answers import MOST_KEPT, OWNER, Answers, Kept, Sealing
 from app.gateway.kept.spoken import Spoken
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ class Keeping:
         self._purpose = purpose
         self._answers, self._sealing, self._key = answers, sealing, key
 
-    def place(self, scope: bytes, question: bytes = b"") -> Place | None:
-        """Find the place of a scope; None while there is no secret.
+    def place(self, caller: str, scope: bytes, question: bytes = b"") -> Place | None:
+        """Find the place of a caller's scope; None while there is no secret.
 
         Its secret follows from the installation's and from the scope, which is stored
         nowhere: who has not asked the same cannot read the answer.
@@ -60,8 +60,9 @@ class Keeping:
             return None
         scope = sha256(scope).digest()
         mark = self._digest(key, "question", sha256(question).digest())
+        owner = hmac.digest(key, b"owner 1\n" + caller.encode(), "sha256")[:OWNER]
         return Place(
-            self._digest(key, "place", scope),
+            owner + self._digest(key, "place", scope)[OWNER:],
             mark if question else b"",
             self._digest(key, "secret", scope),
         )

@@ -23,9 +23,11 @@ class TrailSigns:
     """What is odd about the clock and the disk, though records can be written.
 
     `clock_step` is by how many seconds the wall clock was set, 0.0 if it was not,
-    and `stepped_for` how many seconds ago.
+    and `stepped_for` how many seconds ago. `writing_for` is for how many seconds the
+    write that is going on has lasted, 0.0 if there is none.
     """
 
     clock_step: float = 0.0
     stepped_for: float = 0.0
     space: AuditSpace = NOTHING_KNOWN
+    writing_for: float = 0.0

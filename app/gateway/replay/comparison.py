@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -16,6 +16,7 @@ from app.gateway.replay.stored import NotReplayable, words_in
 # Words that differ in more than so many places are not told one by one: the time for
 # that grows faster than their number, and an upstream chooses both.
 MOST_WORDS = 500
+MOST_DEPTH = 100  # lists and objects in one another, of what a tool is called with
 
 _WORDS = re.compile(r"\s*+\S++|\s++")
 
@@ -116,8 +117,29 @@ def _call(function: Any) -> ToolCall:
     arguments = told.get("arguments")
     if isinstance(arguments, str):
         with suppress(ValueError, RecursionError):  # else compared as a text
-            arguments = json.loads(arguments)
+            arguments = _value(arguments)
     return ToolCall(str(told.get("name") or ""), arguments)
+
+
+def _value(text: str) -> Any:
+    """The value of a JSON text that can be told again as JSON; else a ValueError.
+
+    Half a character can stand in one, and more lists in one another than are written.
+    """
+    value = json.loads(text)
+    json.dumps(value, ensure_ascii=False).encode()
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        level = [member for one in level for member in _members(one)]
+    if level:
+        raise ValueError("too deep")
+    return value
+
+
+def _members(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def differences(before: str, after: str) -> Iterator[Piece]:

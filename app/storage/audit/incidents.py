@@ -14,10 +14,11 @@ from app.storage.chain.links import ClockWatch
 # Faults with less than this many seconds between them are one gap, and it is told so
 # long after its end: one that comes and goes must not write a record each time.
 QUIET = 10.0
-# A write that takes longer than this is stuck (lock, disk): refuse new chats.
+# Seconds of a write: after the first it is called stuck (lock, disk), which is told,
+# and after the second new chats are refused. A disk that stalls for less, as many do
+# behind a snapshot or a big install, costs nobody an answer (decision 98).
 STUCK = 1.5
-# About so many seconds ago began the wait of a chat that gives up waiting.
-TOO_SLOW = 2.0
+REFUSE_AFTER = 4.0
 
 
 class WriterEvents(Protocol):
@@ -69,10 +70,13 @@ class Incidents:
         """Count an answer that was made, and could not be delivered."""
         self._undelivered += 1
 
-    def gave_up(self) -> None:
-        """Count one whose chat did not wait any longer: writing is too slow."""
+    def gave_up(self, ago: float) -> None:
+        """Count one whose chat did not wait any longer: writing is too slow.
+
+        The write that it waited for began so many seconds ago.
+        """
         self._undelivered += 1
-        self._begin("too_slow", TOO_SLOW)
+        self._begin("too_slow", ago)
 
     def looked(self, fault: str | None, took: float) -> None:
         """Note how the writer is after a turn that took so many seconds."""

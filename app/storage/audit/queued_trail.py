@@ -54,7 +54,9 @@ class QueuedTrail:
         self.key = key
         self._space = space
         self.key_id = lambda: key_fingerprint(key())
-        self.signs = lambda: self._writer.watch.signs if self._writer else TrailSigns()
+        self.signs: Callable[[], TrailSigns] = lambda: (
+            self._writer.watch.signs if self._writer else TrailSigns()
+        )
         self._make_store, self._clock = make_store, clock
         self._on_anchor = on_anchor
         self._fault, self._backlog_rows = fault, backlog_rows
@@ -169,7 +171,9 @@ class QueuedTrail:
             on_anchor=self._on_anchor,
             clock=self._clock,
         )
-        writer.watch = SignsWatch(self._space, clock=self._clock)
+        writer.watch = SignsWatch(
+            self._space, lambda: writer.writing_for, clock=self._clock
+        )
         writer.events = self.events
         try:
             writer.start()

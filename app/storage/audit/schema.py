@@ -108,6 +108,7 @@ answers = sa.Table(
     sa.Column("size", sa.Integer, nullable=False),
     sa.Column("body", sa.LargeBinary),
     sa.Index("ix_answers_until", "until", "size"),
+    sa.Index("ix_answers_owner", "key", "until", "size"),
     sa.Index("ix_answers_record", "record"),
 )
 

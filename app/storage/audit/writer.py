@@ -19,7 +19,7 @@ from app.storage.audit.backlog import Backlog
 from app.storage.audit.entry import Entry, correction
 from app.storage.audit.errors import RowRefused, StoreFailed
 from app.storage.audit.inbox import Inbox
-from app.storage.audit.incidents import STUCK, Incidents, WriterEvents
+from app.storage.audit.incidents import REFUSE_AFTER, STUCK, Incidents, WriterEvents
 from app.storage.audit.rows import Draft
 from app.storage.audit.store import Store
 from app.storage.chain.idle_work import IdleWork
@@ -28,11 +28,8 @@ from app.storage.chain.signs import SignsWatch
 
 log = logging.getLogger(__name__)
 
-PROBE_INTERVAL = 1.0
-SWEEP_INTERVAL = 3.0
-RETRY_INTERVAL = 0.5
-# How long a fork waits for the write that is going on.
-HOLD_STILL = 1.0
+PROBE_INTERVAL, SWEEP_INTERVAL, RETRY_INTERVAL = 1.0, 3.0, 0.5  # seconds
+HOLD_STILL = 1.0  # seconds that a fork waits for the write that is going on
 
 
 class Writer:
@@ -77,10 +74,14 @@ class Writer:
 
     def trouble(self) -> str | None:
         """Return why new chats should be refused, or None; no system call."""
+        shortage = self.fault or self._shortage
+        return "stuck" if self.writing_for > REFUSE_AFTER else shortage
+
+    @property
+    def writing_for(self) -> float:
+        """Seconds for which the work that goes on has lasted; no system call."""
         since = self._busy_since
-        if since is not None and self._clock() - since > STUCK:
-            return "stuck"
-        return self.fault or self._shortage
+        return 0.0 if since is None else self._clock() - since
 
     @property
     def lost(self) -> int:
@@ -136,9 +137,7 @@ class Writer:
         self._give_up()
 
     def _is_done(self) -> bool:
-        if self.fault:
-            return True  # the turn before has tried once more
-        return self._inbox.is_empty
+        return bool(self.fault) or self._inbox.is_empty  # or the last turn has tried
 
     def _turn(self) -> None:
         until = (
@@ -219,7 +218,7 @@ class Writer:
         for entry in endings:
             if entry.settle():
                 continue
-            self.incidents.gave_up()
+            self.incidents.gave_up(self.writing_for)
             if entry.says_completed:
                 self.put(correction(entry, self._wall()))
 

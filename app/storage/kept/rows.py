@@ -3,12 +3,14 @@
 Each kind of database brings the statements; what they mean is the same.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from heapq import heapify, heappop, heapreplace
 from time import monotonic
+from typing import Protocol
 
 from app.gateway.errors import AuditUnavailable
-from app.gateway.kept.answers import Kept
+from app.gateway.kept.answers import OWNER, Kept
 from app.storage.backend import MOST_BYTES
 
 AROUND = 250  # bytes of a row beside its body, with its place in the index, about
@@ -19,7 +21,24 @@ COLUMNS = ("key", "mark", "record", "said_at", "until", "size", "body")
 CHANGES = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
 FOUND = ", ".join(name for name in COLUMNS if name != "size")  # what makes a Kept
 SIZE = "SELECT coalesce(sum(size), 0) FROM answers"
-SOONEST = f"SELECT key, until, size FROM answers ORDER BY until LIMIT {AT_ONCE}"  # noqa: S608
+_ROWS = "SELECT key, until, size FROM answers"
+SOONEST = f"{_ROWS} ORDER BY until LIMIT {AT_ONCE}"
+SHARES = (
+    f"SELECT substr(key, 1, {OWNER}), sum(size), min(until) FROM answers GROUP BY 1"  # noqa: S608
+)
+
+Row = tuple[bytes, float, int]  # key, end and size of an answer
+Share = tuple[bytes, int, float]  # whose, the size of all, and the soonest end
+
+
+def soonest_of(mark: str) -> str:
+    """Return the query for those of one owner, by `keys_of`; `mark` is a parameter."""
+    return f"{_ROWS} WHERE key BETWEEN {mark} AND {mark} ORDER BY until LIMIT {AT_ONCE}"
+
+
+def keys_of(owner: bytes) -> tuple[bytes, bytes]:
+    """Return the first and the last key that an owner may have."""
+    return owner, owner + b"\xff" * 32
 
 
 def row_of(kept: Kept) -> tuple[object, ...]:
@@ -28,11 +47,28 @@ def row_of(kept: Kept) -> tuple[object, ...]:
     return (*facts, len(body or b"") + AROUND, body)
 
 
+class Rows(Protocol):
+    """The kept answers of a database as they are in one transaction."""
+
+    def soonest(self) -> Iterable[Row]:
+        """Those that expire first, AT_ONCE of them."""
+        ...
+
+    def shares(self) -> Iterable[Share]:
+        """What each owner has."""
+        ...
+
+    def soonest_of(self, owner: bytes) -> Iterable[Row]:
+        """Those of one owner that expire first, AT_ONCE of them."""
+        ...
+
+
 class TidyTimes:
     """Says when kept answers are to be looked through, and which are too many then.
 
-    First what has expired, then what would expire soonest. Nothing is looked at while
-    nothing was kept. It belongs to the writer's thread.
+    First what has expired, then of whoever has kept the most what would expire soonest:
+    nobody takes the room of those who keep less. Nothing is looked at while nothing was
+    kept. It belongs to the writer's thread.
     """
 
     def __init__(
@@ -55,23 +91,47 @@ class TidyTimes:
         """Look no more until something was kept."""
         self._due = None
 
-    def doomed(
-        self, size: int, soonest: Iterable[tuple[bytes, float, int]], now: float
-    ) -> list[bytes]:
+    def later(self) -> None:
+        """Look again after a while: somebody else is at it."""
+        self._due = self._clock() + TIDY_INTERVAL
+
+    def doomed(self, size: int, rows: Rows, now: float) -> list[bytes]:
         """Return the keys of those that are to go; more of them may be due at once.
 
-        `size` is that of all, and `soonest` are key, end and size of those that expire
-        first, AT_ONCE of them.
+        `size` is that of all.
         """
         found: list[bytes] = []
-        for key, until, its_size in soonest:
-            if until > now and size <= self._most:
+        for key, until, its_size in rows.soonest():
+            if until > now:
+                break
+            found.append(key)
+            size -= its_size
+        for key, its_size in _of_the_largest(rows, now):
+            if size <= self._most or len(found) >= AT_ONCE:
                 break
             found.append(key)
             size -= its_size
         if len(found) < AT_ONCE:
-            self._due = self._clock() + TIDY_INTERVAL
+            self.later()
         return found
+
+
+def _of_the_largest(rows: Rows, now: float) -> Iterator[tuple[bytes, int]]:
+    """Keys and sizes of what has not expired, always of who has the largest share."""
+    shares = [(-size, until, owner) for owner, size, until in rows.shares()]
+    heapify(shares)
+    of_owner: dict[bytes, Iterator[Row]] = {}
+    while shares:
+        share, _, owner = shares[0]
+        if owner not in of_owner:
+            of_owner[owner] = iter(rows.soonest_of(owner))
+        if (row := next(of_owner[owner], None)) is None:
+            heappop(shares)
+            continue
+        key, until, size = row
+        heapreplace(shares, (share + size, until, owner))
+        if until > now:
+            yield key, size
 
 
 class SizeGauge:

@@ -19,11 +19,16 @@ from app.storage.kept.rows import (
     CHANGES,
     COLUMNS,
     FOUND,
+    SHARES,
     SIZE,
     SOONEST,
+    Row,
+    Share,
     SizeGauge,
     TidyTimes,
+    keys_of,
     row_of,
+    soonest_of,
 )
 from app.storage.sqlite.statements import connect_reader, translated
 
@@ -34,6 +39,7 @@ _KEEP = (
     f" ON CONFLICT (key) DO UPDATE SET {CHANGES}"
     " WHERE answers.until <= excluded.said_at OR answers.mark = x''"
 )
+_SOONEST_OF = soonest_of("?")
 _FORGET = "DELETE FROM answers WHERE key = ?"
 
 
@@ -65,8 +71,27 @@ class KeptAnswers:
         if not size:
             self._times.nothing_there()
             return
-        doomed = self._times.doomed(size, connection.execute(SOONEST), now)
+        doomed = self._times.doomed(size, _Rows(connection), now)
         connection.executemany(_FORGET, [(key,) for key in doomed])
+
+
+class _Rows:
+    """Fulfils `Rows` (see there)."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def soonest(self) -> Iterable[Row]:
+        """See Rows."""
+        return self._connection.execute(SOONEST)
+
+    def shares(self) -> Iterable[Share]:
+        """See Rows."""
+        return self._connection.execute(SHARES)
+
+    def soonest_of(self, owner: bytes) -> Iterable[Row]:
+        """See Rows."""
+        return self._connection.execute(_SOONEST_OF, keys_of(owner))
 
 
 class SqliteAnswers:

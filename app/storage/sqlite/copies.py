@@ -193,6 +193,9 @@ def _put_in_place(fresh: AuditFiles, files: AuditFiles) -> None:
 
 
 def _give_to_owner_of(folder: Path, file: Path) -> None:
-    """Root must not leave files that the gateway's user cannot open."""
+    """Root must not leave files that the gateway's user cannot open.
+
+    A link that this user has put there meanwhile is not followed.
+    """
     owner = folder.stat()
-    os.chown(file, owner.st_uid, owner.st_gid)
+    os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)

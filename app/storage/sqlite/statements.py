@@ -4,7 +4,7 @@ import errno
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -200,10 +200,27 @@ def checkpoint(connection: sqlite3.Connection, mode: str) -> bool:
 
     Waits for nobody. Call it with the writers' lock held.
     """
-    connection.execute("PRAGMA busy_timeout=0")
-    try:
+    with _no_wait(connection):
         pragma = f"PRAGMA wal_checkpoint({mode})"
         busy, pages, moved = connection.execute(pragma).fetchone()
+    return not busy and pages == moved
+
+
+def begin(connection: sqlite3.Connection, waited: float) -> None:
+    """Begin to write, with the writers' lock held, for which so long was waited.
+
+    Whoever had it may have waited for somebody else's lock on the database all that
+    time; to wait for that as long again, one worker after the other, helps nobody.
+    """
+    with nullcontext() if waited < BUSY_TIMEOUT / 2 else _no_wait(connection):
+        connection.execute("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _no_wait(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let SQLite wait for no lock."""
+    connection.execute("PRAGMA busy_timeout=0")
+    try:
+        yield
     finally:
         connection.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT * 1000)}")
-    return not busy and pages == moved

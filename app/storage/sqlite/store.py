@@ -37,6 +37,7 @@ from app.storage.sqlite.preparation import prepare_again, refuse_if_gone
 from app.storage.sqlite.retention.covering import CoveringPruner, LogInUse
 from app.storage.sqlite.rollback_detector import RollbackDetector
 from app.storage.sqlite.statements import (
+    begin,
     check_guards,
     checkpoint,
     connect_reader,
@@ -97,9 +98,7 @@ class SqliteStore:
             refuse_if_gone(self._files)
             self._lock.open()
             with self._lock.held():
-                is_known = known is not None and known[0] == inode_of(
-                    self._files.database
-                )
+                is_known = known and known[0] == inode_of(self._files.database)
                 thoroughly = self._is_suspect or not is_known
                 prepare_again(self._files, self._lock, thoroughly=thoroughly)
                 self._key = self._given_key or read_key(self._files.key, may_make=False)
@@ -211,7 +210,7 @@ class SqliteStore:
         if self._connection is None:
             raise StoreFailed("unreadable", "not connected")
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            begin(self._connection, self._lock.waited)
             yield self._connection
             self._connection.execute(end)
         except BaseException as error:

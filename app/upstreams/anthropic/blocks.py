@@ -11,11 +11,12 @@ from typing import Any
 from app.gateway.blank import is_blank
 from app.gateway.chat import NOTHING, Delta, Usage
 from app.gateway.errors import BadReply, ContentFiltered
+from app.upstreams.replies import token_count
 
 Fields = Mapping[str, Any]
 
 MOST_BLOCKS = 1024  # of one answer; models make a dozen
-MOST_TOKENS = 2**63  # what a record can hold
+MOST_SIGNED = 4 * 1024 * 1024  # characters of all signatures, which hold the thoughts
 
 # Why an answer ended, in OpenAI's words. A word that we do not know is a proper end
 # all the same: it comes at the end of an answer, and nowhere else.
@@ -46,7 +47,7 @@ class Blocks:
         self._is_begun = is_begun
         self._open: dict[int, _Block] = {}
         self._begun = 0
-        self._calls = 0
+        self._calls = self._signed_so_far = 0
         self.has_said = self.has_thought = False
 
     @property
@@ -97,6 +98,8 @@ class Blocks:
         block = self._open.pop(index, None) if isinstance(index, int) else None
         if block is None:
             raise BadReply("protocol")
+        if block.kind == "thinking":
+            return self._signed(block)
         if block.kind != "tool_use":
             return SILENT
         text = "".join(block.pieces)
@@ -126,20 +129,26 @@ class Blocks:
         return Delta(text or "")
 
     def _thought(self, block: "_Block", fields: Fields) -> Delta:
-        """More of a thought; and all of it, once it is signed.
-
-        No server takes back what it has not signed.
-        """
+        """More of a thought, or of its signature, which is told at its end."""
         text, signature = fields.get("thinking"), fields.get("signature")
-        members: dict[str, Any] = {}
-        if isinstance(text, str) and text:
-            self.has_thought = True
-            block.pieces.append(text)
-            members["reasoning_content"] = text
         if isinstance(signature, str) and signature:
-            thought = {"type": "thinking", "thinking": "".join(block.pieces)}
-            members["thinking_blocks"] = [thought | {"signature": signature}]
-        return self._choice(**members) if members else SILENT
+            block.signature.append(signature)
+            self._signed_so_far += len(signature)
+            if self._signed_so_far > MOST_SIGNED:
+                raise BadReply("too_large")
+        if not (isinstance(text, str) and text):
+            return SILENT
+        self.has_thought = True
+        block.pieces.append(text)
+        return self._choice(reasoning_content=text)
+
+    def _signed(self, block: "_Block") -> Delta:
+        """All of a thought, once: no server takes back what it has not signed."""
+        if not block.signature:
+            return SILENT
+        thought = {"type": "thinking", "thinking": "".join(block.pieces)}
+        signed = thought | {"signature": "".join(block.signature)}
+        return self._choice(thinking_blocks=[signed])
 
     def _call(self, made: "_Block", block: Fields) -> Delta:
         name, key, given = block.get("name"), block.get("id"), block.get("input")
@@ -170,12 +179,13 @@ class Blocks:
 class _Block:
     """A block that has begun: its text so far, and its number among the tool calls."""
 
-    __slots__ = ("call", "kind", "pieces")
+    __slots__ = ("call", "kind", "pieces", "signature")
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.call = 0
         self.pieces: list[str] = []
+        self.signature: list[str] = []
 
 
 def _is_object(text: str) -> bool:
@@ -226,7 +236,4 @@ def usage_of(fields: object, before: Usage) -> Usage:
 
 
 def _count(fields: Fields, name: str) -> int | None:
-    value = fields.get(name)
-    if not isinstance(value, int) or isinstance(value, bool):
-        return None
-    return value if 0 <= value < MOST_TOKENS else None
+    return token_count(fields.get(name))

@@ -29,6 +29,7 @@ from app.upstreams.replies import (
     marked,
     model_name,
     parse,
+    token_count,
     whole,
 )
 from app.upstreams.words_in_time import WordsInTime, named
@@ -151,8 +152,8 @@ class AnthropicUpstream(Dialect):
         with self._opened(COUNT_PATH, payload, request, budget) as exchange:
             self._require_success(exchange, request, budget)
             answer = _read(exchange)
-        tokens = parse(answer, OBJECT).get("input_tokens")
-        if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 0:
+        tokens = token_count(parse(answer, OBJECT).get("input_tokens"))
+        if tokens is None:
             raise marked(BadReply("schema"), answer)
         reply = ChatReply("", self.name, model, usage=Usage(tokens))
         return whole(reply, answer)

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.gateway.chat import NOTHING, Usage
-from app.upstreams.replies import model_name
+from app.upstreams.replies import model_name, token_count
 
 # What the gateway says itself, or has read already.
 OURS = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
 COUNTS = frozenset({"prompt_tokens", "completion_tokens"})
-MOST_TOKENS = 2**63  # what a record can hold
 
 
 def model_of(value: Mapping[str, Any]) -> str:
@@ -30,9 +29,22 @@ def usage_of(value: Mapping[str, Any]) -> Usage | None:
     usage = value.get("usage")
     if not isinstance(usage, Mapping):
         return None
-    read = _count(usage.get("prompt_tokens"))
-    made = _count(usage.get("completion_tokens"))
+    read = token_count(usage.get("prompt_tokens"))
+    made = token_count(usage.get("completion_tokens"))
     return Usage(read, made, _details(usage, (read or 0) + (made or 0)))
+
+
+def later_usage(before: Usage, value: Mapping[str, Any]) -> Usage:
+    """The usage with what a later chunk says of it, which may be a part or nothing."""
+    told = usage_of(value)
+    if told is None or told == Usage():
+        return before
+    read, made = told.input_tokens, told.output_tokens
+    return Usage(
+        before.input_tokens if read is None else read,
+        before.output_tokens if made is None else made,
+        told.details or before.details,
+    )
 
 
 def _details(usage: Mapping[str, Any], total: int) -> Mapping[str, Any]:
@@ -46,7 +58,7 @@ def _details(usage: Mapping[str, Any], total: int) -> Mapping[str, Any]:
         for name, value in usage.items()
         if name not in COUNTS and value is not None
     }
-    if _count(details.get("total_tokens")) in (None, total):
+    if token_count(details.get("total_tokens")) in (None, total):
         details.pop("total_tokens", None)
     return {name: value for name, value in details.items() if value != {}} or NOTHING
 
@@ -55,10 +67,4 @@ def _counts(kinds: object) -> Mapping[str, int]:
     """The counts of kinds of tokens, such as cached ones and those of thoughts."""
     if not isinstance(kinds, Mapping):
         return NOTHING
-    return {name: n for name, n in kinds.items() if _count(n) is not None}
-
-
-def _count(value: object) -> int | None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        return None
-    return value if 0 <= value < MOST_TOKENS else None
+    return {name: n for name, n in kinds.items() if token_count(n) is not None}

@@ -67,7 +67,7 @@ def parsed(body: bytes, forbidden: Forbidden = NOTHING, most: int = MOST_VALUES)
     float's range such as 1e999), or holds too many values, too deep ones, or texts
     with what is forbidden.
     """
-    if holds_more_values(body, most):
+    if holds_more_values(body, most, MOST_VALUES):  # so many lists make much of little
         raise too_many_values(most)
     try:
         value = from_json(body, allow_inf_nan=False)

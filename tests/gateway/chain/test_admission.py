@@ -133,6 +133,21 @@ class TestAPlace:
 
         assert seen == [IDLE]
 
+    def test_is_kept_until_then_while_the_disk_is_slow(self, gate):
+        """Else all threads would come to wait for the disk, those of /health too."""
+        seen = []
+
+        class Recorded(FakeChat):
+            def open(self, request, budget):
+                stream = super().open(request, budget)
+                stream.on_end(lambda _: seen.append(gate.load().busy), may_veto=True)
+                return stream
+
+        ask(Admission(Recorded(), gate, is_disk_slow=lambda: True)).collect()
+
+        assert seen == [1]
+        assert gate.load() == IDLE
+
     def test_is_given_back_when_nobody_answers(self, admitted, gate, upstream):
         upstream.fail(NobodyAnswered())
 

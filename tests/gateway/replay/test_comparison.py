@@ -109,6 +109,16 @@ def test_another_call_is_another_answer(a_record, call):
     assert not found.is_same_tools
 
 
+@pytest.mark.parametrize("odd", ['["\\ud800"]', "[" * 300 + "]" * 300, "9" * 5000])
+def test_arguments_that_cannot_be_told_as_json_are_a_text(a_record, odd):
+    said = {"text": "", "choices": choices(a_call("weather", odd))}
+
+    found = compare(a_record, {"reply": said}, {"reply": said})
+
+    assert found.is_same_tools
+    assert found.after.tools[0].arguments == odd
+
+
 def test_a_finish_reason_is_that_of_a_whole_answer(a_record):
     found = compare(a_record, {}, {"reply": {"text": "Hi", "finish_reason": "length"}})
 

@@ -100,12 +100,13 @@ def test_a_write_that_was_stuck_is_a_gap_that_began_with_it(incidents, times, to
 
 
 def test_a_chat_that_would_not_wait_longer_is_a_gap_too(incidents, times):
-    incidents.gave_up()
+    incidents.gave_up(3.0)
     incidents.looked(None, 1.0)
 
     gap = incidents.take_gap(at_once=True)
 
     assert (gap["reason"], gap["undelivered"]) == ("too_slow", 1)
+    assert gap["from"] == 4997.0
 
 
 def test_a_clock_that_is_set_is_told_once(incidents, times, told):

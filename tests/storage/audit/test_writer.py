@@ -227,15 +227,33 @@ def test_the_head_behind_a_knot_is_told_outside(store):
     assert told == [GENESIS]
 
 
-def test_a_write_that_hangs_makes_new_chats_refused(trail, store):
+class Clock:
+    """A clock that is set; between two settings it stands still."""
+
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_a_write_that_hangs_is_told_first_and_then_new_chats_are_refused(store):
+    clock = Clock()
+    trail = QueuedTrail(lambda: store, clock=clock)
     trail.check()
     store.enter.clear()
+    store.composed.clear()
     trail.note(an_intent(), a_closing())
+    writer = trail.start()
+    until(lambda: not len(writer._inbox))
 
-    assert until(lambda: is_refusing(trail), timeout=5) == "stuck"
+    told = []
+    for clock.now in (1002.0, 1004.0, 1004.1):
+        told.append((trail.signs().writing_for, is_refusing(trail)))
     store.enter.set()
 
-    until(lambda: not is_refusing(trail))
+    assert told == [(2.0, None), (4.0, None), (pytest.approx(4.1), "stuck")]
+    until(lambda: not is_refusing(trail) and trail.signs().writing_for == 0.0)
+    trail.close()
 
 
 def test_space_that_runs_short_refuses_new_chats_but_not_those_under_way(trail, store):

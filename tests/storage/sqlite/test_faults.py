@@ -9,6 +9,7 @@ import os
 import sqlite3
 import subprocess
 from contextlib import closing
+from threading import Thread
 from time import monotonic
 
 import pytest
@@ -125,6 +126,35 @@ def test_a_database_that_another_process_keeps_locked_is_seen_within_2_s(trail, 
 
     until(lambda: not is_refusing(trail), BACK)
     record_one(trail)
+
+
+def test_a_lock_of_others_is_waited_for_by_one_worker_and_not_by_each_in_turn(
+    path, url
+):
+    trails = [open_backend(url).trail() for _ in range(4)]
+    for trail in trails:
+        record_one(trail)
+    told = []
+
+    def chat(trail):
+        with pytest.raises(AuditUnavailable) as refused:
+            trail.finish(an_intent(), a_closing(), 30.0)
+        told.append((str(refused.value), monotonic() - began))
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = monotonic()
+        callers = [Thread(target=chat, args=(trail,)) for trail in trails]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join(60)
+        other.execute("ROLLBACK")
+
+    assert [reason for reason, _ in told] == ["locked"] * 4
+    assert max(took for _, took in told) < 2.5  # 2 s and a noisy machine
+    for trail in trails:
+        trail.close()
 
 
 def test_a_failed_commit_is_reported_promptly_and_its_record_follows(

@@ -363,6 +363,15 @@ class TestStream:
             "content": "Yes",
         }
 
+    def test_counts_that_cannot_be_are_not_known(self, raw):
+        usage = {"input_tokens": 2**31 - 1, "output_tokens": 2**31}
+        cached = {"cache_read_input_tokens": 2**62, "cache_creation_input_tokens": -1}
+        reply = raw(
+            start(usage=usage | cached), text_block(), text("a"), stop(), end(), DONE
+        ).collect()
+
+        assert reply.usage.input_tokens == 2**31 - 1
+
     def test_the_stop_sequence_is_told(self, raw):
         reply = raw(
             start(), text_block(), text("a"), stop(), end("stop_sequence", "X"), DONE

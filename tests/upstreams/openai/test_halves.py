@@ -25,7 +25,7 @@ def test_a_half_that_stands_alone_is_an_unknown_character(body, text):
     assert json.loads(mended(body)) == text
 
 
-@given(st.text(st.characters(), max_size=30))
+@given(st.text(st.characters(codec="utf-8"), max_size=30))
 def test_whole_characters_stay_as_they_are(text):
     body = json.dumps(text).encode()
 

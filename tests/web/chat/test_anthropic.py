@@ -637,6 +637,15 @@ class TestAsked:
         assert answer.status_code == 400
         assert f"messages.0.content.0.{field}" in answer.json["error"]["message"]
 
+    def test_a_document_that_says_nothing_is_no_message(self, post):
+        source = {"type": "content", "content": []}
+        empty = {"role": "user", "content": [{"type": "document", "source": source}]}
+
+        answer = post([empty])
+
+        assert answer.status_code == 400
+        assert "messages" in answer.json["error"]["message"]
+
     def test_a_beta_that_is_no_name_is_refused(self, post):
         answer = post(headers={"anthropic-beta": "a;b"})
 

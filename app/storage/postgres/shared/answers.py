@@ -13,7 +13,18 @@ from app.gateway.kept.answers import Kept
 from app.storage.audit.entry import RETRY_AFTER
 from app.storage.audit.rows import Draft
 from app.storage.backend import MOST_BYTES
-from app.storage.kept.rows import FOUND, SIZE, SOONEST, SizeGauge, TidyTimes
+from app.storage.kept.rows import (
+    FOUND,
+    SHARES,
+    SIZE,
+    SOONEST,
+    Share,
+    SizeGauge,
+    TidyTimes,
+    keys_of,
+    soonest_of,
+)
+from app.storage.kept.rows import Row as KeptRow
 from app.storage.postgres.connections import Parameters, Row, Session
 from app.storage.postgres.shared.query_thread import QueryThread, Unanswered
 
@@ -22,7 +33,9 @@ WAIT = 1.0  # seconds that a request waits for an answer, at most
 _FIND = f"SELECT {FOUND} FROM answers WHERE key = %s AND until > %s"  # noqa: S608
 # Of all hosts one tidies up at a time, and it waits for nobody who writes.
 _TRY_TO_TIDY = "SELECT pg_try_advisory_xact_lock(7521193)"
-_SOONEST = f"{SOONEST} FOR UPDATE SKIP LOCKED"
+_UNLOCKED = "FOR UPDATE SKIP LOCKED"
+_SOONEST = f"{SOONEST} {_UNLOCKED}"
+_SOONEST_OF = f"{soonest_of('%s')} {_UNLOCKED}"
 _DELETE = "DELETE FROM answers WHERE key = ANY(%s)"
 
 
@@ -47,9 +60,33 @@ class KeptAnswers:
         if not size:
             self._times.nothing_there()
             return
-        soonest: list[Any] = session.run(_SOONEST) if may_tidy else []
-        if doomed := self._times.doomed(int(size), soonest, now):
+        if not may_tidy:
+            self._times.later()
+        elif doomed := self._times.doomed(int(size), _Rows(session), now):
             session.run(_DELETE, (doomed,))
+
+
+class _Rows:
+    """Fulfils `Rows` (see there), but for those that somebody else has locked."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def soonest(self) -> Iterable[KeptRow]:
+        """See Rows."""
+        found: list[Any] = self._session.run(_SOONEST)
+        return found
+
+    def shares(self) -> Iterable[Share]:
+        """See Rows."""
+        return [
+            (whose, int(all_), end) for whose, all_, end in self._session.run(SHARES)
+        ]
+
+    def soonest_of(self, owner: bytes) -> Iterable[KeptRow]:
+        """See Rows."""
+        found: list[Any] = self._session.run(_SOONEST_OF, keys_of(owner))
+        return found
 
 
 class PostgresAnswers:

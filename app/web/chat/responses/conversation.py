@@ -142,7 +142,8 @@ def _tools(asked: wire.ResponsesRequest) -> dict[str, Any]:
     choice = asked.tool_choice
     functions = list(filter(_is_function, asked.tools or ()))
     if isinstance(choice, wire.AllowedTools):
-        allowed = {tool.get("name") for tool in choice.tools}
+        names = (tool.get("name") for tool in choice.tools)
+        allowed = {name for name in names if isinstance(name, str)}
         functions = [tool for tool in functions if tool.name in allowed]
         choice = choice.mode
     if not functions:

@@ -4,7 +4,6 @@ Nothing is stored: whoever refers to an earlier response is told to send it all.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -26,6 +25,7 @@ from app.web.request.auth import token_required
 from app.web.request.caller_error import CallerError
 from app.web.request.values import parsed
 from app.web.schemas import openai as schemas
+from app.web.schemas.chat import validated
 from app.web.schemas.responses.request import ResponsesRequest
 from app.web.schemas.responses.response import EVENTS, ResponseBody, response_usage
 
@@ -86,10 +86,10 @@ class Responses(Door):
             after_this_request(_tell_left_out)
         chat = as_chat(body, value)
         known = facts(body.metadata, body.user, len(data))
-        request = schemas.CompletionRequest.model_validate(chat).to_request(
+        request = validated(schemas.CompletionRequest, chat).to_request(
             chat, known, "responses"
         )
-        return replace(request, metadata=body.metadata or NOTHING)
+        return request._replace(metadata=body.metadata or NOTHING)
 
     def whole(self, reply: ChatReply) -> str:
         """See Door."""

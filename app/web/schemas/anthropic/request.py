@@ -5,7 +5,6 @@ Anthropic's wire can say goes beside it, for upstreams that speak that wire.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -137,13 +136,12 @@ class MessagesRequest(BaseModel):
         completion = {"messages": [turn.said for turn in turns], **self._options()}
         if len(turns) > MOST_MESSAGES:
             raise InvalidBody({"messages": f"must be at most {MOST_MESSAGES}"})
-        asked = CompletionRequest.model_validate(completion).to_request(
+        asked = validated(CompletionRequest, completion).to_request(
             completion, facts, "anthropic"
         )
         fields = {k: v for k, v in body.items() if k not in _TOLD}
         beside = {"fields": fields, "betas": betas}
-        return replace(
-            asked,
+        return asked._replace(
             messages=tuple(map(_with_beside, asked.messages, turns)),
             metadata=self.metadata or chat.NOTHING,
             anthropic={name: value for name, value in beside.items() if value},
@@ -179,7 +177,7 @@ class MessagesRequest(BaseModel):
 
 
 def _with_beside(message: chat.Message, turn: Turn) -> chat.Message:
-    return replace(message, anthropic=turn.beside) if turn.beside else message
+    return message._replace(anthropic=turn.beside) if turn.beside else message
 
 
 def _tool(place: int, tool: Fields) -> dict[str, Any]:

@@ -314,6 +314,15 @@ class TestRequest:
         assert tool["function"]["name"] == "clock"
         assert request.extra["tool_choice"] == "required"
 
+    @pytest.mark.parametrize("name", [[], {}, 1, None])
+    def test_an_allowed_tool_whose_name_is_none_is_nobodys(self, ask, heard, name):
+        allowed = {"type": "allowed_tools", "mode": "auto", "tools": [{"name": name}]}
+
+        assert ask(tools=[WEATHER], tool_choice=allowed).status_code == 200
+
+        [request] = heard
+        assert "tools" not in request.extra
+
     @pytest.mark.parametrize(
         ("field", "fields"),
         [
