@@ -2,7 +2,7 @@
 
 from alembic import op
 
-revision, down_revision = "p2_0003", "p2_0002"
+revision, down_revision = "p2_0004", "p2_0003"
 branch_labels = depends_on = None
 
 STAY = """
