@@ -7,7 +7,9 @@ import pytest
 from app.gateway.abilities import IMAGES, TOOLS
 from app.gateway.chat import Delta, ReplyFacts, Usage
 from app.gateway.errors import Interrupted
-from tests.support.events import events_of
+from app.services import PerProcess
+from app.web import make_app
+from tests.support.events import events_of, parse_events
 
 PATH = "/v1/responses"
 WEATHER = {
@@ -126,6 +128,27 @@ class TestWholeAnswer:
 
 
 class TestStream:
+    def test_the_ends_of_a_long_text_go_out_one_by_one(self, services, token, switch):
+        text, sent = "\N{GRINNING FACE}" * 20_000, []
+        speaks(switch, Delta(text))
+        app = make_app(PerProcess(lambda: services))
+        environ = app.test_request_context(
+            PATH,
+            method="POST",
+            json={"input": "Hello", "stream": True},
+            headers=token,
+        ).request.environ
+
+        app(environ, lambda *_: sent.append)
+
+        lines = b"".join(sent).decode().splitlines()
+        *_, part, item, last = parse_events(lines)
+        assert (
+            part.data["part"]["text"] == item.data["item"]["content"][0]["text"] == text
+        )
+        assert last.name == "response.completed"
+        assert max(map(len, sent)) < 1.5 * len(json.dumps(text))
+
     def test_its_events_come_in_openais_order_and_are_numbered(self, ask, switch):
         more = {"index": 0, "function": {"arguments": '{"town":"Rome"}'}}
         end = {"index": 0, "finish_reason": "tool_calls"}
