@@ -113,7 +113,9 @@ class Output:
         function = piece.get("function")
         fields = function if isinstance(function, Mapping) else NOTHING
         name, more = _str(fields.get("name")), _str(fields.get("arguments"))
-        index = piece.get("index", number if name else self._last)
+        index = piece.get("index")
+        if not isinstance(index, int):
+            index = number if name else self._last
         if index not in self._calls:
             yield from self._close_text()
             call = {"call_id": _str(piece.get("id")), "name": name, "arguments": ""}

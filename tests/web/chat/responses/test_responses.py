@@ -109,6 +109,19 @@ class TestWholeAnswer:
         assert (called["name"], called["arguments"]) == ("weather", '{"town":"Rome"}')
         assert len({item["id"] for item in (thought, message, called)}) == 3
 
+    @pytest.mark.parametrize("index", [None, {}, [], "0"])
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_calls_are_told_whatever_stands_for_their_index(
+        self, ask, switch, stream, index
+    ):
+        end = {"index": 0, "finish_reason": "tool_calls"}
+        speaks(switch, piece(tool_calls=[CALL | {"index": index}]), choices=(end,))
+
+        answer = ask(tools=[WEATHER], stream=stream)
+
+        told = events_of(answer)[-1].data["response"] if stream else answer.json
+        assert told["output"][0]["call_id"] == "call_7"
+
     @pytest.mark.parametrize(
         ("finish", "reason"),
         [("length", "max_output_tokens"), ("content_filter", "content_filter")],
