@@ -1,12 +1,12 @@
 """The values of a chat: request, message, delta, reply, attempt.
 
-All are frozen, so threads may share them.
+None can be changed, so threads may share them. They are tuples, since a chat makes a
+dozen of them, and a frozen dataclass takes five to ten times as long to make.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
 from enum import Enum, IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from app.gateway.abilities import CHAT, COUNT, TOOL_FIELDS, TOOLS
 from app.gateway.kept.answers import Kept
@@ -52,8 +52,7 @@ class StreamMode(Enum):
     CONTINUE = "continue"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One turn of a conversation; role is system, user, assistant or tool.
 
     `content` is its text. `raw` is the whole message as an OpenAI caller sent it
@@ -66,11 +65,10 @@ class Message:
     role: str
     content: str
     raw: Mapping[str, Any] | None = None
-    anthropic: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    anthropic: Mapping[str, Any] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
+class ChatRequest(NamedTuple):
     """A caller's request, validated by the door it came through.
 
     `caller` is the name of the token that was shown, never the token; `person` is for
@@ -101,14 +99,14 @@ class ChatRequest:
     correlation_id: str
     caller: str = "anonymous"
     person: str | None = None
-    context: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
-    metadata: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    context: Mapping[str, Any] = NOTHING
+    metadata: Mapping[str, Any] = NOTHING
     priority: Priority = Priority.NORMAL
     stream: bool = False
     stream_mode: StreamMode = StreamMode.LIVE
     model: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
-    anthropic: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    extra: Mapping[str, Any] = NOTHING
+    anthropic: Mapping[str, Any] = NOTHING
     needs: frozenset[str] = frozenset()
     wants: frozenset[str] = frozenset()
     wants_choices: bool = False
@@ -118,7 +116,7 @@ class ChatRequest:
     is_begun: bool = False
     replay: Replay | None = None
     names_session: bool = False
-    idempotency_key: str = field(default="", repr=False)
+    idempotency_key: str = ""
     cache_control: CacheControl = ANYHOW
 
     @property
@@ -127,24 +125,28 @@ class ChatRequest:
         users = (m.content for m in reversed(self.messages) if m.role == "user")
         return next(users, "")
 
+    def __repr__(self) -> str:
+        named = zip(self._fields, self, strict=True)
+        shown = (f"{n}={v!r}" for n, v in named if n != "idempotency_key")
+        return f"ChatRequest({', '.join(shown)})"
+
     def without_tools(self) -> "ChatRequest":
         """The same request as an upstream is asked that can do nothing with tools."""
         extra = {k: v for k, v in self.extra.items() if k not in TOOL_FIELDS}
-        return replace(self, extra=extra, wants=self.wants - {TOOLS})
+        return self._replace(extra=extra, wants=self.wants - {TOOLS})
 
     def to_count(self) -> "ChatRequest":
         """The same request for its tokens to be counted, and not to be answered."""
         needs = frozenset({COUNT})
-        return replace(self, needs=needs, wants=frozenset(), stream=False)
+        return self._replace(needs=needs, wants=frozenset(), stream=False)
 
     def begun_with(self, text: str) -> "ChatRequest":
         """The same request with the beginning of its answer."""
         beginning = Message("assistant", text)
-        return replace(self, messages=(*self.messages, beginning), is_begun=True)
+        return self._replace(messages=(*self.messages, beginning), is_begun=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens spent, as counted by the upstream that answered.
 
     `details` are all else that it counted, in its words, which are OpenAI's: how many
@@ -153,7 +155,7 @@ class Usage:
 
     input_tokens: int | None = None
     output_tokens: int | None = None
-    details: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    details: Mapping[str, Any] = NOTHING
 
 
 class Seam(NamedTuple):
@@ -166,8 +168,7 @@ class Seam(NamedTuple):
     character: int
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(NamedTuple):
     """A piece of a reply, in order. A whole reply is one delta.
 
     `text` may be empty. `choices` is empty for plain text; else it is the `choices`
@@ -179,12 +180,11 @@ class Delta:
 
     text: str
     choices: tuple[Mapping[str, Any], ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    extra: Mapping[str, Any] = NOTHING
     seam: Seam | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One upstream's part in a request.
 
     `fault` is None for the attempt that answered, else its fault class (see
@@ -203,8 +203,7 @@ class Attempt:
     from_character: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChatReply:
+class ChatReply(NamedTuple):
     """A reply, whole or what came of it.
 
     `upstream` is the name of the one who answered. `degraded_by` is None when the
@@ -240,7 +239,7 @@ class ChatReply:
     audit_seconds: float = 0.0
     queue_seconds: float = 0.0
     choices: tuple[Mapping[str, Any], ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    extra: Mapping[str, Any] = NOTHING
     left_out: tuple[str, ...] = ()
     body: bytes = b""
     said: Said | None = None
@@ -258,39 +257,32 @@ class ChatReply:
         """The id of the record of whoever was given this very answer first."""
         return (self.said.audit_id if self.said else "") or self.audit_id
 
-    def with_facts(self, facts: Iterable["ReplyFacts"]) -> "ChatReply":
-        """The reply with these facts put into it; of two, the later one counts."""
-        known: dict[str, Any] = {
-            name: value
-            for some in facts
-            for name, value in zip(some._fields, some, strict=True)
-            if value is not None
-        }
-        return replace(self, **known)
+    def with_facts(self, facts: "ReplyFacts") -> "ChatReply":
+        """The reply with these facts put into it."""
+        return self._replace(**facts)
 
 
-class ReplyFacts(NamedTuple):
-    """Facts about a reply that became known after it had begun; None says nothing.
+class ReplyFacts(TypedDict, total=False):
+    """Facts about a reply that became known after it had begun.
 
-    Each field has the meaning of the field of `ChatReply` with the same name. A tuple,
-    since a frozen dataclass takes five times as long to make, several times a chat.
+    Each field has the meaning of the field of `ChatReply` with the same name.
     """
 
-    text: str | None = None
-    upstream: str | None = None
-    model: str | None = None
-    usage: Usage | None = None
-    finish_reason: str | None = None
-    degraded_by: str | None = None
-    attempts: tuple[Attempt, ...] | None = None
-    audit_id: str | None = None
-    audit_seconds: float | None = None
-    queue_seconds: float | None = None
-    choices: tuple[Mapping[str, Any], ...] | None = None
-    extra: Mapping[str, Any] | None = None
-    left_out: tuple[str, ...] | None = None
-    body: bytes | None = None
-    said: Said | None = None
-    reuse: Reuse | None = None
-    caching: Caching | None = None
-    kept: tuple[Kept, ...] | None = None
+    text: str
+    upstream: str
+    model: str
+    usage: Usage
+    finish_reason: str
+    degraded_by: str
+    attempts: tuple[Attempt, ...]
+    audit_id: str
+    audit_seconds: float
+    queue_seconds: float
+    choices: tuple[Mapping[str, Any], ...]
+    extra: Mapping[str, Any]
+    left_out: tuple[str, ...]
+    body: bytes
+    said: Said
+    reuse: Reuse
+    caching: Caching
+    kept: tuple[Kept, ...]

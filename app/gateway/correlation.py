@@ -12,8 +12,8 @@ from contextvars import ContextVar
 # trailing newline (both measured).
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}")
 
-# Version 4 and variant 10 of RFC 9562, section 5.4, and what they leave to chance.
-_UUID4 = 0x4 << 76 | 0x2 << 62
+# The variant of RFC 9562, section 4.1, and what it and the version leave to chance.
+_VARIANT = 0x2 << 62
 _RANDOM_BITS = ~(0xF << 76 | 0x3 << 62)
 
 current: ContextVar[str] = ContextVar("correlation_id", default="-")
@@ -27,9 +27,9 @@ def new_id() -> str:
     return as_uuid(os.urandom(16))
 
 
-def as_uuid(noise: bytes) -> str:
-    """Return 16 random bytes as the text of a UUID4."""
-    bits = int.from_bytes(noise) & _RANDOM_BITS | _UUID4
+def as_uuid(noise: bytes, version: int = 4) -> str:
+    """Return 16 bytes that look random as the text of a UUID."""
+    bits = int.from_bytes(noise) & _RANDOM_BITS | version << 76 | _VARIANT
     text = f"{bits:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

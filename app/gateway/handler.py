@@ -45,18 +45,19 @@ class ReplyStream(Iterator[Delta]):
         self,
         deltas: Iterator[Delta],
         reply: ChatReply,
-        close: Callable[[], None] = lambda: None,
+        close: Callable[[], None] | None = None,
     ) -> None:
         self._deltas = deltas
         self._close_source = close
         self._texts: list[str] = []
         self._observers: list[tuple[Observer, bool]] = []
         self._reply = reply
-        self._facts: list[ReplyFacts] = []  # not yet put into the reply
+        self._facts = ReplyFacts()  # not yet put into the reply
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
         self.veto: Exception | None = None
-        self.said = ChoiceMerger()  # what came in deltas that were not just text
+        # What came in deltas that were not just text.
+        self.said: ChoiceMerger | None = None
         self.received = 0  # body bytes that came from the upstream
         self.status: int | None = None  # the upstream's HTTP status
         self.unread = 0.0  # seconds for which the reader did not ask for more
@@ -84,7 +85,7 @@ class ReplyStream(Iterator[Delta]):
         """What is known of the reply; its text is whole once it has ended."""
         if self._facts:
             self._reply = self._reply.with_facts(self._facts)
-            self._facts = []
+            self._facts = ReplyFacts()
         return self._reply
 
     def on_end(
@@ -103,8 +104,8 @@ class ReplyStream(Iterator[Delta]):
         self._settled.append(observer)
 
     def learn(self, facts: ReplyFacts) -> None:
-        """Add facts about the reply that became known after it had begun."""
-        self._facts.append(facts)  # several handlers do, and a copy has its price
+        """Add facts about the reply that became known; of two, the later one counts."""
+        self._facts.update(facts)  # several handlers do, and a copy has its price
 
     def __next__(self) -> Delta:
         try:
@@ -128,6 +129,7 @@ class ReplyStream(Iterator[Delta]):
         if self.timeline is not None:
             self.timeline.mark()
         if delta.choices:
+            self.said = self.said or ChoiceMerger()
             self.said.add(delta.choices)
         if self.pieces is not None:
             self.pieces.append(delta)
@@ -179,13 +181,14 @@ class ReplyStream(Iterator[Delta]):
         self._texts = [text]  # long ones are in memory once
         if text != self._reply.text:
             self.learn(ReplyFacts(text=text))
-        self._tell(lambda _: self._close_source())
+        if close := self._close_source:
+            self._tell(lambda _: close())
         for observer, may_veto in self._observers:
-            self._tell(observer, may_veto=may_veto)
+            self._tell(observer, may_veto)
         for observer in self._settled:
             self._tell(observer)
 
-    def _tell(self, observer: "Observer", *, may_veto: bool = False) -> None:
+    def _tell(self, observer: "Observer", may_veto: bool = False) -> None:
         try:
             observer(self)
         except Exception as error:

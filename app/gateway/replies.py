@@ -1,7 +1,6 @@
 """Replies: a whole reply as deltas, and deltas as a whole reply, for every dialect."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from app.gateway.chat import NOTHING, ChatReply, Delta
@@ -21,7 +20,7 @@ def as_deltas(reply: ChatReply) -> tuple[ChatReply, tuple[Delta, ...]]:
         {"index": c.get("index", 0), "finish_reason": c.get("finish_reason")}
         for c in reply.choices
     )
-    return replace(reply, choices=ends), (delta,)
+    return reply._replace(choices=ends), (delta,)
 
 
 def as_whole(reply: ChatReply, deltas: Sequence[Delta]) -> ChatReply:
@@ -37,7 +36,7 @@ def as_whole(reply: ChatReply, deltas: Sequence[Delta]) -> ChatReply:
         # Servers with one choice may leave its number out.
         merger.add({"index": 0, **piece} for piece in delta.choices or text)
     merger.add(reply.choices)
-    return replace(reply, choices=tuple(map(_as_choice, merger.choices())))
+    return reply._replace(choices=tuple(map(_as_choice, merger.choices())))
 
 
 def _as_piece(choice: Choice) -> Choice:

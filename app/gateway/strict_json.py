@@ -5,6 +5,7 @@ And that is no more than it looks: of few bytes many values can be made.
 
 import json
 from collections.abc import Callable, Mapping
+from json import encoder as library
 from math import inf, isfinite
 from typing import Any
 
@@ -15,12 +16,37 @@ PIECE = 65536  # bytes; counting so many holds the interpreter's lock under 1 ms
 _MEANINGLESS = bytes(set(range(256)) - set(b'",[{'))
 
 
+def plain_encoder(**options: Any) -> Callable[[Any], str]:
+    """Return the `encode` of a json.JSONEncoder with these options, ready made.
+
+    The library makes an encoder in C anew for each text, which costs five times as
+    much as a short text itself. No value may hold itself.
+    """
+    made = json.JSONEncoder(check_circular=False, **options)
+    make = getattr(library, "c_make_encoder", None)
+    if make is None:
+        return made.encode
+    as_text = library.encode_basestring_ascii
+    encode = make(
+        None,
+        made.default,
+        as_text if made.ensure_ascii else library.encode_basestring,
+        None,
+        made.key_separator,
+        made.item_separator,
+        made.sort_keys,
+        made.skipkeys,
+        made.allow_nan,
+    )
+    return lambda value: "".join(encode(value, 0))
+
+
 def encoder(**options: Any) -> Callable[[Any], str]:
     """Return what makes JSON text, with null for numbers that JSON has no words for.
 
     `options` are those of json.JSONEncoder.
     """
-    encode = json.JSONEncoder(allow_nan=False, **options).encode
+    encode = plain_encoder(allow_nan=False, **options)
 
     def strict(value: Any) -> str:
         try:

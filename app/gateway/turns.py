@@ -1,7 +1,6 @@
 """Turn: an upstream's position among those of a request, and the ports of a router."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from app.gateway.budget import Budget
 from app.gateway.chat import ChatRequest
@@ -10,8 +9,7 @@ from app.gateway.handler import ChatHandler, ReplyStream
 RETRY_AFTER = 1.0  # seconds; a dead upstream is asked for its health that often
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """An upstream's place among those that a request may still ask.
 
     `is_first`: the caller would rather wait for this one than ask another. `is_last`:

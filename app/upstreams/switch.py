@@ -93,10 +93,11 @@ class SwitchUpstream(Dialect):
         reply = parse(answer, SHAPE)
         if isinstance(reply, _Failure):
             raise marked(BadReply("upstream_error"), answer)
-        if is_blank(reply.text):
+        text = reply.text
+        if is_blank(text):
             raise marked(BadReply("schema"), answer)
         model = model_name(reply.engine_used, reply.provider, secret=self._token)
-        return whole(ChatReply(reply.text, self.name, model or self.name), answer)
+        return whole(ChatReply(text, self.name, model or self.name), answer)
 
     def ping(self, budget: Budget) -> None:
         """Return if switch shows a sign of life; else raise an UpstreamError."""

@@ -7,7 +7,9 @@ calls the core once, and writes; it decides nothing about chat.
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Request
+from flask.sessions import NullSession, SessionInterface, SessionMixin
+from werkzeug.routing import MapAdapter
 
 from app.services import PerProcess, Services
 from app.web.chat import completions, embeddings, models, openai
@@ -33,8 +35,36 @@ from app.web.request.cors import register_preflights
 from app.web.request.errors import register_errors
 
 
+class NoSessions(SessionInterface):
+    """Sessions of browsers, of which there are none: each request shows its token."""
+
+    def open_session(self, app: Flask, request: Request) -> SessionMixin:  # noqa: ARG002
+        """Return what forbids to keep anything in it."""
+        return NullSession()
+
+
 class GatewayFlask(Flask):
-    """Flask without its test, at every call, of whether a function is a coroutine."""
+    """Flask without what it looks for in each request and none of ours has.
+
+    No function is a coroutine, nobody has a session, and doors are told by their path.
+    """
+
+    session_interface = NoSessions()
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Match by path and method; the host is only for redirects."""
+        if request is None:
+            return None
+        return MapAdapter(
+            self.url_map,
+            server_name=request.host,
+            script_name=f"{request.root_path}/",
+            subdomain="",
+            url_scheme=request.scheme,
+            path_info=request.path,
+            default_method=request.method,
+            query_args=request.query_string.decode("latin-1"),
+        )
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function as it is: all of ours are synchronous."""

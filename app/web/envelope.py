@@ -1,9 +1,7 @@
 """The envelope of a request: its correlation id, its trace, its answer's headers."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
-
-from werkzeug.wsgi import ClosingIterator
 
 from app.gateway import correlation, tracing
 from app.services import PerProcess, Services
@@ -64,7 +62,26 @@ class Envelope:
         except BaseException:
             reset()
             raise
-        return ClosingIterator(body, reset)
+        return _Body(body, reset)
+
+
+class _Body:
+    """A body that says when it is out; PEP 3333 asks whoever sends it to close it."""
+
+    __slots__ = ("_body", "_on_close")
+
+    def __init__(self, body: Iterable[bytes], on_close: Callable[[], None]) -> None:
+        self._body, self._on_close = body, on_close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        try:
+            if close := getattr(self._body, "close", None):
+                close()
+        finally:
+            self._on_close()
 
 
 def _trace(environ: "WSGIEnvironment", services: Services) -> tracing.Trace:

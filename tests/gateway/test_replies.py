@@ -1,7 +1,5 @@
 """A whole reply and its deltas are the same reply."""
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,8 +77,8 @@ def test_words_before_a_tool_call_are_the_content_of_its_message():
     whole = ReplyStream(iter(deltas), reply).collect()
 
     message = {"role": "assistant", "content": "Let me see.", "tool_calls": [call]}
-    assert whole == replace(
-        reply, text="Let me see.", choices=({**ends[0], "message": message},)
+    assert whole == reply._replace(
+        text="Let me see.", choices=({**ends[0], "message": message},)
     )
 
 

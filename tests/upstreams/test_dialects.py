@@ -1,7 +1,6 @@
 """switch and madre, each against its stand-in (docs/contracts.md)."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -87,7 +86,7 @@ def test_text_of_any_script_comes_back_as_it_was_said(upstream, server):
 
 def test_what_no_database_of_madre_takes_is_replaced(upstream, kind, server):
     turns = (Message("tool", "PK\x00\x01"), Message("user", "What is it? \x00"))
-    ask(upstream, replace(a_request(), messages=turns))
+    ask(upstream, a_request()._replace(messages=turns))
 
     assert ("\\u0000" in server.requests[-1].body.decode()) is (kind == "switch")
 

@@ -1,7 +1,6 @@
 """A dialect is one class and one entry of KINDS: a made-up one answers chats."""
 
 import contextlib
-from dataclasses import replace
 
 import pytest
 
@@ -53,7 +52,7 @@ class Aloud(Dialect):
         if not request.stream:
             with heard:
                 answer = heard.whole()
-            return whole(replace(reply, text=answer.body.decode()), answer)
+            return whole(reply._replace(text=answer.body.decode()), answer)
         pieces = WordsInTime(heard, budget, budget, idle_limit=5.0)
         pieces.begin()
         deltas = (Delta(piece.decode()) for piece in pieces)

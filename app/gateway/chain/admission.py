@@ -19,7 +19,7 @@ from app.gateway.chain.admission_queue import (
     State,
     Ticket,
 )
-from app.gateway.chain.big_work import BigWork, TooLate
+from app.gateway.chain.big_work import AT_ONCE, BigWork, TooLate
 from app.gateway.chat import ChatRequest, ReplyFacts
 from app.gateway.handler import ChatHandler, ReplyStream
 
@@ -72,17 +72,16 @@ class Admission:
         `known` is what its headers tell of the request. The caller of this must close
         the place, or leave that to the reply that is opened in it.
         """
-        with self._told(known, budget):
+        try:
             if budget.remaining() <= 0:
                 raise self._gate.refusal(RefusalReason.LATE)
             if self._is_short():
                 raise self._gate.refusal(RefusalReason.MEMORY)
             ticket = self._gate.enter(known.priority, known.caller)
-            try:
-                queued = self._wait(ticket, budget)
-            except BaseException:
-                self._gate.leave(ticket)
-                raise
+            queued = 0.0 if ticket.called is None else self._wait(ticket, budget)
+        except Exception as error:
+            self._inner.turn_away(known, budget, error)
+            raise
         return Place(self, ticket, queued)
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
@@ -95,15 +94,22 @@ class Admission:
     ) -> ReplyStream:
         """Ask with a slot in hand. For a Place only."""
         if request.stream:
-            with self._told(request, budget):
+            try:
                 self._gate.make_stream(ticket)
+            except Exception as error:
+                self._inner.turn_away(request, budget, error)
+                raise
         return self._inner.open(request, budget)
 
-    @contextmanager
-    def turn(self, size: int, budget: Budget) -> Iterator[None]:
+    def turn(self, size: int, budget: Budget) -> AbstractContextManager[None]:
         """See Place. For that only."""
+        turn = self._big_work.take(size, budget.remaining())
+        return turn if turn is AT_ONCE else self._in_time(turn)
+
+    @contextmanager
+    def _in_time(self, turn: AbstractContextManager[None]) -> Iterator[None]:
         try:
-            with self._big_work.take(size, budget.remaining()):
+            with turn:
                 yield
         except TooLate:
             raise self._gate.refusal(RefusalReason.LATE) from None
@@ -127,17 +133,15 @@ class Admission:
         """See RecordedChat."""
         self._inner.refuse(request, code, status)
 
-    @contextmanager
-    def _told(self, request: ChatRequest, budget: Budget) -> Iterator[None]:
-        """Tell the handler inside of whoever gets no slot."""
+    def _wait(self, ticket: Ticket, budget: Budget) -> float:
+        """Return the seconds waited once the ticket is served; else give it back."""
         try:
-            yield
-        except Exception as error:
-            self._inner.turn_away(request, budget, error)
+            return self._waited(ticket, budget)
+        except BaseException:
+            self._gate.leave(ticket)
             raise
 
-    def _wait(self, ticket: Ticket, budget: Budget) -> float:
-        """Return the seconds waited once the ticket is served."""
+    def _waited(self, ticket: Ticket, budget: Budget) -> float:
         if ticket.called is None:
             return 0.0
         limit = min(budget.since + self._gate.limits.wait, budget.deadline)

@@ -8,7 +8,6 @@ commit is a veto: the reply is then not delivered.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from time import monotonic, time
 
 from app.gateway.access.tally import Later, by_timer
@@ -137,7 +136,7 @@ class Audited:
                 bare = closings.of_error(late, *self._times(started))
             closing = self._told(bare, reply, said)
             if bare.outcome == Outcome.COMPLETED.value:
-                closing = replace(closing, kept=reply.kept)
+                closing = closing._replace(kept=reply.kept)
             took = self._finish(intent, closing, budget, budget.stream_remaining())
             stream.learn(ReplyFacts(audit_seconds=took))
         if late is not None:
@@ -199,8 +198,7 @@ class Audited:
         """An ending with all that is stored of the reply; a repeated one is free."""
         spent = Usage() if reply.reuse else reply.usage
         by, source = reply.reuse or (None, None)
-        return replace(
-            bare,
+        return bare._replace(
             provider=reply.upstream or None,
             model=self._policy.name(reply.model) or None,
             degraded_by=None if reply.reuse else reply.degraded_by,

@@ -11,6 +11,7 @@ from time import monotonic
 
 from app.gateway.budget import Clock
 
+AT_ONCE = nullcontext()  # for what needs no turn
 BIG = 65536  # bytes; what is smaller takes less time than all else of a chat
 
 
@@ -27,7 +28,7 @@ class BigWork:
 
     def take(self, size: int, seconds: float) -> AbstractContextManager[None]:
         """Wait for a turn, if so many bytes need one; TooLate after so many seconds."""
-        return nullcontext() if size < BIG else self._turn(seconds)
+        return AT_ONCE if size < BIG else self._turn(seconds)
 
     @contextmanager
     def _turn(self, seconds: float) -> Iterator[None]:

@@ -7,17 +7,17 @@ name that the caller gave.
 """
 
 import hmac
-import json
 from collections.abc import Callable
-from dataclasses import replace
-from uuid import UUID
 
 from app.gateway.budget import Budget
 from app.gateway.chat import ChatRequest
+from app.gateway.correlation import as_uuid
 from app.gateway.handler import ChatHandler, ReplyStream
+from app.gateway.strict_json import plain_encoder
 
 # Nothing else that the key signs begins so.
 _PURPOSE = b"session 1\n"
+_to_json = plain_encoder()
 
 
 class BoundSessions:
@@ -32,11 +32,11 @@ class BoundSessions:
 
     def open(self, request: ChatRequest, budget: Budget) -> ReplyStream:
         """Ask under the bound name; see `ChatHandler.open`."""
-        bound = replace(request, session_id=self._bound(request))
+        bound = request._replace(session_id=self._bound(request))
         return self._inner.open(bound, budget)
 
     def _bound(self, request: ChatRequest) -> str:
         """A UUID of names (version 5, but by SHA-256): upstreams may expect a UUID."""
-        who = json.dumps([request.caller, request.person, request.session_id])
+        who = _to_json([request.caller, request.person, request.session_id])
         digest = hmac.digest(self._key(), _PURPOSE + who.encode(), "sha256")
-        return str(UUID(bytes=digest[:16], version=5))
+        return as_uuid(digest[:16], version=5)

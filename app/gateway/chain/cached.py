@@ -6,7 +6,6 @@ all that is asked. Streamed and whole answers share one entry (docs/decisions/00
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from time import monotonic
 
 from app.gateway.budget import Budget, Clock
@@ -109,8 +108,7 @@ class Cached:
     def _again(self, found: Found, request: ChatRequest, result: str) -> ReplyStream:
         assert found.spoken  # noqa: S101  # see _fresh
         kept, now = found.kept, self._keeping.now()
-        reply = replace(
-            found.spoken.reply,
+        reply = found.spoken.reply._replace(
             said=None,
             reuse=Reuse(CACHE, kept.record),
             caching=Caching(

@@ -6,7 +6,6 @@ next request with the key will want its answer; a failure is no answer, so after
 next request asks anew (docs/decisions/0056).
 """
 
-from dataclasses import replace
 from time import monotonic
 
 from app.gateway.budget import Budget, Clock
@@ -73,7 +72,7 @@ class Idempotent:
             raise KeyReused
         if spoken is None:
             raise AnswerNotKept(kept.record)
-        reply = replace(spoken.reply, reuse=Reuse(IDEMPOTENCY, kept.record))
+        reply = spoken.reply._replace(reuse=Reuse(IDEMPOTENCY, kept.record))
         return spoken.again(reply, is_streamed=request.stream)
 
     def _await(self, holder: Holder, place: Place, budget: Budget) -> None:

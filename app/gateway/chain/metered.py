@@ -7,9 +7,8 @@ what the caller got: a reply whose record could not be committed is not an answe
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from app.gateway import error_categories as error_types
 from app.gateway import tracing
@@ -24,8 +23,7 @@ log = logging.getLogger(__name__)
 REFUSED = "refused"  # never worked on; the other outcomes are those of `Outcome`
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """All that is measured of a chat that is over; times are in seconds.
 
     `outcome` is what the caller got. `error_type` is "" for an answer, `refusal` why
@@ -166,5 +164,7 @@ def _error_type(outcome: Outcome, error: BaseException | None) -> str:
 
 
 def _overhead(reply: ChatReply, seconds: float) -> float:
-    asked = sum(attempt.duration for attempt in reply.attempts)
+    asked = 0.0
+    for attempt in reply.attempts:
+        asked += attempt.duration
     return max(0.0, seconds - asked)

@@ -112,6 +112,17 @@ class CircuitBreaker:
             return Permit.of(state, caller)
         return self._admit_probe(caller, tag, lease)
 
+    def admit_if_closed(self, caller: str) -> Permit | None:
+        """Admit a call of that caller, or return None where it would be a probe.
+
+        Raises NeverSent as `admit` does, for an upstream that asked to be left alone.
+        """
+        state, tag = self._state(), tag_of(caller)
+        if not state.is_closed_to(tag):
+            return None
+        self._require(state, tag)
+        return Permit.of(state, caller)
+
     def is_closed_to(self, caller: str) -> bool:
         """Whether that caller's calls are let through, all of them."""
         return self._state().is_closed_to(tag_of(caller))

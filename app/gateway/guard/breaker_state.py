@@ -11,6 +11,7 @@ All functions are pure, as those of `circuit` are.
 
 import struct
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 from zlib import crc32
 
 from app.gateway.guard import circuit as circuits
@@ -74,8 +75,7 @@ class BreakerState:
 UNKNOWN = BreakerState()
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
+class Permit(NamedTuple):
     """The permission for one call.
 
     Report its end once: by `succeeded`, `failed` or `dropped` of the breaker. A permit
@@ -102,8 +102,10 @@ class Permit:
 
 def refusal(state: BreakerState, tag: int, now: float) -> tuple[str, float] | None:
     """Why that caller may make no call now and for how long, or None if it may."""
-    refused = (circuits.refusal(c, now) for c in state.applying_to(tag))
-    return next(filter(None, refused), None)
+    refused = circuits.refusal(state.everybody, now)
+    if refused is None and tag == state.tag:
+        return circuits.refusal(state.suspect, now)
+    return refused
 
 
 def admitted(state: BreakerState, tag: int, now: float, lease: float) -> BreakerState:

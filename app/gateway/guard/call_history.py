@@ -58,6 +58,9 @@ class RecentCalls:
         return cls(failures, since, good, bad, fault, correlation_id)
 
 
+_UNSEEN = None, RecentCalls()
+
+
 @dataclass(frozen=True, slots=True)
 class Unanswered:
     """Chats that ended without an answer because of the upstreams, one after another.
@@ -75,6 +78,8 @@ class CallHistory:
 
     def __init__(self, shared: SharedState) -> None:
         self._shared = shared
+        # What was read last of each upstream, as it lay there.
+        self._seen: dict[str, tuple[bytes | None, RecentCalls]] = {}
 
     def ended(self, ending: Ending) -> None:
         """See Observer."""
@@ -88,7 +93,12 @@ class CallHistory:
 
     def recent(self, upstream: str) -> RecentCalls:
         """Return how the newest calls to an upstream ended."""
-        return RecentCalls.decode(self._shared.read(_key(upstream)))
+        raw = self._shared.read(_key(upstream))
+        seen, calls = self._seen.get(upstream, _UNSEEN)
+        if raw != seen:
+            calls = RecentCalls.decode(raw)
+            self._seen[upstream] = raw, calls
+        return calls
 
     def unanswered(self) -> Unanswered:
         """Return the chats of the last minute that nobody answered, if any."""

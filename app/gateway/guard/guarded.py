@@ -155,19 +155,18 @@ class Guarded:
             return self._with_extra(
                 extra, self._breaker.admit_extra, caller, budget, turn
             )
-        lease = budget.remaining() + LEASE_MARGIN
-        if self._breaker.is_closed_to(caller):
-            permit = self._breaker.admit(caller, lease)
+        if permit := self._breaker.admit_if_closed(caller):
             return self._with_slot(permit, budget, turn)
+        lease = budget.remaining() + LEASE_MARGIN
         return self._begun_probe(caller, lease, budget, turn)
 
     def _begun_apart(self, caller: str, budget: Budget, _: Turn) -> "_Call":
         """Begin a replay's call: no probe, no extra one, and nobody waits behind it."""
         if obstacle := self.obstacle():
             raise NeverSent(obstacle.reason, retry_after=obstacle.wait)
-        if not self._breaker.is_closed_to(caller):
+        permit = self._breaker.admit_if_closed(caller)
+        if permit is None:
             raise NeverSent("circuit_open")
-        permit = self._breaker.admit(caller, budget.remaining() + LEASE_MARGIN)
         call = self._with_slot(permit, budget, Turn())
         call.is_evidence = False
         return call
@@ -226,6 +225,8 @@ class Guarded:
 
     def _with_slot(self, permit: Permit, budget: Budget, turn: Turn) -> "_Call":
         """Take a slot, or wait for one where the caller would rather wait."""
+        if self._cap.limit is None:
+            return _Call(self._cap, permit, None, budget.remaining(), self._clock)
         try:
             slot = self._slot(permit.caller, budget, turn)
         except BaseException:

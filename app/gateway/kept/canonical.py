@@ -6,11 +6,10 @@ forgotten in a list of what counts gives one question the answer of another.
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from enum import Enum
 from typing import Any
 
-from app.gateway.chat import ChatRequest, Message
+from app.gateway.chat import ChatRequest
 
 # What is no part of the question: the ids of this very request, how the answer is to be
 # handed over, and how soon. The session counts where the caller has named one.
@@ -29,9 +28,9 @@ LEFT_OUT = frozenset(
 )
 # All else, with what each is where the caller has said nothing of it.
 _ASKED = tuple(
-    (f.name, f.default if f.default_factory is MISSING else f.default_factory())
-    for f in fields(ChatRequest)
-    if f.name not in LEFT_OUT
+    (name, ChatRequest._field_defaults.get(name))
+    for name in ChatRequest._fields
+    if name not in LEFT_OUT
 )
 
 
@@ -48,8 +47,6 @@ def canonical(request: ChatRequest) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Message):
-        return [value.role, value.content, value.raw, value.anthropic]
     if isinstance(value, frozenset):
         return sorted(value)
     if isinstance(value, Mapping):

@@ -3,15 +3,15 @@
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, replace
 from typing import Any, NamedTuple, Self
 
 from app.gateway.chat import Attempt, ChatReply, Delta, ReplyFacts, Seam, Usage
 from app.gateway.handler import ReplyStream
 from app.gateway.kept.reuse import Said
 from app.gateway.replies import as_whole
+from app.gateway.strict_json import plain_encoder
 
-_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_encode = plain_encoder(separators=(",", ":"))
 
 
 class Spoken(NamedTuple):
@@ -86,8 +86,8 @@ class Spoken(NamedTuple):
         return stream
 
     def _begun_again(self, reply: ChatReply) -> ReplyStream:
-        begun = replace(
-            reply, text="", model=self.model, usage=self.usage, choices=(), extra={}
+        begun = reply._replace(
+            text="", model=self.model, usage=self.usage, choices=(), extra={}
         )
         pieces = AtHand(self.pieces)
         stream = ReplyStream(pieces, begun)
@@ -144,7 +144,7 @@ def _unpacked(packed: Any) -> Delta:
 
 def _told(said: Said) -> list[Any]:
     *facts, attempts = said
-    return [*facts, [astuple(attempt) for attempt in attempts]]
+    return [*facts, attempts]
 
 
 def _said(told: list[Any]) -> Said:

@@ -6,8 +6,8 @@ ends. Nothing here knows how or where the rows are kept.
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from app.gateway.kept.answers import Kept
 from app.gateway.records.signs import TrailSigns
@@ -25,8 +25,7 @@ KNOT = "knot"
 RETENTION = "retention"
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """A chat that was accepted and has yet to end.
 
     `id` is 32 hex digits that sort by time (see `new_audit_id`), `opened_at` is
@@ -47,8 +46,7 @@ class Intent:
     decision: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(NamedTuple):
     """The end of a chat, as its record has it.
 
     `outcome` is completed, failed, cancelled, interrupted or refused, or event for
@@ -80,8 +78,8 @@ def undelivered(closing: Closing) -> Closing:
     """Return the ending of a reply that was made but could not be delivered."""
     if closing.outcome != "completed":
         return closing
-    failed = replace(closing, outcome="failed", code="audit_unavailable", status=503)
-    return replace(failed, kept=())
+    code = "audit_unavailable"
+    return closing._replace(outcome="failed", code=code, status=503, kept=())
 
 
 class Trail(Protocol):

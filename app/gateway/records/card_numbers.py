@@ -87,6 +87,11 @@ def without_cards(text: str) -> str:
     return "".join([*kept, text[end:]]) if kept else text
 
 
+def may_hold_cards(text: str) -> bool:
+    """Whether there is any sign of a card's number; most texts have none."""
+    return not text.isascii() or bool(_RUN.search(text) or _USUAL.search(text))
+
+
 def is_card(number: float) -> bool:
     """Whether a number of JSON is a card's."""
     if not 10 ** (SHORTEST - 1) <= number < 10**LONGEST or number % 1:

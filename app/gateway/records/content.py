@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from app.gateway import strict_json
 from app.gateway.abilities import CHAT
-from app.gateway.chain.big_work import BigWork, TooLate
+from app.gateway.chain.big_work import BIG, BigWork, TooLate
 from app.gateway.chat import NOTHING, ChatReply, ChatRequest, Message
 from app.gateway.records.audit import Intent, new_audit_id
 from app.gateway.records.merge_choices import ChoiceMerger
@@ -76,6 +76,8 @@ class ContentPolicy:
         self._redactor = redactor
         self._big_work = big_work or BigWork()
         self._key = key if callable(key) else lambda: key
+        # What is stored of an id or a model's name, whatever the policy.
+        self.name = redactor.name
 
     def request(self, request: ChatRequest, within: float = ENOUGH) -> Stored:
         """What is stored of a request: all that it says, and whom it asks."""
@@ -116,10 +118,6 @@ class ContentPolicy:
             person=request.person and self.name(request.person),
             decision=None if seconds is None else self._decide(request, seconds),
         )
-
-    def name(self, name: str) -> str:
-        """What is stored of an id or a model's name, whatever the policy."""
-        return self._redactor.name(name)
 
     def reply(
         self,
@@ -167,11 +165,12 @@ class ContentPolicy:
         self, said: Mapping[str, Any], size: int, until: float, ours: Mapping[str, Any]
     ) -> Stored:
         """What may be stored; if that cannot be found out, that nothing may."""
-        redact = self._redactor.value
         try:
-            with self._big_work.take(size, until - self._redactor.until(0.0)):
-                # The names are ours and hold no secret.
-                clean = {name: redact(value, until) for name, value in said.items()}
+            if size < BIG:
+                clean = self._clean(said, until)
+            else:
+                with self._big_work.take(size, until - self._redactor.until(0.0)):
+                    clean = self._clean(said, until)
         except TooLate:
             log.error("There is no time to redact it all; the record is cut")
             return Stored(to_json(self._beginning(said)), is_cut=True)
@@ -181,6 +180,11 @@ class ContentPolicy:
         if clean != said:
             ours = {**ours, REDACTED: True}
         return Stored(to_json({**ours, **clean} if ours else clean))
+
+    def _clean(self, said: Mapping[str, Any], until: float) -> dict[str, Any]:
+        """What was said, redacted; the names are ours and hold no secret."""
+        redact = self._redactor.value
+        return {name: redact(value, until) for name, value in said.items()}
 
     def _beginning(self, said: Mapping[str, Any]) -> dict[str, Any]:
         """The first words of a reply. One that is cut may have lost its sign."""
@@ -198,6 +202,14 @@ def question_of(request: str | None, most: int) -> str | None:
 
 def _manner(request: ChatRequest) -> Mapping[str, Any]:
     """How a request was asked, as far as its words do not say; for a replay."""
+    if request.task == CHAT and not (
+        request.stream
+        or request.wants_choices
+        or request.needs
+        or request.wants
+        or request.replay
+    ):
+        return NOTHING
     manner = {
         "stream": request.stream,
         "choices": request.wants_choices,
@@ -222,12 +234,8 @@ def to_json(value: object) -> str:
     # Lone surrogates cannot be stored as UTF-8, so non-ASCII text is only kept
     # as it is where it encodes.
     text = _encode(value)
-    return text if _encodes(text) else _encode_ascii(value)
-
-
-def _encodes(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return _encode_ascii(value)
+    return text

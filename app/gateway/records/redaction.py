@@ -14,9 +14,9 @@ from app.gateway.access.tokens import MARKER
 from app.gateway.budget import Clock
 from app.gateway.chain.big_work import TooLate
 from app.gateway.records import card_numbers
-from app.gateway.records.card_numbers import is_card, without_cards
-from app.gateway.records.secret_forms import FORMS, HIDDEN
-from app.gateway.records.secret_makes import without_keys
+from app.gateway.records.card_numbers import is_card, may_hold_cards, without_cards
+from app.gateway.records.secret_forms import FORMS, HIDDEN, SIGNS
+from app.gateway.records.secret_makes import PREFIXES, without_keys
 from app.gateway.records.secret_names import (
     SCHEMA_WORDS,
     VALUE,
@@ -44,6 +44,7 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = (), clock: Clock = monotonic) -> None:
         self._secrets = tuple(s for s in secrets if s)
+        self._signs = _by_mark((*self._secrets, *PREFIXES))
         self._clock = clock
 
     def until(self, seconds: float) -> float:
@@ -54,9 +55,20 @@ class Redactor:
         """Return the text with every known kind of secret replaced by its kind."""
         if len(text) < SHORTEST:
             return text
-        self._require_time(until)
+        if self._clock() > until:
+            raise TooLate
+        if len(text) <= LONG and self._shows_nothing(text):
+            return text
         clean = self._redacted(text, until)
         return text if clean == text else clean
+
+    def _shows_nothing(self, text: str) -> bool:
+        """Whether there is no sign of anything to take out, as in most texts."""
+        for mark, signs in self._signs:
+            if mark in text and any(map(text.__contains__, signs)):
+                return False
+        shown = any(map(text.lower().__contains__, SIGNS))
+        return not (shown or may_hold_cards(text))
 
     def _redacted(self, text: str, until: float) -> str:
         text = self._without_ours(text)
@@ -83,7 +95,8 @@ class Redactor:
 
         Nothing else is taken out, else some ids would pass for cards.
         """
-        name = self._without_ours(name)
+        if any(map(name.__contains__, self._secrets)):
+            name = self._without_ours(name)
         return _OUR_TOKEN.sub("[redacted:token]", name) if MARKER in name else name
 
     def holds_secret(self, name: str) -> bool:
@@ -98,17 +111,19 @@ class Redactor:
         """
         if isinstance(value, str):
             return self.text(value, until)
-        self._require_time(until)
-        if isinstance(value, Mapping):
-            return self._object(value, until)
+        if self._clock() > until:
+            raise TooLate
+        if not value:
+            return value
         if isinstance(value, list):
             items = [self.value(item, until) for item in value]
             return value if all(map(is_, items, value)) else items
+        if isinstance(value, Mapping):
+            return self._object(value, until)
         if isinstance(value, tuple):
             return [self.value(item, until) for item in value]
-        if isinstance(value, int | float) and is_card(value):
-            return card_numbers.HIDDEN
-        return value
+        is_a_card = isinstance(value, int | float) and is_card(value)
+        return card_numbers.HIDDEN if is_a_card else value
 
     def _object(self, value: Mapping[str, Any], until: float) -> Any:
         hides_value = names_secret(value)
@@ -166,3 +181,15 @@ class Redactor:
             if secret in text:
                 text = text.replace(secret, "[redacted:token]")
         return text
+
+
+def _by_mark(signs: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Signs by a character that they hold: a text without it holds none of them.
+
+    Few texts hold one of the first two, and nearly all signs do.
+    """
+    left, groups = [*signs], []
+    for mark in ("_", "-", ""):
+        groups.append((mark, tuple(sign for sign in left if mark in sign)))
+        left = [sign for sign in left if mark not in sign]
+    return tuple(groups)

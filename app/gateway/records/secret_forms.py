@@ -226,3 +226,5 @@ FORMS: tuple[Form, ...] = (
         _token_with_digit,
     ),
 )
+
+SIGNS = tuple(dict.fromkeys(form.sign for form in FORMS))

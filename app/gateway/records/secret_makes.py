@@ -131,16 +131,16 @@ def _form(make: Make) -> str:
     return rf"{first}(?<![A-Za-z0-9]{first}){rest}[{make.signs}]{{{LEAST},}}+"
 
 
-_PREFIXES = tuple(make.prefix for make in MAKES)
-_SHORTEST = LEAST + min(map(len, _PREFIXES))
+PREFIXES = tuple(make.prefix for make in MAKES)
+_SHORTEST = LEAST + min(map(len, PREFIXES))
 # No form is a group: all of them would be tried at every place.
 _KEY = re.compile("|".join(map(_form, MAKES)), re.ASCII)
-_PREFIX = re.compile("|".join(map(re.escape, _PREFIXES)))
+_PREFIX = re.compile("|".join(map(re.escape, PREFIXES)))
 
 
 def without_keys(text: str) -> str:
     """Return the text with keys of known makes taken out; joined words are none."""
-    if len(text) < _SHORTEST or not any(map(text.__contains__, _PREFIXES)):
+    if len(text) < _SHORTEST or not any(map(text.__contains__, PREFIXES)):
         return text
     return _KEY.sub(_taken_out, text)
 

@@ -6,10 +6,9 @@ kinds of upstream.
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
-from app.gateway.chat import THOUGHTS, ChatReply, Delta, Seam
+from app.gateway.chat import THOUGHTS, Delta, Seam
 from app.gateway.errors import (
     CallerFault,
     CallerGone,
@@ -38,7 +37,7 @@ def verified(pursuit: Failover) -> ReplyStream:
         stream = pursuit.next()
         deltas = _drained(stream, pursuit)
         if deltas is not None:
-            return _told(pursuit, stream, iter(deltas), text=stream.reply.text)
+            return _told(pursuit, stream, iter(deltas))
 
 
 def _drained(stream: ReplyStream, pursuit: Failover) -> list[Delta] | None:
@@ -74,10 +73,12 @@ def _told(
     stream: ReplyStream,
     deltas: Iterator[Delta],
     relay: "_Continuation | None" = None,
-    text: str = "",
 ) -> ReplyStream:
-    reply = ChatReply(text, "", "").with_facts([pursuit.facts(stream.reply)])
-    relayed = ReplyStream(deltas, reply, relay.close if relay else lambda: None)
+    """The stream for the reader; of a live one nothing has been said yet."""
+    reply = pursuit.told(stream.reply)
+    if relay:
+        reply = reply._replace(text="")
+    relayed = ReplyStream(deltas, reply, relay.close if relay else None)
     relayed.received, relayed.status = stream.received, stream.status
     if relay:
         relayed.on_end(relay.report)
@@ -160,7 +161,7 @@ class _Continuation(Iterator[Delta]):
     def _marked(self, delta: Delta) -> Delta:
         self._is_seam = False
         character = sum(map(len, self._sent))
-        return replace(delta, seam=Seam(self.stream.reply.upstream, character))
+        return delta._replace(seam=Seam(self.stream.reply.upstream, character))
 
     def _diverged(self) -> Interrupted:
         """Give up on an upstream that does not say what was already sent."""

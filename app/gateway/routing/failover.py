@@ -3,7 +3,6 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from time import monotonic
 
 from app.gateway.abilities import TOOLS
@@ -138,7 +137,7 @@ class Failover:
         self._left, self._passed_over = deque(left), deque(passed_over)
         self._request = self._asks.begun_with(prefill) if prefill else self._asks
         if self._speaks_from is None:
-            self.attempts[-1] = replace(self.attempts[-1], from_character=0)
+            self.attempts[-1] = self.attempts[-1]._replace(from_character=0)
         self._speaks_from = len(said)
         return True
 
@@ -156,25 +155,34 @@ class Failover:
         last = Attempt(name, fault, took, stream.received, stream.status, span)
         self.attempts.extend(stream.reply.attempts or (last,))
         if self._speaks_from is not None:
-            spoke = replace(self.attempts[-1], from_character=self._speaks_from)
+            spoke = self.attempts[-1]._replace(from_character=self._speaks_from)
             self.attempts[-1] = spoke
         self.degraded_by = self.degraded_by or fault
 
     def facts(self, reply: ChatReply) -> ReplyFacts:
         """The facts about the answer: its own, and the way to it."""
+        told = self.told(reply)
+        facts = ReplyFacts(
+            upstream=told.upstream,
+            model=told.model,
+            usage=told.usage,
+            finish_reason=told.finish_reason,
+            choices=told.choices,
+            extra=told.extra,
+            left_out=told.left_out,
+            body=told.body,
+            attempts=told.attempts,
+        )
+        if told.degraded_by:
+            facts["degraded_by"] = told.degraded_by
+        return facts
+
+    def told(self, reply: ChatReply) -> ChatReply:
+        """The answer with the way to it."""
         is_first_choice = self._asked is self._first
-        return ReplyFacts(
-            upstream=reply.upstream,
-            model=reply.model,
-            usage=reply.usage,
-            finish_reason=reply.finish_reason,
-            choices=reply.choices,
-            extra=reply.extra,
-            left_out=reply.left_out,
-            body=reply.body,
-            degraded_by=reply.degraded_by
-            if is_first_choice
-            else self.degraded_by or reply.degraded_by,
+        degraded_by = None if is_first_choice else self.degraded_by
+        return reply._replace(
+            degraded_by=degraded_by or reply.degraded_by,
             attempts=tuple(self.attempts),
         )
 

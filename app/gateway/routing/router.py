@@ -1,7 +1,6 @@
 """ChatRouter: the handler that picks a request's upstreams and opens its reply."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from time import monotonic
 
 from app.gateway.abilities import CHAT, JSON, MULTIPLE, PREFILL
@@ -50,7 +49,7 @@ class ChatRouter:
         """
         upstreams = self._candidates(request)
         if request.model in self._table.names:
-            request = replace(request, model=None)
+            request = request._replace(model=None)
         try:
             return self._pursued(upstreams, request, budget)
         except NobodyAnswered as error:
@@ -60,11 +59,12 @@ class ChatRouter:
 
     def _candidates(self, request: ChatRequest) -> list[Candidate]:
         """Whom to ask, each as it can be asked."""
+        upstreams = self._table.upstreams_for(request)
+        if not request.wants:
+            return [*upstreams]
         return [
-            upstream
-            if self._table.can(upstream, request.wants)
-            else WithoutTools(upstream)
-            for upstream in self._table.upstreams_for(request)
+            one if self._table.can(one, request.wants) else WithoutTools(one)
+            for one in upstreams
         ]
 
     def _pursued(

@@ -4,12 +4,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
+from functools import lru_cache
 from typing import Generic, Protocol, TypeVar
 
 from app.gateway.abilities import CHAT_ONLY
 from app.gateway.chat import ChatRequest
 from app.gateway.errors import UnknownModel, Unsupported
 
+# Models whose upstreams are kept at hand; callers choose the names.
+KEPT = 512
 NONE: frozenset[str] = frozenset()
 UNDECLARED: Mapping[str, frozenset[str]] = {}
 
@@ -51,6 +54,7 @@ class RouteTable(Generic[N]):
         self._all = tuple(upstreams)
         self._abilities = abilities
         self._tasks = tasks
+        self._found = lru_cache(KEPT)(self._find)
         self._has_routes = False
         self._globs: list[tuple[re.Pattern[str], tuple[N, ...]]] = []
         self._models: list[tuple[re.Pattern[str], str]] = []
@@ -107,14 +111,15 @@ class RouteTable(Generic[N]):
 
     def _serving(self, request: ChatRequest) -> tuple[N, ...]:
         """Those of its model that serve its task, at least one."""
-        task, tasks = request.task, self._tasks
-        replay = request.replay
-        routed = (
-            (self._by_name[replay.upstream],)
-            if replay
-            else self._routed(request.model or "")
-        )
-        serving = tuple(u for u in routed if task in tasks.get(u.name, CHAT_ONLY))
+        if replay := request.replay:
+            return self._of_task((self._by_name[replay.upstream],), request.task)
+        return self._found(request.model or "", request.task)
+
+    def _find(self, model: str, task: str) -> tuple[N, ...]:
+        return self._of_task(self._routed(model), task)
+
+    def _of_task(self, routed: tuple[N, ...], task: str) -> tuple[N, ...]:
+        serving = tuple(u for u in routed if task in self._tasks.get(u.name, CHAT_ONLY))
         if not serving:
             raise Unsupported(task)
         return serving

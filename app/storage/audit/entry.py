@@ -7,7 +7,6 @@ gives its verdict or the waiter gives up, never both.
 from _thread import allocate_lock
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from time import monotonic
 
 from app.gateway.budget import SLICE
@@ -169,8 +168,7 @@ def correction(entry: Entry, now: float) -> Entry:
     if entry.closing is None:
         raise ValueError("the chat has not ended")
     late = Entry(
-        replace(
-            entry.intent,
+        entry.intent._replace(
             id=new_audit_id(now),
             route="correction",
             opened_at=now,
@@ -180,6 +178,6 @@ def correction(entry: Entry, now: float) -> Entry:
     )
     late.corrects = entry.intent.id
     late.forgotten = tuple(kept.key for kept in entry.closing.kept)
-    closing = replace(entry.closing, outcome="completed", reply="{}", closed_at=now)
+    closing = entry.closing._replace(outcome="completed", reply="{}", closed_at=now)
     late.close(undelivered(closing))
     return late

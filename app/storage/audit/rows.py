@@ -6,16 +6,17 @@ give back as another one, is replaced: no answer goes without its row because an
 upstream said something odd.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
-from operator import itemgetter
+from itertools import repeat
+from operator import contains, itemgetter
 from typing import Any, NamedTuple
 
 from app.gateway.kept.answers import Kept
 from app.gateway.records.audit import Closing, Intent, new_audit_id
+from app.gateway.strict_json import plain_encoder
 from app.storage.audit.schema import CONTENT, DIGESTED, OPENING, records
 
 Values = tuple[object, ...]
@@ -33,9 +34,7 @@ SALT_BYTES = 16
 
 _UNCLOSED: Values = (None,) * (len(CONTENT) - len(OPENING))
 _OPENED_AT, _PERSON = map(OPENING.index, ("opened_at", "person"))
-to_json = json.JSONEncoder(
-    ensure_ascii=False, separators=(",", ":"), check_circular=False
-).encode
+to_json = plain_encoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class Draft(NamedTuple):
@@ -114,13 +113,9 @@ def closed_draft(opening: Values, ending: Values) -> Draft:
     """Make the row of a chat that has ended, ready to be sealed."""
     values, salt = opening + ending, os.urandom(SALT_BYTES)
     try:
-        if (
-            _types_fit(tuple(map(type, values)))
-            and all(map(_fits, _numbers(values)))
-            and not any(map(_has_nul, _texts(values)))
-        ):
+        if _types_fit(tuple(map(type, values))) and _all_fit(values):
             return Draft(values, row_digest(values, *word_digests(values, salt)), salt)
-    except UnicodeEncodeError:
+    except (UnicodeEncodeError, OverflowError):
         pass
     values = _storable(values)
     return Draft(values, row_digest(values, *word_digests(values, salt)), salt)
@@ -200,12 +195,16 @@ def _type_fits(found: type, column: type, may_be_null: bool) -> bool:
     return found is column or (may_be_null and found is type(None))
 
 
+def _all_fit(values: Values) -> bool:
+    """Whether all numbers and texts are sure to be kept as they are, at a glance."""
+    numbers: Any = filter(None, _numbers(values))
+    if not sum(map(abs, numbers)) <= _NUMBER_MAX:  # NaN is not
+        return False
+    return not any(map(contains, filter(None, _texts(values)), repeat("\0")))
+
+
 def _fits(number: Any) -> bool:
     return number is None or -_NUMBER_MAX <= number <= _NUMBER_MAX  # NaN is not
-
-
-def _has_nul(text: Any) -> bool:
-    return text is not None and "\0" in text
 
 
 def _storable(values: Values) -> Values:

@@ -11,11 +11,11 @@ chooses keys could choose some that share a bucket with another one, and push it
 
 import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from math import inf
-from typing import NamedTuple
 from zlib import crc32
 
 from app.gateway.shared import STRANGERS
@@ -34,6 +34,7 @@ EMPTY = bytes(SLOT)
 # A reader takes no lock, so it may look while a slot is being written: some 50 ns.
 LOOKS = 4
 KEY_BYTES = 32
+KEPT = 8192  # keys whose place is remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,7 @@ class Place:
     slots: tuple[tuple[int, int, int], ...]
 
 
-class _Slot(NamedTuple):
-    digest: bytes
-    expires_at: float
-    value: bytes
+_Slot = tuple[bytes, float, bytes]  # the digest, when it expires, the value
 
 
 def _place(digest: bytes, bucket: int) -> Place:
@@ -59,9 +57,7 @@ def _place(digest: bytes, bucket: int) -> Place:
     return Place(digest, bucket, tuple((at, at + 4, at + 20) for at in begins))
 
 
-@lru_cache(maxsize=8192)
-def place_of(key: str, hash_key: bytes) -> Place:
-    """Find the place of a key."""
+def _placed(hash_key: bytes, key: str) -> Place:
     digest = blake2b(key.encode(), digest_size=16, key=hash_key).digest()
     number = int.from_bytes(digest[:4], "little")
     if key.startswith(STRANGERS):
@@ -84,7 +80,7 @@ class SlotTable:
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        self._hash_key = b""
+        self.place_of: Callable[[str], Place]  # finds the place of a key
 
     def agree_on_key(self) -> None:
         """Hash under the key that all processes use; the first one draws it."""
@@ -92,19 +88,16 @@ class SlotTable:
         if key is None:
             key = os.urandom(KEY_BYTES)
             self.store(PLACE_OF_KEY, key, 0.0, None)
-        self._hash_key = key
-
-    def place_of(self, key: str) -> Place:
-        """Find the place of a key."""
-        return place_of(key, self._hash_key)
+        self.place_of = lru_cache(maxsize=KEPT)(partial(_placed, key))
 
     def load(self, place: Place, now: float) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""
         at = self._find(place)
         slot = None if at is None else self._slot(at)
-        if slot is None or slot.digest != place.digest or slot.expires_at <= now:
+        if slot is None:
             return None
-        return slot.value
+        digest, expires_at, value = slot
+        return value if digest == place.digest and expires_at > now else None
 
     def store(
         self, place: Place, value: bytes | None, now: float, ttl: float | None
@@ -139,7 +132,7 @@ class SlotTable:
             checksum, digest, length, expires_at = _HEAD.unpack_from(raw)
             end = _HEAD.size + length
             if end <= SLOT and checksum == crc32(raw[_SIGNED_AT:end]):
-                return _Slot(digest, expires_at, raw[_HEAD.size : end])
+                return digest, expires_at, raw[_HEAD.size : end]
         return None
 
     def _room(self, place: Place, now: float) -> int | None:
@@ -147,10 +140,10 @@ class SlotTable:
         best, soonest = None, inf
         for at, _, _ in place.slots:
             slot = self._slot(at)
-            if slot is None or slot.expires_at <= now:
+            if slot is None or slot[1] <= now:
                 return at
-            if slot.expires_at < soonest:
-                best, soonest = at, slot.expires_at
+            if slot[1] < soonest:
+                best, soonest = at, slot[1]
         return best
 
     def _write(self, at: int, digest: bytes, expires_at: float, value: bytes) -> None:

@@ -24,10 +24,7 @@ class StreamedResponse(HeadedResponse):
     present chunk.
     """
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the body was read to its end, or given up."""
-        return self.file.closed
+    is_over = False  # whether the body was read to its end, or given up
 
     def read_piece(self) -> bytes:
         """Return the next bytes; none, or a response that is over, means the end.
@@ -71,5 +68,5 @@ class StreamedResponse(HeadedResponse):
         return bool(here)
 
     def end(self) -> None:
-        """Part with the socket; called where the body is over."""
-        self.file.close()
+        """Take note that the body is over."""
+        self.is_over = True

@@ -9,6 +9,7 @@ fault tests guard an upgrade.
 import ssl
 from collections.abc import Callable
 from functools import partial
+from io import BufferedReader
 from time import monotonic
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -60,7 +61,7 @@ class PooledResponse(StreamedResponse):
             watch.phase = phase
 
     def end(self) -> None:
-        """Part with the socket, and give the connection back if it is in order.
+        """Give the connection back if it is in order, else part with its socket.
 
         Bytes behind the answer, where nothing was asked for, would be lost here, or
         taken for the answer to the next question.
@@ -72,10 +73,13 @@ class PooledResponse(StreamedResponse):
         if is_reusable:
             self.is_released = True
             self.pool.release(self.connection)
+        else:
+            self.file.close()
 
     def abandon(self) -> None:
         """Close the socket, unless the connection was given back."""
         if not self.is_released:
+            self.is_over = True
             self.file.close()
             self.connection.close()
 
@@ -86,6 +90,7 @@ class _Connection(urllib3.connection.HTTPConnection):
     watch: ExchangeDeadline
     dial: Dial
     idle_since = 0.0
+    reader: BufferedReader | None = None  # of the socket, for all of its answers
     sock: Any  # a DeadlineSocket or DeadlineTLSSocket; None while not connected
 
     def _new_conn(self) -> DeadlineSocket:
@@ -102,6 +107,7 @@ class _Connection(urllib3.connection.HTTPConnection):
         if self.sock is None:
             with self.watch.narrowed(CONNECT_LIMIT):
                 self.connect()
+            self.reader = cast(Any, self.sock).makefile("rb")
         self.sock.watch = self.watch
         self._send(message)
         return self._receive()
@@ -117,16 +123,20 @@ class _Connection(urllib3.connection.HTTPConnection):
         self.watch.phase = Phase.RECEIVE
 
     def _receive(self) -> PooledResponse:
-        response = PooledResponse(self.sock)
+        response = PooledResponse(cast(BufferedReader, self.reader))
         response.connection = self
-        try:
-            response.begin()
-        except BaseException:
-            response.file.close()
-            raise
+        response.begin()
         if response.will_close:
-            self.close()  # the response keeps the socket until it is read
+            self.reader = None  # the response keeps the socket until it is read
+            self.close()
         return response
+
+    def close(self) -> None:
+        """Close the socket, and what reads it."""
+        if self.reader is not None:
+            self.reader.close()
+            self.reader = None
+        super().close()
 
 
 class _TLSConnection(_Connection, urllib3.connection.HTTPSConnection):
@@ -139,11 +149,15 @@ class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
 
     def __init__(
-        self, *args: Any, dial: Dial, idle_limit: float, **kwargs: Any
+        self, *args: Any, most: int, dial: Dial, idle_limit: float, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
         self._dial = dial
-        self._idle_limit = idle_limit
+        self._most, self._idle_limit = most, idle_limit
+        # In place of the library's queue and its locks: adding to a list, and taking
+        # from its end, is atomic.
+        self._idle: list[_Connection] = []
+        self._is_closed = False
 
     def _new_conn(self) -> Any:
         connection: Any = super()._new_conn()
@@ -153,7 +167,10 @@ class _Pool(HTTPConnectionPool):
     def release(self, connection: _Connection) -> None:
         """Take back a connection whose exchange is over."""
         connection.idle_since = monotonic()
-        self._put_conn(connection)
+        if self._is_closed or len(self._idle) >= self._most:
+            connection.close()
+        else:
+            self._idle.append(connection)
 
     def exchange(
         self, request: PreparedRequest, watch: ExchangeDeadline
@@ -177,10 +194,21 @@ class _Pool(HTTPConnectionPool):
         return self._exchange(self._new_conn(), request, watch)
 
     def _take(self) -> _Connection:
-        connection = cast(_Connection, self._get_conn())
-        if monotonic() - connection.idle_since > self._idle_limit:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return cast(_Connection, self._new_conn())
+        is_old = monotonic() - connection.idle_since > self._idle_limit
+        if is_old or not connection.is_connected:
             connection.close()
         return connection
+
+    def close(self) -> None:
+        """Close the connections that nobody is using; the others when released."""
+        self._is_closed = True
+        while self._idle:
+            self._idle.pop().close()
+        super().close()
 
     def _exchange(
         self,
@@ -215,12 +243,12 @@ class DeadlineAdapter(HTTPAdapter):
     ) -> None:
         super().__init__(max_retries=0, pool_block=False)
         self._new_pool = partial(
-            _Pool, dial=dial, maxsize=pool_size, idle_limit=idle_limit
+            _Pool, dial=dial, most=pool_size, idle_limit=idle_limit
         )
         self._new_tls_pool = partial(
             _TLSPool,
             dial=dial,
-            maxsize=pool_size,
+            most=pool_size,
             idle_limit=idle_limit,
             ssl_context=context,
         )

@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from http.client import HTTPException, RemoteDisconnected
 from io import BufferedReader
-from typing import Any
 
 MAX_HEAD = 65_536  # bytes; nginx and gunicorn refuse to send anything near it
 MAX_INTERIM = 1000  # answers like 100 Continue before the real one
@@ -49,7 +48,7 @@ def write_head(
 
 
 class HeadedResponse:
-    """A response as it comes in on a socket; `begin` reads its head.
+    """A response as it comes in from a file; `begin` reads its head.
 
     `fields` are the headers, by name in lower case; repeated ones are joined by
     commas. `length` is the number of bytes of the body, None where that is not known.
@@ -62,8 +61,8 @@ class HeadedResponse:
     length: int | None
     will_close: bool
 
-    def __init__(self, sock: Any) -> None:
-        self.file: BufferedReader = sock.makefile("rb")
+    def __init__(self, file: BufferedReader) -> None:
+        self.file = file
 
     def begin(self) -> None:
         """Read up to the body.

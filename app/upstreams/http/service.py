@@ -1,6 +1,5 @@
 """Service: the base URL of an upstream, asked in JSON."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,6 +8,7 @@ from app.gateway import tracing
 from app.gateway.budget import Budget
 from app.gateway.chat import ChatRequest
 from app.gateway.errors import Refused
+from app.gateway.strict_json import plain_encoder
 from app.upstreams.http.transport import Answer, Exchange, Transport
 
 TOKEN_HEADER = "X-VX11-Token"  # noqa: S105  # a name, not a token
@@ -95,7 +95,7 @@ class Service:
 
 
 # An upstream is sent JSON or nothing: a number that is none is a bug of ours.
-_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_to_json = plain_encoder(separators=(",", ":"), allow_nan=False)
 
 
 def _encode(payload: Mapping[str, Any]) -> bytes:

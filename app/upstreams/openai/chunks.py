@@ -228,6 +228,21 @@ def delta_of(choices: Sequence[Choice], *, as_text: bool = False) -> Delta:
     return Delta(text, tuple({**c, "finish_reason": None} for c in choices))
 
 
+def as_deltas(choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+    """The first choices of a stream; an answer that is whole in one event as deltas."""
+    return tuple(map(_as_delta, choices))
+
+
+def _as_delta(choice: Choice) -> Choice:
+    message = choice.get("message")
+    if choice.get("delta") or not (message and isinstance(message, Mapping)):
+        return choice
+    if not is_end(finish_of(choice)):  # there is more to come, or all of it again
+        return choice
+    rest = {name: value for name, value in choice.items() if name != "message"}
+    return {**rest, "delta": with_text(message)}
+
+
 def _is_elsewhere(choice: Choice) -> bool:
     """Whether a chunk's words are where only other kinds of answers have them."""
     return "delta" not in choice and bool(choice.get("message") or choice.get("text"))

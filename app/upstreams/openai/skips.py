@@ -1,11 +1,18 @@
 """What is in an event stream and is no chunk: whether it may be passed over."""
 
+from pydantic_core import from_json
+
 from app.gateway.errors import BadReply
+from app.upstreams.openai.errors.meanings import is_failure
 
 # A malformed event is skipped if it cannot have held words of the answer. It can if
 # one of these is in it, or if it begins as the stream's own events do.
 SIGNS_OF_WORDS = (b"choices", b"delta", b"content", b"chat.completion", b"chatcmpl")
 BEGINNING = 8  # bytes: `{"id":"c`, say
+# What is no object, and tells of an error: by its words, or since it is a page.
+MAX_TOLD = 1024  # bytes in which they stand
+MAX_OBJECT = 64 * 1024  # bytes of an object that is read
+SIGNS_OF_ERRORS = (b"error", b"exception", b"bad gateway", b"unavailable", b"<html")
 
 
 class Skips:
@@ -31,7 +38,19 @@ class Skips:
         is_alike = beginning.startswith(b"{") and own.startswith(beginning)
         if is_alike or any(sign in odd for sign in SIGNS_OF_WORDS):
             raise BadReply("protocol")
+        if _tells_of_an_error(odd):
+            raise BadReply("upstream_error")
 
     def skip_line(self, line: bytes) -> None:
         """The same for a line that is no field; it may be a damaged one."""
         self.skip(line[max(0, line.find(b"{")) :])
+
+
+def _tells_of_an_error(odd: bytes) -> bool:
+    if odd.startswith(b"{") and len(odd) <= MAX_OBJECT:
+        try:
+            return is_failure(from_json(odd))
+        except ValueError:
+            pass
+    told = odd[:MAX_TOLD].lower()
+    return any(sign in told for sign in SIGNS_OF_ERRORS)

@@ -21,6 +21,7 @@ BOM = b"\xef\xbb\xbf"
 _MARKS = re.compile(rb"\A(?:\xef\xbb\xbf)++")  # any number of them in one go
 
 MESSAGE, ERROR = b"message", b"error"  # types of events
+ERRORS = frozenset({ERROR, b"exception"})  # types of events that tell of one
 MEANINGLESS = frozenset({b"", b"id", b"retry"})  # to us; an empty name: a comment
 
 

@@ -9,7 +9,6 @@ it, callers are told `stop`: clients take an answer without a reason for a broke
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from app.gateway.blank import is_blank
@@ -18,13 +17,19 @@ from app.gateway.errors import BadReply, UpstreamError
 from app.gateway.handler import Outcome, ReplyStream
 from app.upstreams.openai import chunks
 from app.upstreams.openai.ending import Ending, State
-from app.upstreams.openai.envelope import OURS, extra_of, model_of, usage_of
+from app.upstreams.openai.envelope import (
+    OURS,
+    extra_of,
+    later_usage,
+    model_of,
+    usage_of,
+)
 from app.upstreams.openai.errors.meanings import failure, is_failure
 from app.upstreams.openai.halves import Halves
 from app.upstreams.openai.kept import KeptSize
 from app.upstreams.openai.request.tasks import as_chat
 from app.upstreams.openai.skips import Skips
-from app.upstreams.openai.sse import ERROR, MAX_EVENT, Event, EventParser
+from app.upstreams.openai.sse import ERRORS, MAX_EVENT, Event, EventParser
 from app.upstreams.openai.tool_calls import ToolCalls
 from app.upstreams.words_in_time import WordsInTime
 
@@ -157,8 +162,14 @@ class StreamedReply(Iterator[Delta]):
             self._take_events(piece)
         except UpstreamError as error:
             self._is_over, self._broken_by = True, error
-        if self._is_over and (rest := self._halves.rest()):
+        if self._is_over and (rest := (*self._halves.rest(), *self._rest_of_calls())):
             self._hand_on(chunks.delta_of(rest, as_text=self._wanted.as_text))
+
+    def _rest_of_calls(self) -> Iterator[chunks.Choice]:
+        """What calls without arguments lack for clients that read these as JSON."""
+        for index, calls in self._calls.items():
+            if rest := calls.rest(self._ending.reasons.get(index)):
+                yield {"index": index, "delta": rest, "finish_reason": None}
 
     def _is_complete_despite(self, error: UpstreamError) -> bool:
         """Whether the end of the waiting, for more than has come, is no loss.
@@ -181,7 +192,7 @@ class StreamedReply(Iterator[Delta]):
 
     def _take(self, event: Event) -> None:
         chunk = chunks.parsed(event.data, self._halves.parsed)
-        if event.kind == ERROR or is_failure(chunk):
+        if event.kind.lower() in ERRORS or is_failure(chunk):
             content = chunk or event.data.decode("utf-8", "replace")
             raise failure(content, self._exchange.status, self._wanted.echo)
         if not chunks.is_chunk(chunk):
@@ -191,7 +202,7 @@ class StreamedReply(Iterator[Delta]):
             chunk = as_chat(chunk, "delta")
         self._skips.learn(event.data)
         self.model = self.model or model_of(chunk)
-        self._usage = usage_of(chunk) or self._usage
+        self._usage = later_usage(self._usage, chunk)
         if not chunk.keys() <= OURS:
             self._take_extra(extra_of(chunk))
         if (text := chunks.words_of(chunk)) and not self._halves.are_any:
@@ -215,7 +226,7 @@ class StreamedReply(Iterator[Delta]):
 
     def _hand_on(self, delta: Delta) -> None:
         if self._untold:
-            delta, self._untold = replace(delta, extra=self._untold), {}
+            delta, self._untold = delta._replace(extra=self._untold), {}
         self._ready.append(delta)
 
     def _take_words(self, text: str) -> None:
@@ -231,6 +242,8 @@ class StreamedReply(Iterator[Delta]):
             self._wait_on(before, says=says)
 
     def _take_choices(self, choices: tuple[chunks.Choice, ...], data: bytes) -> None:
+        if not (self._answered or self._thought):
+            choices = chunks.as_deltas(choices)
         if self._halves.are_any:
             choices = tuple(self._halves.joined(c, c["index"]) for c in choices)
         choices = tuple(map(self._with_calls, choices))

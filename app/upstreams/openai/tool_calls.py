@@ -8,8 +8,7 @@ nobody asked for: what was said of each call is kept for that verdict.
 """
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -17,15 +16,18 @@ from app.gateway import strict_json
 from app.gateway.blank import is_blank
 from app.gateway.chat import NOTHING
 from app.gateway.errors import BadReply
+from app.upstreams.openai.json_end import JsonEnd
 
 CALLS = ("tool_calls", "function_call")
+# The reasons with which all of a call is there.
+WHOLE = frozenset({"stop", *CALLS})
+NO_ARGUMENTS = "{}"
 MOST_CALLS = 1024  # tool calls of one choice; models make a dozen
 MOST_NAME = 1024  # characters of what is called; official clients allow 64
 
 # What a call may say beside these is handed on as it is.
 _SHELL = frozenset({"index", "type", "function"})
 _FLAT = frozenset({"name", "arguments"})
-_SIGNS = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
 
 _encode = strict_json.encoder(ensure_ascii=False)
 
@@ -62,11 +64,21 @@ class ToolCalls:
     def ending(self, reason: str | None) -> str | None:
         """How a choice with these calls finished, where the server says just `stop`.
 
-        Some do, and official clients would throw the calls away.
+        Some do, or have the word for calls of the other kind, and official clients
+        would throw the calls away.
         """
-        if reason != "stop" or not (self._calls or self._legacy):
+        if reason not in WHOLE or not (self._calls or self._legacy):
             return reason
         return "function_call" if self._legacy else "tool_calls"
+
+    def rest(self, reason: str | None) -> Mapping[str, Any]:
+        """A delta that ends the calls which have no arguments; empty if none need it.
+
+        Clients read arguments as JSON, which an empty text is not.
+        """
+        ends = [call.rest() for call in self._calls] if reason in WHOLE else []
+        calls = [end for end in ends if end]
+        return {"tool_calls": calls} if calls else NOTHING
 
     def _take(self, part: Mapping[str, Any], *, is_message: bool) -> Mapping[str, Any]:
         message = {name: value for name, value in part.items() if name not in CALLS}
@@ -141,6 +153,7 @@ class _Call:
     __slots__ = (
         "_end",
         "_is_typed",
+        "_length",
         "_pieces",
         "has_arguments",
         "is_free",
@@ -154,7 +167,8 @@ class _Call:
         self.key = self.name = ""
         self.has_arguments = self.is_free = self._is_typed = False
         self._pieces: list[str] = []
-        self._end = _End()
+        self._length = 0  # of these
+        self._end = JsonEnd()
 
     @property
     def is_half(self) -> bool:
@@ -191,14 +205,34 @@ class _Call:
         text = arguments if isinstance(arguments, str) else ""
         if isinstance(arguments, Mapping | list):
             text = self._as_text(arguments, is_message=is_message)
-        if text:
-            self._pieces.append(text)
-            self.has_arguments |= not is_blank(text)
+        text = self._new(text, is_message=is_message)
         if is_message and not self.is_free and is_blank(text):
-            text = "{}"
+            text = NO_ARGUMENTS
         if text or isinstance(arguments, str):
             piece["arguments"] = text
         return piece
+
+    def rest(self) -> Mapping[str, Any]:
+        """A piece with arguments for a call that has none; empty for any other."""
+        if self.is_free or is_blank(self.name) or not is_blank("".join(self._pieces)):
+            return NOTHING
+        return {"index": self.number, "function": {"arguments": NO_ARGUMENTS}}
+
+    def _new(self, text: str, *, is_message: bool) -> str:
+        """Take in more of the arguments; return what of them clients are to read.
+
+        Some servers begin all of them with an empty object, and some end with the
+        whole once more.
+        """
+        self.has_arguments |= not is_blank(text)
+        is_repeated = text[:1] == "{" and len(text) == self._length
+        if is_repeated and not self.is_half and text == "".join(self._pieces):
+            return ""
+        if text and (is_message or self._length or text.strip() != NO_ARGUMENTS):
+            self._pieces.append(text)
+            self._length += len(text)
+            return text
+        return ""
 
     def is_whole(self, reason: str | None) -> bool:
         if is_blank(self.name) or self.is_free:
@@ -210,40 +244,6 @@ class _Call:
         """An object as a text; an empty one may be followed by more of a stream."""
         text = _encode(arguments) if arguments or is_message else ""
         return "" if text in self._pieces[-1:] else text
-
-
-class _End:
-    """Finds where the arguments end, of which more may come. Linear in their length."""
-
-    __slots__ = ("_carry", "_depth", "_has_begun", "_is_text", "_read")
-
-    def __init__(self) -> None:
-        self._read = 0  # pieces
-        self._carry = ""  # a sign of escape without what it stands before
-        self._depth = 0
-        self._has_begun = self._is_text = False
-
-    @property
-    def is_reached(self) -> bool:
-        return not (self._depth or self._is_text)
-
-    def is_begun(self, pieces: Sequence[str]) -> bool:
-        """Read the pieces that are new; return whether an object has begun."""
-        text = self._carry + "".join(pieces[self._read :])
-        self._read = len(pieces)
-        for sign in _SIGNS.findall(text):
-            self._take(sign)
-        escapes = len(text) - len(text.rstrip("\\"))
-        self._carry = "\\" * (escapes % 2)
-        return self._has_begun
-
-    def _take(self, sign: str) -> None:
-        if sign == '"':
-            self._is_text = not self._is_text
-        elif not self._is_text and sign in "{[":
-            self._depth, self._has_begun = self._depth + 1, True
-        elif not self._is_text and sign in "}]":
-            self._depth -= 1
 
 
 def _said(call: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

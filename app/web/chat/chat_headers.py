@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 
-from flask import Response, g
+from flask import Response
 
 from app.gateway import chat, correlation
 from app.gateway.budget import Budget
@@ -12,18 +11,19 @@ from app.gateway.chain.admission import Place
 from app.gateway.chat import Priority, StreamMode
 from app.web.chat.kept import headers_of
 from app.web.request.caller import waited
-from app.web.request.context import services, this_request
+from app.web.request.context import environ_key, notes, services, this_request
 from app.web.request.errors import InvalidBody
 
 log = logging.getLogger(__name__)
 
 STREAM_MODE = "X-Gateway-Stream-Mode"
 USAGE = "X-Gateway-Usage"
+_STREAM_MODE = environ_key(STREAM_MODE)
 
 
 def stream_mode() -> StreamMode:
     """How this request's stream is to be handled: its header, else the setting."""
-    shown = this_request().headers.get(STREAM_MODE)
+    shown = this_request().environ.get(_STREAM_MODE)
     if shown is None:
         return services().stream_mode
     try:
@@ -34,25 +34,36 @@ def stream_mode() -> StreamMode:
 
 def log_answer(reply: chat.ChatReply, seconds: float) -> None:
     """Log the line that each answer has; `seconds` in all."""
-    person = g.get("person")
+    here = notes()
+    person = here.get("person")
     log.info(
         "Chat response sent [provider=%s, degraded=%s, latency_ms=%.1f%s]",
         reply.upstream,
         reply.is_degraded,
         seconds * 1000,
-        f", caller={g.caller.name}, person={person}" if person else "",
+        f", caller={here.caller.name}, person={person}" if person else "",
     )
 
 
 def who_answers(reply: chat.ChatReply) -> dict[str, str]:
     """Headers that say who answers, why them, and where the time went so far."""
-    headers = {
-        "X-Gateway-Provider": reply.upstream,
-        "X-Gateway-Degraded": "true" if reply.is_degraded else "false",
-        "X-Gateway-Attempts": str(_attempts_so_far(reply)),
-        "X-Gateway-Audit-Id": reply.audit_id,
-        "Server-Timing": server_timing(reply),
-    }
+    return dict(of_all(reply)) | of_some(reply)
+
+
+def of_all(reply: chat.ChatReply) -> list[tuple[str, str]]:
+    """Those of `who_answers` that each answer has."""
+    return [
+        ("X-Gateway-Provider", reply.upstream),
+        ("X-Gateway-Degraded", "true" if reply.is_degraded else "false"),
+        ("X-Gateway-Attempts", str(_attempts_so_far(reply))),
+        ("X-Gateway-Audit-Id", reply.audit_id),
+        ("Server-Timing", server_timing(reply)),
+    ]
+
+
+def of_some(reply: chat.ChatReply) -> dict[str, str]:
+    """Those of `who_answers` that few have."""
+    headers = {}
     if reply.degraded_by:
         headers["X-Gateway-Fallback-Reason"] = reply.degraded_by
     if reply.left_out:
@@ -104,27 +115,28 @@ def _timings(queued: float, attempts: Iterable[chat.Attempt]) -> Iterator[str]:
         yield f"{attempt.upstream};dur={attempt.duration * 1000:.1f}{fault}"
 
 
-@contextmanager
-def seat(budget: Budget, priority: Priority) -> Iterator[Place]:
+def seat(budget: Budget, priority: Priority) -> Place:
     """A slot in which a door parses its request; raises Overloaded if there is none.
 
     What admission itself refuses is on record by it. What the door finds wrong with
     the request is not, until the door says that the core has it.
     """
-    g.is_on_record = True
-    with services().chat.enter(_known(priority), budget) as place:
-        g.is_on_record = False
-        yield place
+    here = notes()
+    here.is_on_record = True
+    place = services().chat.enter(_known(priority), budget)
+    here.is_on_record = False
+    return place
 
 
 def _known(priority: Priority = Priority.NORMAL) -> chat.ChatRequest:
     """What is known of a request without its body."""
+    here = notes()
     return chat.ChatRequest(
         messages=(),
         session_id="",
         correlation_id=correlation.current.get(),
-        caller=g.caller.name,
-        person=g.get("person"),
+        caller=here.caller.name,
+        person=here.get("person"),
         priority=priority,
         route=this_request().blueprint or "chat",
     )
@@ -135,7 +147,9 @@ def record_refusal(response: Response) -> Response:
 
     Each door registers it, after its own requests; the route is the door's name.
     """
-    is_known = "caller" in g and not g.get("is_on_record")
-    if response.status_code >= 400 and is_known:
-        services().chat.refuse(_known(), g.error_code, response.status_code)
+    if response.status_code < 400:
+        return response
+    here = notes()
+    if "caller" in here and not here.get("is_on_record"):
+        services().chat.refuse(_known(), here.error_code, response.status_code)
     return response

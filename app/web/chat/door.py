@@ -4,21 +4,25 @@ A door only reads and words (`Door`). Budget, slot, record, deadline and limits 
 same behind each of them, since there is no other way to the core than `answer`.
 """
 
+from collections.abc import Iterable
 from time import monotonic
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from flask import Response, g
+from flask import Response
 
 from app.gateway.chat import ChatReply, ChatRequest
-from app.web.chat.chat_headers import counted, log_answer, seat, who_answers
+from app.web.chat.chat_headers import counted, log_answer, of_all, of_some, seat
 from app.web.chat.kept import with_wishes
 from app.web.chat.sse import Dialect, stream_answer
 from app.web.request.body import read_plain
 from app.web.request.caller import budget_of, priority_of, waited
-from app.web.request.context import services, this_request
+from app.web.request.context import notes, services, this_request
 from app.web.request.errors import error_response
 from app.web.request.person import on_behalf
 from app.web.request.values import MOST_VALUES
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
 class Door(Protocol):
@@ -52,26 +56,52 @@ class Door(Protocol):
         ...
 
 
+class WholeAnswer(Response):
+    """The answer to a chat, in one piece of JSON; `facts` are headers of ours.
+
+    Those are sent as they are: Werkzeug's headers cost more than the answer itself.
+    """
+
+    default_mimetype = None
+
+    def __init__(self, body: str | bytes, facts: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self._body = body.encode() if isinstance(body, str) else body
+        self._facts = [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(self._body))),
+            *facts,
+        ]
+
+    def __call__(
+        self,
+        environ: "WSGIEnvironment",  # noqa: ARG002  # all is said already
+        start_response: "StartResponse",
+    ) -> Iterable[bytes]:
+        """Send it."""
+        start_response(self.status, [*self._facts, *self.headers])
+        return [self._body]
+
+
 def answer(door: Door) -> Response:
     """Answer the request that came in by a door, by its deadline and on record."""
-    request, ours, caller = this_request(), services(), g.caller
+    request, ours, here = this_request(), services(), notes()
     budget = budget_of(request, ours.deadline, ours.drain)
     data = read_plain(request, ours.max_body, door.most_values)
-    with seat(budget, priority_of(request, caller)) as place:
+    with seat(budget, priority_of(request, here.caller)) as place:
         with place.reading(len(data), budget):
             asked = with_wishes(on_behalf(door.read(data), door.user))
         del data  # nobody needs it while an upstream works
-        g.is_on_record = True
+        here.is_on_record = True
         if asked.stream:
             return stream_answer(place, asked, budget, door.events())
         stream = place.open(asked, budget)
     reply = stream.collect()
     log_answer(reply, monotonic() - door.started)
-    return Response(
-        door.whole(reply),
-        headers={**who_answers(reply), **counted(reply), **door.headers(reply)},
-        content_type="application/json",
-    )
+    response = WholeAnswer(door.whole(reply), of_all(reply))
+    if more := {**of_some(reply), **counted(reply), **door.headers(reply)}:
+        response.headers.update(more)
+    return response
 
 
 def answer_if_served(door: Door, task: str) -> Response:

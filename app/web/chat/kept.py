@@ -2,19 +2,19 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from time import time
 
 from app.gateway.chat import ChatReply, ChatRequest
 from app.gateway.errors import KeyMalformed
 from app.gateway.kept.reuse import IDEMPOTENCY, CacheControl, Caching
-from app.web.request.context import this_request
+from app.web.request.context import environ_key, this_request
 
 KEY = "Idempotency-Key"
 CONTROL = "Cache-Control"
 REPLAYED = "Idempotent-Replayed"
 RESULT = "X-Gateway-Cache"
 STATUS = "Cache-Status"
+_KEY_SHOWN, _CONTROL = environ_key(KEY), environ_key(CONTROL)
 
 # A string of structured fields (RFC 9651), or the same without its quotes.
 _KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"|([!#-~][!-~]{0,254})')
@@ -29,11 +29,11 @@ def with_wishes(asked: ChatRequest) -> ChatRequest:
     Raises KeyMalformed.
     """
     shown = this_request().environ
-    key, control = shown.get("HTTP_IDEMPOTENCY_KEY"), shown.get("HTTP_CACHE_CONTROL")
+    key, control = shown.get(_KEY_SHOWN), shown.get(_CONTROL)
     if key is not None:
-        asked = replace(asked, idempotency_key=_key(key))
+        asked = asked._replace(idempotency_key=_key(key))
     if control:
-        asked = replace(asked, cache_control=cache_control(control))
+        asked = asked._replace(cache_control=cache_control(control))
     return asked
 
 
@@ -85,8 +85,8 @@ def as_asked_first(asked: ChatRequest, reply: ChatReply) -> ChatRequest:
     said = reply.said
     if said is None:
         return asked
-    return replace(
-        asked, correlation_id=said.correlation_id, session_id=said.session_id
+    return asked._replace(
+        correlation_id=said.correlation_id, session_id=said.session_id
     )
 
 

@@ -3,11 +3,12 @@
 from time import monotonic
 from typing import Any
 
-from flask import Blueprint, Request, g
+from flask import Blueprint, Request
 from flask.typing import ResponseReturnValue
 
 from app.gateway import correlation
 from app.gateway.chat import Attempt, ChatReply, ChatRequest, Delta, Seam
+from app.gateway.strict_json import plain_encoder
 from app.web.chat.chat_headers import log_answer, record_refusal, stream_mode
 from app.web.chat.door import Door, answer
 from app.web.chat.kept import as_asked_first, took
@@ -17,7 +18,13 @@ from app.web.openapi.headers import OF_CHATS, OF_REPLIES
 from app.web.request.auth import token_required
 from app.web.request.caller import priority_of, waited
 from app.web.request.caller_error import CallerError
-from app.web.request.context import is_usable_id, services, this_request
+from app.web.request.context import (
+    environ_key,
+    is_usable_id,
+    notes,
+    services,
+    this_request,
+)
 from app.web.request.person import is_name, session_in_headers
 from app.web.request.values import parsed
 from app.web.schemas import chat as schemas
@@ -32,6 +39,9 @@ from app.web.schemas.facts import Facts
 
 bp = Blueprint("chat", __name__, url_prefix="/operator/api")
 bp.after_request(record_refusal)
+
+ACCEPT = environ_key("Accept")
+_to_json = plain_encoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @bp.post("/chat")
@@ -63,7 +73,7 @@ class NativeDoor(Door):
 
     def read(self, data: bytes) -> ChatRequest:
         """See Door."""
-        request, caller = this_request(), g.caller
+        request, caller = this_request(), notes().caller
         body = schemas.ChatRequest.parse(parsed(data, schemas.NUL))
         session = _session_id(body)
         facts: Facts = {
@@ -83,7 +93,7 @@ class NativeDoor(Door):
         """See Door."""
         seconds = took(reply, monotonic() - self.started)
         asked = as_asked_first(self._asked, reply)
-        return schemas.ChatResponse.of(reply, asked, seconds).model_dump_json()
+        return _to_json(schemas.ChatResponse.of(reply, asked, seconds))
 
     def events(self) -> "NativeEvents":
         """See Door."""
@@ -105,7 +115,7 @@ def _session_id(body: schemas.ChatRequest) -> str | None:
 
 def _wants_events(request: Request) -> bool:
     """Whether Accept names event streams, and JSON less or not at all."""
-    if "event-stream" not in request.headers.get("Accept", "").lower():
+    if "event-stream" not in request.environ.get(ACCEPT, "").lower():
         return False
     shown = request.accept_mimetypes
     if "text/event-stream" not in shown.values():
@@ -164,7 +174,8 @@ class NativeEvents:
             "attempts": [_drawn(attempt) for attempt in attempts],
             "audit_id": reply.first_id,
         }
-        return event(answer.model_dump(exclude={"response"}) | facts, "done")
+        answer.pop("response")
+        return event(answer | facts, "done")
 
     def error(self, report: CallerError) -> bytes:
         """Why there is no more; what came so far is not an answer."""

@@ -17,7 +17,7 @@ from json.encoder import encode_basestring_ascii as encode_text
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 
 from app.gateway import strict_json
 from app.gateway.budget import Budget, Clock
@@ -28,7 +28,7 @@ from app.gateway.handler import ReplyStream
 from app.web.chat.chat_headers import who_answers
 from app.web.request.caller import may_send, stream_seconds
 from app.web.request.caller_error import CallerError
-from app.web.request.context import services
+from app.web.request.context import notes, services
 from app.web.request.errors import report
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def stream_answer(
         limit = stream_seconds(request, services().stream_deadline)
         budget = budget.streaming(limit)
     response = event_stream(lambda inner: place.open(asked, inner), budget, dialect)
-    response.headers.update(who_answers(g.stream.reply))
+    response.headers.update(who_answers(notes().stream.reply))
     return response
 
 
@@ -258,10 +258,11 @@ def event_stream(
         request.environ.get("gunicorn.socket"),
         heartbeat=getattr(dialect, "heartbeat", COMMENT),
     )
-    g.stream = open_reply(budget.within(budget.remaining(), channel.beat))
-    if g.stream.outlives_caller:
-        channel.outliving = g.stream
-    return EventStream(g.stream, channel, dialect)
+    inner = budget.within(budget.remaining(), channel.beat)
+    stream = notes().stream = open_reply(inner)
+    if stream.outlives_caller:
+        channel.outliving = stream
+    return EventStream(stream, channel, dialect)
 
 
 def register_streams(app: Flask) -> None:
@@ -270,5 +271,5 @@ def register_streams(app: Flask) -> None:
 
 
 def _end_stream(_: BaseException | None) -> None:
-    if "stream" in g:
-        g.stream.close()
+    if stream := notes().get("stream"):
+        stream.close()

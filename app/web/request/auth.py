@@ -10,12 +10,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
-from flask import Request, Response, after_this_request, g
+from flask import Request, Response, after_this_request
 from flask.typing import ResponseReturnValue
 
 from app.gateway.access.rate_limits import UNHEARD, WINDOW, Standing
 from app.gateway.access.tokens import ANYBODY, Caller, Keyring
-from app.web.request.context import services, this_request
+from app.services import Services
+from app.web.request.context import environ_key, notes, services, this_request
 from app.web.request.errors import error_response, is_openai
 from app.web.request.ids import take_over_ids
 from app.web.request.local_host import is_local
@@ -28,6 +29,8 @@ SCOPE = "__gateway_scope__"
 ANY = "any"  # in place of a scope: every valid token will do
 RATED = "__gateway_is_rated__"
 API_KEYS = ("X-Api-Key", "Api-Key")  # of Anthropic's clients, and of Azure's
+_TOKEN, _BEARERS = environ_key("X-VX11-Token"), environ_key("Authorization")
+_API_KEYS = tuple(map(environ_key, API_KEYS))
 MOST_TOKENS = 4  # in one request; each is compared with all that there are
 BEARER = re.compile(r"\Abearer(?: +|$)", re.IGNORECASE)
 
@@ -36,7 +39,7 @@ def token_required(scope: str, *, rated: bool = True) -> Callable[[View], View]:
     """Guard a view: the caller's token must be valid and hold the scope, or ANY.
 
     A view that is `rated` uses up the token's rate. The view finds its caller in
-    `g.caller`.
+    `notes().caller`.
     """
 
     def decorate(view: View) -> View:
@@ -65,10 +68,10 @@ def shown_tokens(request: Request) -> list[bytes]:
     caller's, and WSGI joins repeated headers by commas. API_KEYS are looked at where
     neither is there.
     """
-    values = _values(request.headers.get("X-VX11-Token", ""))
-    values += _bearers(request.headers.get("Authorization", ""))
-    for header in API_KEYS:
-        values = values or _values(request.headers.get(header, ""))
+    shown = request.environ
+    values = _values(shown.get(_TOKEN, "")) + _bearers(shown.get(_BEARERS, ""))
+    for header in _API_KEYS:
+        values = values or _values(shown.get(header, ""))
     return [value.encode("latin-1", "replace") for value in dict.fromkeys(values)]
 
 
@@ -78,6 +81,8 @@ def _values(header: str) -> list[str]:
 
 def _bearers(header: str) -> list[str]:
     """The values of `Bearer T` or `Bearer T,Bearer T`; none of another scheme."""
+    if not header:
+        return []
     values = _values(header)
     if not (values and BEARER.match(values[0])):
         return []
@@ -85,17 +90,19 @@ def _bearers(header: str) -> list[str]:
 
 
 def _refusal(scope: str, *, rated: bool) -> ResponseReturnValue | None:
-    keyring = services().keyring
-    caller = _anybody() if keyring is None else _authenticate(keyring)
+    ours, request = services(), this_request()
+    caller = _anybody() if ours.keyring is None else _authenticate(request, ours)
     if not isinstance(caller, Caller):
         return caller
-    g.caller = caller
-    take_over_ids(this_request())
+    notes().caller = caller
+    take_over_ids(request, ours)
     if scope not in (ANY, *caller.scopes):
         return _forbidden()
     if not rated:
         return None
-    take_in_person()  # first, so that one person's rate costs the others nothing
+    take_in_person(
+        request, ours
+    )  # first, so that one person's rate costs the others nothing
     return _over_limits(caller)
 
 
@@ -107,16 +114,17 @@ def _anybody() -> Caller | ResponseReturnValue:
     )
 
 
-def _authenticate(keyring: Keyring) -> Caller | ResponseReturnValue:
-    tokens = shown_tokens(this_request())
+def _authenticate(request: Request, ours: Services) -> Caller | ResponseReturnValue:
+    tokens, failed = shown_tokens(request), ours.failed_auth
+    source = source_of(request, ours.trusted_proxies)
     if not tokens:
-        _note_failure("missing")
+        failed.note(source, "missing")
         return _unknown("auth_required", "auth_required")
-    if not services().failed_auth.look(_source()).is_within:
-        return _too_many(_note_failure(UNHEARD))
-    if (caller := _caller_of(tokens, keyring)) is not None:
+    if not failed.look(source).is_within:
+        return _too_many(failed.note(source, UNHEARD))
+    if (caller := _caller_of(tokens, ours.keyring)) is not None:
         return caller
-    standing = _note_failure("wrong")
+    standing = failed.note(source, "wrong")
     return _wrong_token() if standing.is_within else _too_many(standing)
 
 
@@ -129,20 +137,12 @@ def _too_many(standing: Standing) -> Response:
     )
 
 
-def _caller_of(tokens: list[bytes], keyring: Keyring) -> Caller | None:
+def _caller_of(tokens: list[bytes], keyring: Keyring | None) -> Caller | None:
     """Whose the first token is; None if any of them is not valid, or they are many."""
-    if len(tokens) > MOST_TOKENS:
+    if keyring is None or len(tokens) > MOST_TOKENS:
         return None
     callers = [keyring.authenticate(token) for token in tokens]
     return None if None in callers else callers[0]
-
-
-def _note_failure(reason: str) -> Standing:
-    return services().failed_auth.note(_source(), reason)
-
-
-def _source() -> str:
-    return source_of(this_request(), services().trusted_proxies)
 
 
 def _wrong_token() -> Response:

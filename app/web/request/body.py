@@ -19,8 +19,12 @@ from werkzeug.exceptions import (
 )
 
 from app.gateway.strict_json import PIECE, ValueCounter
+from app.web.request.context import environ_key
 from app.web.request.errors import InvalidBody
 from app.web.request.values import MOST_VALUES, parsed, too_many_values
+
+CODING = environ_key("Content-Encoding")
+JSON = "application/json"
 
 
 def read_json(request: Request, limit: int) -> Any:
@@ -34,9 +38,10 @@ def read_plain(request: Request, limit: int, most: int = MOST_VALUES) -> bytes:
     Raises 400 (broken framing), 413, 415, or InvalidBody as soon as it holds too many
     values; whatever of it is still to come is then not read.
     """
-    if request.mimetype != "application/json":
+    is_json = request.environ.get("CONTENT_TYPE") == JSON  # as nearly all say it
+    if not is_json and request.mimetype != JSON:
         raise UnsupportedMediaType("Content-Type must be application/json")
-    if request.headers.get("Content-Encoding", "identity") != "identity":
+    if request.environ.get(CODING, "identity") != "identity":
         raise UnsupportedMediaType("Content-Encoding is not supported")
     return read_body(request, limit, most)
 

@@ -14,12 +14,15 @@ from app.gateway.budget import Budget
 from app.gateway.chain.drain import Drain
 from app.gateway.chat import Priority
 from app.gateway.errors import CallerGone
+from app.web.request.context import environ_key
 from app.web.request.errors import InvalidBody
 
 log = logging.getLogger(__name__)
 
 DEADLINE = "X-Gateway-Deadline-Ms"
 PRIORITY = "X-Gateway-Priority"
+_DEADLINE, _PRIORITY = environ_key(DEADLINE), environ_key(PRIORITY)
+_STARTED = environ_key("X-Request-Start")
 MILLISECONDS = re.compile("[1-9][0-9]{2,6}")  # in fewer there can be no answer
 WAITED = "gateway.waited"  # in the WSGI environment, so that it is looked at once
 
@@ -62,7 +65,7 @@ def stream_seconds(request: Request, limit: float) -> float:
 
 def priority_of(request: Request, caller: Caller) -> Priority:
     """The class of a request: that of its token, or a lower one that it asks for."""
-    shown = request.headers.get(PRIORITY)
+    shown = request.environ.get(_PRIORITY)
     if shown is None:
         return caller.priority
     try:
@@ -72,7 +75,7 @@ def priority_of(request: Request, caller: Caller) -> Priority:
 
 
 def _asked_for(request: Request) -> float | None:
-    text = request.headers.get(DEADLINE)
+    text = request.environ.get(_DEADLINE)
     if text is None:
         return None
     if not MILLISECONDS.fullmatch(text):
@@ -88,10 +91,11 @@ def waited(request: Request) -> float:
     invents the header, gives at worst half the time to that very request. The log
     says once per process that a clock differs.
     """
-    if WAITED not in request.environ:
-        shown = request.headers.get("X-Request-Start", "")
-        request.environ[WAITED] = _seconds_since(shown)
-    return float(request.environ[WAITED])
+    environ = request.environ
+    if WAITED not in environ:
+        shown = environ.get(_STARTED)
+        environ[WAITED] = _seconds_since(shown) if shown else 0.0
+    return float(environ[WAITED])
 
 
 def _seconds_since(shown: str) -> float:

@@ -71,8 +71,11 @@ def register_preflights(app: Flask) -> None:
 
 def _preflight() -> Response | None:
     """The answer to a preflight of an allowed origin; None for all else."""
-    request, allowed = this_request(), services().cors_origins
-    if request.method != "OPTIONS" or not allowed or not is_open(request.path):
+    request = this_request()
+    if request.method != "OPTIONS":
+        return None
+    allowed = services().cors_origins
+    if not allowed or not is_open(request.path):
         return None
     method = request.headers.get("Access-Control-Request-Method")
     origin = request.headers.get("Origin", "")

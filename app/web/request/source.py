@@ -12,8 +12,11 @@ from ipaddress import (
 
 from flask import Request
 
+from app.web.request.context import environ_key
+
 Network = IPv4Network | IPv6Network
 
+FORWARDED = environ_key("X-Forwarded-For")
 SOCKET = "unix"  # how a peer on a Unix socket is called; it has no address
 LONGEST = 64  # characters of an address that is looked at
 KEPT = 4096  # addresses whose meaning is remembered
@@ -31,7 +34,7 @@ def source_of(request: Request, trusted: tuple[str, ...]) -> str:
     peer = request.remote_addr or SOCKET
     if not _is_trusted(peer, trusted):
         return _site(peer)
-    last = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    last = request.environ.get(FORWARDED, "").rpartition(",")[2].strip()
     return _site(last[:LONGEST]) or _site(peer)
 
 

@@ -107,22 +107,25 @@ class ChatResponse(BaseModel):
     status: Literal["ok", "degraded"]
     degraded: bool = Field(description="Whether it was not the first choice.")
 
-    @classmethod
+    @staticmethod
     def of(
-        cls, reply: chat.ChatReply, request: chat.ChatRequest, seconds: float
-    ) -> "ChatResponse":
-        """Make the wire form of a reply that took this many seconds in all."""
-        return cls(
-            response=reply.text,
-            model_used=reply.model,
-            latency_ms=round(seconds * 1000, 1),
-            correlation_id=request.correlation_id,
-            session_id=request.session_id,
-            provider=reply.upstream,
-            provider_used=reply.upstream,
-            status="degraded" if reply.is_degraded else "ok",
-            degraded=reply.is_degraded,
-        )
+        reply: chat.ChatReply, request: chat.ChatRequest, seconds: float
+    ) -> dict[str, Any]:
+        """The wire form, by its fields, of a reply that took so many seconds in all.
+
+        It is made for each chat, so its own values are not looked at again.
+        """
+        return {
+            "response": reply.text,
+            "model_used": reply.model,
+            "latency_ms": round(seconds * 1000, 1),
+            "correlation_id": request.correlation_id,
+            "session_id": request.session_id,
+            "provider": reply.upstream,
+            "provider_used": reply.upstream,
+            "status": "degraded" if reply.is_degraded else "ok",
+            "degraded": reply.is_degraded,
+        }
 
 
 def validated(shape: type[Shape], body: Any) -> Shape:

@@ -1,7 +1,6 @@
 """A repeated question has the answer of before, where that is as good as a new one."""
 
 import threading
-from dataclasses import replace
 
 import pytest
 
@@ -36,7 +35,7 @@ class Speaker(FakeUpstream):
             self.hold.wait(30)
             self.calls -= 1
         stream = super().open(request, budget, turn)
-        stream._reply = replace(stream._reply, **self.facts)
+        stream._reply = stream._reply._replace(**self.facts)
         return stream
 
 

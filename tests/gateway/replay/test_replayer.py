@@ -49,7 +49,7 @@ class FoundAgain:
             if any_id in (intent.id, intent.correlation_id):
                 known = dict.fromkeys(Record.__dataclass_fields__)
                 for part in (intent, closing):
-                    fields = known.keys() & part.__dataclass_fields__.keys()
+                    fields = known.keys() & set(part._fields)
                     known |= {name: getattr(part, name) for name in fields}
                 return Record(**known)
         return None

@@ -1,7 +1,6 @@
 """What is stored of a request is the request again, or it is said why it is not."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -72,7 +71,7 @@ def test_it_is_a_session_of_its_own(a_record):
     ],
 )
 def test_messages_of_every_kind_come_back(a_record, message):
-    first = replace(a_request(), messages=(message,))
+    first = a_request()._replace(messages=(message,))
 
     assert again(a_record(request=stored(first))).messages == (message,)
 

@@ -1,7 +1,6 @@
 """What is decided of a chat before anybody is asked is what its record says."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -22,7 +21,7 @@ def decisions():
 
 
 def decided(decisions, seconds=36.0, **changes):
-    return json.loads(decisions.of(replace(a_request(), **changes), seconds))
+    return json.loads(decisions.of(a_request()._replace(**changes), seconds))
 
 
 def test_a_chat_for_no_model_may_ask_all_in_their_order(decisions):

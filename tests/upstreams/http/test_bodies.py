@@ -8,19 +8,14 @@ from app.upstreams.http.bodies import StreamedResponse
 CHUNKED = b"Transfer-Encoding: chunked"
 
 
-class Wire:
-    """A socket as far as a response reads it."""
-
-    def __init__(self, data):
-        self._data = data
-
-    def makefile(self, mode):
-        return io.BufferedReader(io.BytesIO(self._data))
+def wire(data):
+    """What a response reads."""
+    return io.BufferedReader(io.BytesIO(data))
 
 
 def body(field, data, status=b"200 OK"):
     response = StreamedResponse(
-        Wire(b"HTTP/1.1 %s\r\n%s\r\n\r\n" % (status, field) + data)
+        wire(b"HTTP/1.1 %s\r\n%s\r\n\r\n" % (status, field) + data)
     )
     response.begin()
     pieces = []

@@ -8,18 +8,13 @@ from hypothesis import strategies as st
 from app.upstreams.http.heads import HeadedResponse, write_head
 
 
-class Wire:
-    """A socket as far as a response reads it."""
-
-    def __init__(self, data):
-        self._data = data
-
-    def makefile(self, mode):
-        return io.BufferedReader(io.BytesIO(self._data))
+def wire(data):
+    """What a response reads."""
+    return io.BufferedReader(io.BytesIO(data))
 
 
 def read(data):
-    response = HeadedResponse(Wire(data))
+    response = HeadedResponse(wire(data))
     response.begin()
     return response
 

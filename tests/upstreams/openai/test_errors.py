@@ -1,7 +1,6 @@
 """What is understood of an upstream's errors, in every shape and wording."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -55,6 +54,9 @@ TOO_LONG = [
     "Unable to fit the prompt in the context",
     "Total number of tokens must be less than 8192",
     "Your request was too long",
+    "4000 prompt tokens + max tokens must be <= 4096",
+    "The total tokens, 9000, are more than the 8192 that the model can handle",
+    "max_tokens cannot be greater than max_model_len",
     "输入长度超过模型最大长度",
 ]
 UNKNOWN = [
@@ -79,6 +81,10 @@ UNKNOWN = [
     "Model m isn't available",
     "model must be one of a, b",
     "模型不存在",
+    "LLM Provider NOT provided. Pass in the LLM provider you are trying to call.",
+    "Team not allowed to access model",
+    "Only m allowed now, your model x",
+    "对于模型 m 无可用渠道",
 ]
 UNABLE = [
     "image input is not supported - hint: you may need to provide the mmproj",
@@ -108,6 +114,17 @@ UNABLE = [
     "unknown variant `image_url`, expected `text`",
     "messages[0].content: expected string, got list",
     "tool role is invalid",
+    "JSON mode cannot be combined with tool calling",
+    "This model doesn't support function calling",
+    "m can't use tools",
+    "Function calling is unavailable for this model",
+    "tool calls are disabled",
+    "Model m has no tool support",
+    "Unexpected message role.",
+    "json: cannot unmarshal array into Go struct field .messages.content",
+    "messages[0].content: invalid type: sequence, expected a string",
+    "invalid message content type: []interface {}",
+    "web_search_options is not compatible with this model",
 ]
 TOO_FAST = [
     "Rate limit reached for requests",
@@ -115,6 +132,7 @@ TOO_FAST = [
     "Rate limit exceeded: free-models-per-day",
     "Resource exhausted. Please try again later.",
     "Quota exceeded for quota metric 'requests per minute'",
+    "请求过于频繁",
 ]
 QUOTA = [
     "You exceeded your current quota, please check your plan and billing details.",
@@ -126,6 +144,8 @@ QUOTA = [
     "Your trial has expired",
     "Your account balance is negative",
     "ExceededBudget: over",
+    "The free tier of the model has been exhausted.",
+    "Please make sure your account is in good standing.",
 ]
 FILTERED = [
     "The response was filtered: it triggered Azure OpenAI's content management policy",
@@ -133,6 +153,14 @@ FILTERED = [
     "Your request was rejected as a result of our safety system",
     "Input data may contain inappropriate content",
     "guardrail intervened",
+    "Violated guardrail policy",
+    "Content Exists Risk",
+    "The request was considered high risk",
+]
+BAD_KEY = [
+    "API key not valid. Please pass a valid API key.",
+    "Incorrect API key provided",
+    "Authentication failed",
 ]
 KINDS = [
     (TOO_LONG, ContextTooLong, "context_length"),
@@ -141,6 +169,7 @@ KINDS = [
     (TOO_FAST, Refused, "rate_limited"),
     (QUOTA, Refused, "quota"),
     (FILTERED, ContentFiltered, "content_filter"),
+    (BAD_KEY, Refused, "upstream_auth"),
 ]
 WORDINGS = [(w, kind, fault) for words, kind, fault in KINDS for w in words]
 
@@ -232,6 +261,21 @@ def test_and_as_text_as_a_page_and_in_place_of_an_answer(words, kind, fault):
         (500, {"type": "BadRequestError"}, Rejected, "upstream_rejected"),
         (400, {"code": "ResponsibleAIPolicyViolation"}, ContentFiltered, None),
         (403, {"code": "content_filter"}, ContentFiltered, None),
+        (400, {"message": "SAFETY"}, ContentFiltered, None),
+        (401, {"type": "key_model_access_denied"}, UnknownModel, "unknown_model"),
+        (403, {"code": "rate_limit_exceeded"}, Refused, "rate_limited"),
+        (
+            429,
+            {"code": "token_quota_exceeded", "message": "5 tokens per minute"},
+            Refused,
+            "rate_limited",
+        ),
+        (
+            404,
+            {"code": "DeploymentNotFound", "message": "please wait"},
+            UnknownModel,
+            None,
+        ),
         (501, {"message": "no"}, Unfit, "unsupported"),
         (401, {"message": "model m not found"}, Refused, "upstream_auth"),
         (403, {"message": "not permitted"}, Refused, "upstream_auth"),
@@ -244,6 +288,7 @@ def test_and_as_text_as_a_page_and_in_place_of_an_answer(words, kind, fault):
             None,
         ),
         (422, {"message": "Field required"}, Rejected, "upstream_rejected"),
+        (422, {"detail": [{"loc": ["body", "model"]}]}, UnknownModel, "unknown_model"),
         (404, {"message": "404 page not found"}, BadReply, "bad_status"),
         (500, {"message": "CUDA out of memory", "code": 500}, Refused, "http_5xx"),
         (529, {"message": "no"}, Refused, "http_5xx"),
@@ -268,6 +313,10 @@ def test_codes_and_types_go_before_words_and_both_before_the_status(
         "Loading model",
         "The model is currently overloaded. Please try again later.",
         "timed out waiting for input",
+        "The model is currently not available",
+        "Model m is not available right now due to high demand",
+        "context deadline exceeded",
+        "max retries exceeded with url",
         "list index out of range",
         "no healthy upstream",
     ],
@@ -278,6 +327,36 @@ def test_an_outage_stays_one(words):
     assert (found.fault, blame(found)) == ("http_5xx", Blame.SERVER)
     assert failure({"error": {"message": words, "code": 500}}, 200).fault == (
         "upstream_error"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "json_schema is enabled only for later versions"},
+        {"message": "This response_format type is unavailable now"},
+        {"message": "Developer instruction is not enabled for this model"},
+        {"message": "Not the same number of function calls and responses"},
+        {"message": "tool_choice must be one of auto, none"},
+        {"message": "Parameter 'service_tier' is invalid for this account"},
+        {"message": "'response_format.type' must be 'json_schema' or 'text'"},
+        {"message": "Request payload size exceeds the limit: 20971520 bytes."},
+        {"message": "thinking is not enabled"},
+        {"message": "tool_calls must be followed by tool messages"},
+        {"message": "tool_call_id is not found in the tool calls"},
+        {"message": "invalid image"},
+        {"message": "no", "param": "reasoning_effort"},
+        {"message": "no", "param": "messages[0].role"},
+        {"message": "no", "loc": ["body", "top_k"]},
+    ],
+    ids=str,
+)
+def test_a_form_that_one_server_does_not_take_another_may(error):
+    found = refused(400, {"error": error})
+
+    is_a(found, Rejected, "upstream_rejected")
+    assert type(refused(400, {"error": {"message": "no", "param": "messages"}})) is (
+        CallerFault
     )
 
 
@@ -323,7 +402,7 @@ def test_nor_is_anything_else_that_the_caller_sent(fields):
 def test_nor_are_the_parts_of_a_message():
     parts = [{"type": "text", "text": "one"}, {"type": "text", "text": THEIRS}]
     said = Message("user", f"one\n{THEIRS}", {"role": "user", "content": parts})
-    echo = Echo(replace(a_request(), messages=(said,)))
+    echo = Echo(a_request()._replace(messages=(said,)))
 
     error = refused(400, {"error": {"message": f"bad value {THEIRS}"}}, echo)
 
@@ -358,6 +437,11 @@ def test_what_a_server_repeats_as_input_is_never_searched():
         ({"retry_after_ms": "soon", "retry_after": "9"}, {}, 9),
         ({"retry_after": "Fri, 31 Dec 2060 23:59:59 GMT"}, {}, LONGEST_REST),
         ({}, {"retry_after": 3}, 3),
+        ({}, {"retryAfterSeconds": 3}, 3),
+        ({}, {"message": "Please try again in 6.5s."}, 6.5),
+        ({}, {"message": "Try again in 120ms"}, 0.12),
+        ({}, {"message": "retry after 1m2s"}, LONGEST_REST),
+        ({}, {"message": "Please retry in 5 minutes"}, LONGEST_REST),
         ({}, {"details": [{"retryDelay": "37s"}]}, 37),
         ({}, {"metadata": {"headers": {"Retry-After": "4"}}}, 4),
         ({}, {"metadata": {"retry_after_seconds": 1e300}}, None),
@@ -388,6 +472,7 @@ def test_an_upstream_may_forbid_to_be_asked_again(told, may):
 )
 def test_a_body_of_no_shape_leaves_the_status(body):
     assert refused(500, body).fault == "http_5xx"
+    assert type(refused(400, b"<html>Header Too Large</html>")) is Rejected
     assert type(refused(400, body)) is CallerFault
 
 

@@ -1,6 +1,8 @@
 """Answers in the shapes that servers really send, asked as callers ask."""
 
+import gzip
 import json
+import zlib
 from threading import Event
 
 import pytest
@@ -82,6 +84,41 @@ class TestBodies:
     def test_a_text_is_none_either(self, ask, body):
         with pytest.raises(BadReply, match="bad_content_type"):
             ask(answer(body, "text/plain"))
+
+    @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+    @pytest.mark.parametrize("body", [WHOLE, STREAM], ids=["json", "events"])
+    @pytest.mark.parametrize(
+        ("coding", "pack"),
+        [
+            ("gzip", gzip.compress),
+            ("deflate", zlib.compress),
+            ("utf-8", bytes),
+            ("", bytes),
+        ],
+    )
+    def test_what_nobody_asked_to_pack_is_unpacked(
+        self, ask, body, coding, pack, stream
+    ):
+        packed = pack(body)
+        status = f"200 OK\r\nContent-Encoding: {coding}"
+
+        assert ask(answer(packed, status=status), stream=stream).text == "Hello"
+        if coding == "gzip" and body is WHOLE:
+            with pytest.raises(BadReply, match="truncated"):
+                ask(answer(packed[:-4], status=status), stream=stream)
+
+    @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+    @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip", "gzip"])
+    def test_what_cannot_be_unpacked_is_no_answer(self, ask, coding, stream):
+        status = f"200 OK\r\nContent-Encoding: {coding}"
+
+        with pytest.raises(BadReply, match="bad_encoding"):
+            ask(answer(WHOLE, status=status), stream=stream)
+
+    def test_an_answer_that_is_whole_in_one_event_is_one(self, ask):
+        whole = events(WHOLE)
+
+        assert ask(answer(whole, "text/event-stream"), stream=True).text == "Hello"
 
     @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
     @pytest.mark.parametrize("mark", [BOM, b"\n \r\n", b" " + BOM + BOM])

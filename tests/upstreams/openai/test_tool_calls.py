@@ -63,6 +63,17 @@ OTHERS = [("f", {"q": "tea"}), ("g", {"q": "milk"})]
             ONE,
         ),
         ([[piece(TEA, "f", index=0)], [piece("", "f", index=0)]], ONE),
+        # An empty object first, or the whole once more at the end.
+        ([[piece("{}", "f", index=0, id="a")], [piece(TEA, index=0)]], ONE),
+        (
+            [
+                [piece('{"q":', "f", index=0)],
+                [piece(' "tea"}', index=0)],
+                [piece(TEA, index=0)],
+            ],
+            ONE,
+        ),
+        ([[piece("{}", "f", id="a")], [piece(TEA, id="a")]], ONE),
         # A name in pieces.
         ([[piece("", "look_", index=0)], [piece(TEA, "up", index=0)]], None),
         # Two calls, told apart by ids, by names, or by whole arguments.
@@ -209,3 +220,26 @@ def test_a_name_in_each_of_many_pieces_costs_no_more_than_its_arguments():
 
     seconds(100)
     assert seconds(16_000) < 40 * max(seconds(1000), 0.001)
+
+
+@pytest.mark.parametrize("said", ["", "{}", " ", None])
+def test_a_call_without_arguments_ends_with_some_that_are_json(said):
+    calls = ToolCalls()
+    calls.of_delta({"tool_calls": [piece(said, "f", index=0, id="a")]})
+    calls.of_delta({"tool_calls": [piece(TEA, "g", index=1, id="b")]})
+
+    (end,) = calls.rest("tool_calls")["tool_calls"]
+
+    assert end == {"index": 0, "function": {"arguments": "{}"}}
+    assert not calls.rest("length")
+    assert not calls.rest(None)
+
+
+@pytest.mark.parametrize("reason", ["stop", "function_call", "tool_calls"])
+def test_calls_end_with_the_word_of_their_own_kind(reason):
+    calls, legacy = ToolCalls(), ToolCalls()
+    calls.of_delta({"tool_calls": [piece(TEA, "f", index=0)]})
+    legacy.of_delta({"function_call": {"name": "f", "arguments": TEA}})
+
+    assert calls.ending(reason) == "tool_calls"
+    assert legacy.ending(reason) == "function_call"

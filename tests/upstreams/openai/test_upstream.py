@@ -1,7 +1,6 @@
 """Servers that speak OpenAI's chat completions, against their stand-in."""
 
 import json
-from dataclasses import replace
 from time import monotonic
 
 import pytest
@@ -519,7 +518,7 @@ def test_the_callers_words_cannot_forge_fields_that_are_ours(upstream, server):
 
 def test_a_request_is_not_changed_by_asking(upstream):
     extra = {"stream_options": {"a": 1}}
-    request = replace(a_request(stream=True), extra=extra)
+    request = a_request(stream=True)._replace(extra=extra)
 
     upstream.open(request, Budget(10)).collect()
 
@@ -602,6 +601,43 @@ class TestCutAnswers:
             with pytest.raises(BROKEN, match="schema"):
                 read(raw, chunk("One "), odd, chunk("three", "stop"), DONE)
 
+    @pytest.mark.parametrize(
+        "told",
+        [
+            b'data: {"error_code":17,"error_msg":"no"}\n\n',
+            b'data: {"code":500,"msg":"no"}\n\n',
+            b'data: {"success":false}\n\n',
+            b'data: {"status":"failed"}\n\n',
+            b'data: {"base_resp":{"status_code":1008}}\n\n',
+            b'event: Error\ndata: {"no":1}\n\n',
+            b"event: exception\ndata: no\n\n",
+            b'{"error":{"message":"no"}}\n\n',
+            b"<html><body>502 Bad Gateway</body></html>\n\n",
+            b"data: [ERROR] no\n\n",
+            b"Internal Server Error\n\n",
+        ],
+        ids=str,
+    )
+    def test_an_error_behind_the_reason_is_told_in_any_shape(self, serve, adapt, told):
+        said = sse(chunk("One "), chunk("two", "stop"), DONE)
+        body = said.replace(b"data: [DONE]", told + b"data: [DONE]")
+
+        with pytest.raises(BROKEN):
+            ask(adapt(serve(answering(body)).url), stream=True).collect()
+
+    @pytest.mark.parametrize(
+        "told",
+        [b": ping\n\n", b"ping\n\n", b'data: {"status":"queued"}\n\n', b"data:\n\n"],
+        ids=str,
+    )
+    def test_a_sign_of_life_behind_it_is_none(self, serve, adapt, told):
+        said = sse(chunk("One "), chunk("two", "stop"), DONE)
+        body = said.replace(b"data: [DONE]", told + b"data: [DONE]")
+
+        stream = ask(adapt(serve(answering(body)).url), stream=True)
+
+        assert stream.collect().text == "One two"
+
 
 class TestFinishReasons:
     @pytest.mark.parametrize(
@@ -614,6 +650,11 @@ class TestFinishReasons:
             "insufficient_system_resource",
             "network_error",
             "Error",
+            "MALFORMED_FUNCTION_CALL",
+            "rate_limit",
+            "upstream-disconnected",
+            "engineError",
+            "preempted",
         ],
     )
     def test_who_broke_off_has_not_answered(self, raw, answers, reason):
@@ -622,7 +663,7 @@ class TestFinishReasons:
         with pytest.raises(BadReply, match="upstream_error"):
             answers(message(reason, content="So far"))
 
-    @pytest.mark.parametrize("reason", ["null", "", None])
+    @pytest.mark.parametrize("reason", ["null", "", None, "FINISH_REASON_UNSPECIFIED"])
     def test_none_yet_is_said_in_many_ways(self, raw, reason):
         with pytest.raises(BROKEN, match="truncated"):
             read(raw, chunk("So", reason), chunk("far", reason))
@@ -634,7 +675,15 @@ class TestFinishReasons:
             ("END_TURN", "stop"),
             ("stop_sequence", "stop"),
             ("max_tokens", "length"),
+            ("token-limit", "length"),
+            ("model_context_window_exceeded", "length"),
             ("tool_use", "tool_calls"),
+            ("FINISH_REASON_STOP", "stop"),
+            ("completed", "stop"),
+            ("</s>", "stop"),
+            ("PROHIBITED_CONTENT", "content_filter"),
+            ("guardrailIntervened", "content_filter"),
+            ("ERROR_TOXIC", "content_filter"),
         ],
     )
     def test_others_words_are_told_in_openais(self, raw, answers, said, meant):
@@ -745,6 +794,42 @@ def test_a_count_that_is_none_is_not_known(answers, number):
     reply = answers({**message(content="Hi"), "usage": usage}).reply
 
     assert reply.usage == Usage(None, 2**31 - 1)
+
+
+def test_numbers_of_tokens_may_have_a_point(answers):
+    usage = {"prompt_tokens": 5.0, "completion_tokens": 6.5}
+
+    reply = answers({**message(content="Hi"), "usage": usage}).reply
+
+    assert reply.usage == Usage(5, None)
+
+
+@pytest.mark.parametrize(
+    ("told", "usage"),
+    [
+        ([{"prompt_tokens": 5}, {"completion_tokens": 6}], Usage(5, 6)),
+        ([{"prompt_tokens": 5, "completion_tokens": 6}, {}], Usage(5, 6)),
+        ([{"prompt_tokens": 5, "completion_tokens": 6}, None], Usage(5, 6)),
+        (
+            [
+                {"prompt_tokens": 5, "completion_tokens": 6},
+                {"prompt_tokens": None, "completion_tokens": None},
+            ],
+            Usage(5, 6),
+        ),
+    ],
+    ids=str,
+)
+def test_what_a_later_chunk_leaves_open_of_the_usage_stays(serve, adapt, told, usage):
+    first, last = told
+    said = (
+        json.dumps({**json.loads(chunk("Hi")), "usage": first}).encode(),
+        json.dumps({**json.loads(chunk(reason="stop")), "usage": last}).encode(),
+    )
+
+    stream = ask(adapt(serve(answering(sse(*said, DONE))).url), stream=True)
+
+    assert stream.collect().usage == usage
 
 
 def test_the_details_of_the_usage_are_kept(answers):

@@ -30,13 +30,17 @@ from app.upstreams.openai.errors.reading import (
     telling,
 )
 from app.upstreams.openai.errors.wordings import (
+    BAD_KEY,
     FILTERED,
+    FORM,
     INVALID,
+    PASSING,
     QUOTA,
     SOON,
     TOO_FAST,
     TOO_LARGE,
     TOO_LONG,
+    TURNS,
     UNABLE,
     UNKNOWN_MODEL,
 )
@@ -49,22 +53,41 @@ MEANINGS: tuple[tuple[re.Pattern[str], type[UpstreamError], str], ...] = (
     (TOO_LONG, ContextTooLong, "context_length"),
     (FILTERED, ContentFiltered, "content_filter"),
     (UNKNOWN_MODEL, UnknownModel, "unknown_model"),
+    (BAD_KEY, Refused, "upstream_auth"),
+    (TURNS, Rejected, "upstream_rejected"),
     (UNABLE, Unfit, "unsupported"),
 )
-# What an error of these statuses may mean beside what the status says.
+# What an error of these statuses may mean beside what the status says: by its words,
+# and by its codes and types, which nobody chooses by accident.
+LIMITS = frozenset({"quota", "rate_limited"})
+OF_REQUESTS = frozenset({"content_filter", "context_length", "unknown_model"})
+# What may pass, with a status that says so.
+OF_SERVERS = frozenset({"content_filter", "context_length", "upstream_auth"})
 ONLY: Mapping[int, frozenset[str]] = {
     401: frozenset({"quota"}),
-    403: frozenset({"quota", "content_filter", "context_length", "unknown_model"}),
-    429: frozenset({"quota", "rate_limited"}),
+    403: LIMITS | OF_REQUESTS,
+    429: LIMITS,
 }
+ONLY_LABELS: Mapping[int, frozenset[str]] = {**ONLY, 401: LIMITS | OF_REQUESTS}
+# Members by which a value without choices tells of an error; and statuses in words.
+TELLING = (
+    *("errors", "detail", "message", "msg"),
+    *("err", "error_code", "error_msg", "error_message"),
+)
+FAILED = ("error", "failed", "failure")
+# Fields that hold what is said; an error about any other one is about its form.
+SAID = frozenset({"", "messages", "prompt", "input", "query", "body"})
 
 
 def refusal(
     status: int, headers: Mapping[str, str], body: bytes, echo: Echo = NO_ECHO
 ) -> UpstreamError:
     """What an answer of status 400 or above means. `body` may be cut."""
-    report = telling(parsed(body), echo)
+    value = parsed(body)
+    report = telling(value, echo)
     error = _by_words(report, status) or _by_status(report, status, headers)
+    if type(error) is CallerFault and _is_page(value):
+        error = Rejected("upstream_rejected")
     plain = meaning(status, headers)
     error.status, error.may_repeat = status, plain.may_repeat
     if not isinstance(error, Unfit):  # which leaves nothing to rest from
@@ -82,12 +105,12 @@ def is_failure(value: object) -> bool:
         )
     if not isinstance(value, dict):
         return False
-    if value.get("error") or value.get("object") == "error":
+    if _has_error(value) or value.get("object") == "error":
         return True
     choices = value.get("choices")
     if choices:
         return isinstance(choices, list) and any(map(_has_error, choices))
-    return bool(value.get("errors") or value.get("detail") or value.get("message"))
+    return any(map(value.get, TELLING)) or _is_failed(value)
 
 
 def failure(value: object, status: int, echo: Echo = NO_ECHO) -> UpstreamError:
@@ -107,11 +130,13 @@ def _by_words(report: ErrorReport, status: int) -> UpstreamError | None:
     """What codes and types mean, or else the words."""
     if TOO_LARGE.search(report.words):
         return ContextTooLong("context_length")
-    only = ONLY.get(status)
-    for text in (report.labels, report.words):
+    is_passing = status >= 500 and PASSING.search(report.words) is not None
+    for text, limits in ((report.labels, ONLY_LABELS), (report.words, ONLY)):
+        only = LIMITS | OF_SERVERS if is_passing else limits.get(status)
         for pattern, kind, fault in MEANINGS:
             if (only is None or fault in only) and pattern.search(text):
-                return kind(fault)
+                is_soon = fault == "quota" and SOON.search(report.words)
+                return kind("rate_limited" if is_soon else fault)
     if status in {400, 404, 422} and "model" in report.params:
         return UnknownModel("unknown_model")
     return None
@@ -128,7 +153,22 @@ def _by_status(
         return Rejected("upstream_rejected")
     if status == 404 and "model" in report.words:
         return UnknownModel("unknown_model")
+    if status == 400 and _is_about_form(report):
+        return Rejected("upstream_rejected")
     return meaning(status, headers)
+
+
+def _is_page(value: object) -> bool:
+    """Whether something before the server speaks, which judges no request."""
+    return isinstance(value, str) and value.lstrip().startswith("<")
+
+
+def _is_about_form(report: ErrorReport) -> bool:
+    """Whether it is how the request is put that is not taken, and not what it says.
+
+    Servers differ in the forms that they take, so another one may.
+    """
+    return bool(report.params - SAID or FORM.search(report.words))
 
 
 def _by_status_within(status: int) -> UpstreamError:
@@ -142,5 +182,15 @@ def _rest(report: ErrorReport) -> float | None:
     return None if report.rest is None else min(report.rest, LONGEST_REST)
 
 
-def _has_error(choice: Any) -> bool:
-    return isinstance(choice, dict) and bool(choice.get("error"))
+def _has_error(part: Any) -> bool:
+    """Whether a member tells of an error; some servers tell of none that way."""
+    error = part.get("error") if isinstance(part, dict) else None
+    return any(error.values()) if isinstance(error, dict) else bool(error)
+
+
+def _is_failed(value: Mapping[str, Any]) -> bool:
+    """Whether a value without choices says that there will be none."""
+    told = value.get("base_resp")  # of MiniMax, beside each answer
+    code = told.get("status_code") if isinstance(told, dict) else None
+    is_failed = value.get("success") is False or bool(code)
+    return is_failed or value.get("status") in FAILED

@@ -37,6 +37,8 @@ QUOTA = _any(
     r"\btrial\b~\b(expired|ended|is over)",
     r"\bbalance\b~\b(negative|zero)",
     r"(?<!thinking )(?<!token )\bbudget (has been )?exceeded|\bexceeded ?budget",
+    r"\barrearage\b|\bin good standing\b",
+    r"\bfree tier\b~\b(only|exhausted|ended|used)",
     r"额度不足|余额不足|欠费",
 )
 TOO_FAST = _any(
@@ -49,6 +51,13 @@ TOO_FAST = _any(
     r"capacity exceeded",
     r"\brequest limit",
     r"\bconcurren\w+ limit",
+    r"频繁|速率限制|并发",
+)
+# Our own key is not taken; it is told with 400, too.
+BAD_KEY = _any(
+    r"\bapi key\b~\b(not valid|invalid|incorrect|expired|missing|required|revoked)",
+    r"\b(invalid|incorrect|expired|missing|wrong) (api )?(key|token|credential)s?\b",
+    r"\bauthentication (error|failed|required|fails)|\bunauthori[sz]ed\b",
 )
 # Of a limit per minute, but beyond all of it: no rest will help.
 TOO_LARGE = _any(r"\brequest too large for\b")
@@ -68,6 +77,9 @@ TOO_LONG = _any(
     r"too many (input |prompt )?tokens",
     r"\b(reduce|shorten)\b~\b(length|prompt|messages|conversation|input)\b",
     r"tokens?\b~\+~must be (<|less|at most)",
+    r"\+~\btokens?\b~must be (<|less|at most)",
+    r"\btotal tokens?\b~\b(more|greater|over|beyond)\b",
+    r"\bmax (total tokens|model len|seq len)\b",
     r"must have less than \d+ tokens",
     r"range of input length",
     r"\d tokens? > \d+ max",
@@ -93,6 +105,9 @@ FILTERED = _any(
     r"\bsafety (system|filter|reason)|\bdue to safety\b",
     r"\b(harmful|inappropriate|sensitive|unsafe) (content|information|words?)\b",
     r"\bguard ?rails?\b~\b(interven|block|trigger)",
+    r"\bviolat\w*\b~\b(polic|guideline)",
+    r"\b(content exists|considered high) risk\b|\bnew sensitive\b",
+    r"(?<![^\n])(safety|recitation|sensitive|prohibited content)(?![^\n])",
     r"敏感|违规",
 )
 UNKNOWN_MODEL = _any(
@@ -104,22 +119,32 @@ UNKNOWN_MODEL = _any(
     r"\bmodel( \S+)? (is )?(unknown|invalid|not (supported|recognized|known|valid))",
     r"\bno models?( named| loaded| found| available)",
     r"\bno (endpoints?|available channels?|providers?|route) ?(found )?for\b",
-    r"\b(could not|couldn't|cannot|can't|unable to|failed( to)?) "
+    r"\b(could not|cannot|unable to|failed( to)?) "
     r"(find|load\w*|get|resolve)( \w+){0,2} model",
     r"\bmodel requires more system memory",
     r"\bmodel load(ing)? (failed|error)",
     r"\baccess to~\bmodel",
     r"\b(must|need to) (provide|specify|select)~\bmodel\b",
     r"\bmodel( parameter| name)? is required|not found the model",
-    r"\bpinned to\b",
-    r"\bmodel\b~n't (exist|found|available)\b",
+    r"\bpinned to\b|\ballowed now, your model\b",
+    r"\bmodel access denied\b|\ballowed to access model\b",
+    r"\bllm provider not provided\b|\bno … with this model\b",
+    r"\bno suitable~\bfor\b|\bsuitable inference\b",
+    r"\bmodel\b~not (exist|found|available)\b",
     r"\bmodel\b~\b(is|was|been) (deprecated|retired|decommissioned|removed"
     r"|discontinued)",
     r"\bthere is no model\b|\bmodel\b~\bnot in the list|\bmodel must be one of",
-    r"模型\S{0,12}(不存在|未找到|不可用)",
+    r"模型\S{0,12}(不存在|未找到|不可用)|无可用渠道",
+)
+# Turns of a conversation that do not fit together.
+TURNS = _any(
+    r"\b(function|tool) calls?\b~\b(must be followed|responses)\b",
+    r"\b(must be a|no) (response|matching|preceding|corresponding)\b",
+    r"\btool call ids?\b~\bnot\b|\bnot\b~\btool call ids?\b",
+    r"\btool (results?|messages?)\b~\b(without|not match|must (follow|be preceded))",
 )
 UNABLE = _any(
-    r"\b(not|n't|un|no|no longer) ?(yet )?support",
+    r"\b(not|un|no|no longer) ?(yet )?support",
     r"\bonly (support|accept|one completion|(the )?default|user and assistant)",
     r"found that support",
     r"\bmm ?proj\b|\bmulti ?modal\b|\bvision\b",
@@ -129,6 +154,10 @@ UNABLE = _any(
     r"\btool (choice|call parser)~\brequire",
     r"\btools? param\w* requires",
     r"\b(tools?|tool use|tool calls|function calling)\b~\bnot (enabled|available)",
+    r"\b(tools?|function)( use| call\w*| choice)?\b~"
+    r"\b(unavailable|disabled|not|requires?|only)\b",
+    r"\b(no|not|cannot)\b~\b(tools?|function call\w*)\b|\btools must be empty\b",
+    r"\b(unknown|invalid) field tools\b|\bfield must not be set\b",
     r"\btool use failed|failed to call a function",
     r"\btool (call )?arguments?\b~\bjson|parse tool call|invalid tool call arguments",
     r"\b(pars|compil|convert|conver|initializ|generat)\w*\b~\b(grammar|json schema"
@@ -152,7 +181,37 @@ UNABLE = _any(
     r"\bunknown variant\b|\binvalid content type\b",
     r"\bexpected (a )?string, (got|but|found)|\bcontent must be a string",
     r"\binput should be a valid string",
-    r"\b(unknown|invalid) role\b|\brole\b~\binvalid\b",
+    r"\b(unknown|invalid|unexpected|unsupported)( message)? roles?\b",
+    r"\brole\b~\binvalid\b",
+    r"\bcannot unmarshal\b|\binvalid (message )?content type\b",
+    r"\binvalid type: (sequence|map|string|null|boolean|integer)\b",
+    r"\b(not) (yet )?(compatible|combin)\w*",
+)
+# What is so for a while only is an outage, where the status says so, too.
+PASSING = _any(
+    r"\b(currently|temporar\w+|right now|at the moment|overloaded|at capacity)\b",
+    r"\b(high|heavy) (demand|load|traffic)\b",
+    r"\b(try|retry)( again)? (later|shortly|soon)\b",
+)
+# A part of a request's form, and that it is not taken. Only for a status that already
+# says that the request is to blame: another server may take that form.
+FORM = _any(
+    r"\b(response format|tool choice|tools?|function call\w*|functions?|json mode"
+    r"|json schema|schema|logprobs|logit bias|best of|stream\w*|reasoning\w*|thinking"
+    r"|prediction|web search\w*|service tier|modalit\w+|audio|images?|image url|video"
+    r"|file|developer|system|roles?|parallel tool calls|verbosity|store|metadata"
+    r"|prompt cache\w*|safety identifier|stop|top [kp]|min p|seed|penalty|prefix"
+    r"|max( completion| output)? tokens|content parts?)\b~"
+    r"\b(not|no|un\w+|invalid|only|must|should|at most|max|requires?|cannot|fail\w*"
+    r"|deprecated|disabled|exceed\w*|missing|illegal|forbidden|expected)\b",
+    r"\b(not|no|un\w+|invalid|illegal|cannot|disabled|missing)\b~\b(response format"
+    r"|tool choice|tools?|function calls?|json schema|logprobs|stream\w*|reasoning\w*"
+    r"|modalit\w+|audio|images?|image url|roles?|content type)\b",
+    r"\b(param\w*|field|argument|option|property)s?\b~"
+    r"\b(invalid|not|un\w+|must|cannot)\b",
+    r"… (must|should) (be|not)\b|\bmodality\b",
+    r"\b(request|payload|body)( \w+){0,2} (too large|exceeds?)\b",
+    r"\bsupported values\b|\bunsupported value\b|\bmax images\b",
 )
 # A code or type that says so of a status that would tell of an outage.
 INVALID = _any(

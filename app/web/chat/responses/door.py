@@ -4,7 +4,6 @@ Nothing is stored: whoever refers to an earlier response is told to send it all.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -90,7 +89,7 @@ class Responses(Door):
         request = validated(schemas.CompletionRequest, chat).to_request(
             chat, known, "responses"
         )
-        return replace(request, metadata=body.metadata or NOTHING)
+        return request._replace(metadata=body.metadata or NOTHING)
 
     def whole(self, reply: ChatReply) -> str:
         """See Door."""

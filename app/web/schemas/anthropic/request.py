@@ -5,7 +5,6 @@ Anthropic's wire can say goes beside it, for upstreams that speak that wire.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -142,8 +141,7 @@ class MessagesRequest(BaseModel):
         )
         fields = {k: v for k, v in body.items() if k not in _TOLD}
         beside = {"fields": fields, "betas": betas}
-        return replace(
-            asked,
+        return asked._replace(
             messages=tuple(map(_with_beside, asked.messages, turns)),
             metadata=self.metadata or chat.NOTHING,
             anthropic={name: value for name, value in beside.items() if value},
@@ -179,7 +177,7 @@ class MessagesRequest(BaseModel):
 
 
 def _with_beside(message: chat.Message, turn: Turn) -> chat.Message:
-    return replace(message, anthropic=turn.beside) if turn.beside else message
+    return message._replace(anthropic=turn.beside) if turn.beside else message
 
 
 def _tool(place: int, tool: Fields) -> dict[str, Any]:
