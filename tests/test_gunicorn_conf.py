@@ -19,6 +19,7 @@ from app.server.worker import Worker
 from app.settings import load as load_settings
 from app.storage.trail import open_backend
 from app.wiring import shared
+from tests.support.stack import free_port
 
 HOUSE = Path(__file__).parents[1]
 CONFIG = HOUSE / "gunicorn.conf.py"
@@ -117,6 +118,7 @@ def test_a_bad_setting_is_named_and_nothing_starts(env, variables, problem):
 
 def test_a_variable_that_nobody_reads_is_told_at_the_start(env, tmp_path, caplog):
     env(SWICH_URL="secret-word", AUDIT_URL=f"sqlite:///{tmp_path}/audit.db")
+    env(BIND=f"127.0.0.1:{free_port()}")
     master = Master()
     config = load()
 
@@ -137,6 +139,7 @@ def test_what_workers_share_outlives_each_of_them_until_the_master_ends(
     for folder in folders:
         folder.mkdir()
     env(AUDIT_URL=f"sqlite:///{tmp_path}/audit.db", SHARED_DIR=str(folders[0]))
+    env(BIND=f"127.0.0.1:{free_port()}")
     master, config = Master(), load()
     config.on_starting(master)
     env(SHARED_DIR=str(folders[moves]))

@@ -1,6 +1,5 @@
 """Address: where the gateway listens, as seen by who starts it."""
 
-import errno
 import socket
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -27,16 +26,6 @@ class Address:
         host, port = self._host_and_port()
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    def problem(self) -> str | None:
-        """Why nobody could listen there now; None if somebody could."""
-        try:
-            self._try()
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return "is taken: stop what listens there"
-            return f"cannot be listened at: {error.strerror}"
-        return None
-
     def connection(self, timeout: float) -> HTTPConnection:
         """A connection to who listens there."""
         if self._is_unix:
@@ -52,24 +41,6 @@ class Address:
         host, _, port = self.text.rpartition(":")
         host = host.strip("[]")
         return ANY.get(host, host), int(port)
-
-    def _try(self) -> None:
-        if self._is_unix:
-            return self._try_path()
-        host, _, port = self.text.rpartition(":")
-        family, kind, _, _, where = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM
-        )[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
-            return None
-
-    def _try_path(self) -> None:
-        """Whoever listens there: gunicorn would take the path over."""
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(self.path) == 0:
-                raise OSError(errno.EADDRINUSE, "")
 
 
 class _UnixConnection(HTTPConnection):

@@ -22,7 +22,7 @@ from app.cli.exits import CONFIG, UNAVAILABLE, exit_codes
 from app.cli.failing import Failure
 from app.cli.screen import say, say_json, say_line
 from app.settings import Settings
-from app.wiring import place_of_records
+from app.wiring import place_of_records, problem_at
 
 TOKEN = "VX11_TENTACULO_LINK_TOKEN"  # noqa: S105  # a name
 AUDIT = "VX11_AUDIT_URL"
@@ -48,11 +48,12 @@ The gateway is at   {gateway}
 The token is        {token}
 Behind it           {behind}
 Records are in      {records}
-Try it              curl -s {options}{url}/operator/api/chat \\
+Try it              curl -s -w '\\n' {options}{url}/operator/api/chat \\
                       -H 'X-VX11-Token: {token}' \\
                       -H 'Content-Type: application/json' -d '{{"message": "Hello"}}'
-Commands in another terminal need:
+In another terminal, in this folder:
 {exports}
+  .venv/bin/chat-gateway status        # --help tells all commands
 Ctrl-C stops all of it.
 """
 
@@ -121,7 +122,7 @@ def _exit_if_taken(settings: Settings) -> None:
     """Say so at once, in one line; gunicorn would try for five seconds."""
     places = {"VX11_BIND": settings.bind, "VX11_METRICS_BIND": settings.metrics_bind}
     for variable, text in places.items():
-        if text and (problem := Address(text).problem()):
+        if text and (problem := problem_at(text)):
             raise Failure(UNAVAILABLE, f"{text} {problem}, or set {variable}")
 
 

@@ -22,6 +22,7 @@ from app.wiring import (
     last_good_tokens,
     load_checked,
     newest_head,
+    require_free,
     shared,
 )
 
@@ -42,6 +43,7 @@ class Hooks:
     def on_starting(self, server: Any) -> None:
         """Look at all that workers need before any is made."""
         with _exit_if_bad():
+            require_free(self.settings)
             check_all(self.settings)
             server.tokens = last_good_tokens(self.settings)
             # What workers share goes with its last user, and in a reload the last old

@@ -4,7 +4,8 @@ A terminal gets short coloured lines in their place.
 
 Writing is a background thread's work: a full disk or a reader that stopped must
 not hold up a chat. Lines that do not fit into the bounded queue are dropped and
-counted, and the count is logged once there is room again.
+counted, and the count is logged once there is room again. Errors that many chats
+have alike are one line a minute and a sum (see `repeats`).
 """
 
 import logging
@@ -12,11 +13,14 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from math import inf
 from threading import Event, Lock, Thread
+from time import time
 from typing import Any, Literal, Protocol
 
 from app.gateway import correlation, tracing
 from app.gateway.screen import json_text
+from app.telemetry.repeats import Repeats
 
 QUEUE = 10_000  # lines; about 3 MB at most
 FLUSH_EVERY = 0.1  # seconds; waking per line would cost each chat a thread switch
@@ -125,6 +129,7 @@ class BackgroundHandler(logging.Handler):
         self._sink = sink
         self._queue: deque[logging.LogRecord] = deque()
         self._limit = queue
+        self._repeats = Repeats()  # for the writing thread alone
         self._stopping = Event()
         self.dropped = 0
         self._reported = 0
@@ -156,11 +161,13 @@ class BackgroundHandler(logging.Handler):
 
     def _run(self) -> None:
         while not self._stopping.wait(FLUSH_EVERY):
-            self._drain()
-        self._drain()
+            self._drain(time())
+        self._drain(inf)
 
-    def _drain(self) -> None:
-        lines = [self._line(self._queue.popleft()) for _ in range(len(self._queue))]
+    def _drain(self, now: float) -> None:
+        queued = [self._queue.popleft() for _ in range(len(self._queue))]
+        lines = [self._line(one) for one in queued if self._repeats.is_written(one)]
+        lines += [self._line(one) for one in self._repeats.sums(now)]
         dropped = self.dropped
         if dropped > self._reported:
             notice = self._notice(f"{dropped - self._reported} log lines lost")
@@ -232,5 +239,8 @@ def server_logging(level: str, redact: Redact, form: Form = "auto") -> dict[str,
         },
         "handlers": {"ours": {"class": "logging.StreamHandler", "formatter": "ours"}},
         "root": {"level": level, "handlers": ["ours"]},
-        "loggers": {"gunicorn.error": {"level": level, "propagate": True}},
+        "loggers": {
+            "gunicorn.error": {"level": level, "propagate": True},
+            "alembic": {"level": "WARNING"},
+        },
     }

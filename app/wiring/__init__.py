@@ -11,6 +11,7 @@ is counted is what callers get; those who get no slot are counted and on record 
 An answer that is said again is on record, and gives its slot back before it is said.
 """
 
+from app.host.addresses import problem_at
 from app.wiring.assembly import build_services, default_services
 from app.wiring.checks import (
     AT_RESTART_ONLY,
@@ -18,6 +19,7 @@ from app.wiring.checks import (
     check_reload,
     load_checked,
     problems_of_files,
+    require_free,
 )
 from app.wiring.commands import (
     Erased,
@@ -78,9 +80,11 @@ __all__ = [
     "open_windows",
     "parse_head",
     "place_of_records",
+    "problem_at",
     "problems_of_files",
     "report_on",
     "report_page",
+    "require_free",
     "restore_records",
     "run_post_task",
     "search_records",

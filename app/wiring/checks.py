@@ -7,8 +7,10 @@ anything. A worker that finds it out by itself would be one worker less.
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from time import monotonic, sleep
 
 from app.gateway.errors import AuditUnavailable
+from app.host.addresses import problem_at
 from app.host.files import shown_path
 from app.settings import Settings, SettingsError, load_usable, told_at
 from app.settings.loading import listed_upstreams
@@ -18,6 +20,9 @@ from app.wiring import keys, parts
 
 Check = Callable[[Settings], object]
 AT_RESTART_ONLY = ("bind", "metrics_bind")
+# Variables by which systemd, and gunicorn itself, hand over sockets that listen.
+HANDED_SOCKETS = ("LISTEN_FDS", "GUNICORN_FD")
+STOPPING, PAUSE = 5.0, 0.2  # seconds that whoever stops there gets to be gone
 
 
 def load_checked() -> Settings:
@@ -53,6 +58,21 @@ def check_all(settings: Settings, before: Settings | None = None) -> None:
     problems += _problems(settings, checks)
     if problems:
         raise SettingsError(problems)
+
+
+def require_free(settings: Settings) -> None:
+    """Wait until nobody listens at the addresses of a gateway that is to start.
+
+    Raises SettingsError if somebody still does after a while: gunicorn would say so in
+    ten lines, and not by which setting. Sockets that are handed over listen already.
+    """
+    if any(name in os.environ for name in HANDED_SOCKETS):
+        return
+    until = monotonic() + STOPPING
+    while problems := list(_problems_of_addresses(settings)):
+        if monotonic() >= until:
+            raise SettingsError(problems)
+        sleep(PAUSE)
 
 
 def check_reload(before: Settings) -> Settings:
@@ -99,6 +119,13 @@ def problems_of_listed_kinds() -> list[str]:
     return parts.problems_of_kinds(
         (kind if isinstance(kind, str) else None, keys) for kind, keys in kinds
     )
+
+
+def _problems_of_addresses(settings: Settings) -> Iterator[str]:
+    for name in AT_RESTART_ONLY:
+        address = getattr(settings, name)
+        if address and (problem := problem_at(address)):
+            yield told_at(name, f"{address} {problem}")
 
 
 def _moved(settings: Settings, before: Settings) -> Iterator[str]:

@@ -20,6 +20,7 @@ from app.telemetry.logs import (
     server_logging,
     set_up_logging,
 )
+from app.telemetry.repeats import MOST_KINDS, Repeats
 from tests.support.stack import wait_until
 
 CANARY = "canary-token-0123456789"
@@ -168,6 +169,66 @@ def test_a_secret_is_taken_out_wherever_it_came_from(make, sink, write):
 
     assert CANARY not in sink.getvalue()
     assert "[redacted:token]" in sink.getvalue()
+
+
+class TestErrorsThatManyChatsHaveAlike:
+    def in_a_chat(self, write, *arguments):
+        chat = Context()
+        chat.run(correlation.current.set, f"c-{id(chat)}")
+        chat.run(write, *arguments)
+
+    def test_are_one_line_and_a_sum(self, make, sink):
+        handler, logger = make()
+        for _ in range(900):
+            self.in_a_chat(logger.error, "Chat error: %s", "audit_unavailable")
+        self.in_a_chat(logger.error, "Chat error: %s", "overloaded")
+        handler.close()
+
+        assert sink.messages() == [
+            "Chat error: audit_unavailable",
+            "Chat error: overloaded",
+            "Chat error: audit_unavailable (899 more within a minute)",
+        ]
+        assert {line["level"] for line in sink.lines()} == {"ERROR"}
+
+    def test_begin_anew_with_each_minute(self):
+        repeats, record = Repeats(), logging.makeLogRecord({"msg": "late"})
+        record.levelno, record.correlation_id = logging.ERROR, "c-1"
+        record.created = 1000.0
+
+        assert [repeats.is_written(record) for _ in range(3)] == [True, False, False]
+        assert list(repeats.sums(1059.0)) == []
+        assert [one.getMessage() for one in repeats.sums(1061.0)] == [
+            "late (2 more within a minute)"
+        ]
+        assert repeats.is_written(record)
+        assert list(repeats.sums(500.0)) == []  # the clock was set back
+        assert repeats.is_written(record)
+
+    def test_others_are_all_written(self, make, sink):
+        handler, logger = make()
+        for _ in range(2):
+            logger.error("of no chat")
+            self.in_a_chat(logger.warning, "no error")
+            self.in_a_chat(self.fail, logger)
+        handler.close()
+
+        assert len(sink.lines()) == 6
+
+    def fail(self, logger):
+        try:
+            raise ValueError
+        except ValueError:
+            logger.exception("a bug")
+
+    def test_are_told_apart_up_to_a_number(self):
+        repeats = Repeats()
+        for number in range(2 * MOST_KINDS):
+            record = logging.makeLogRecord({"msg": f"{number}"})
+            record.levelno, record.correlation_id = logging.ERROR, "c-1"
+            assert repeats.is_written(record)
+
+        assert len(repeats._kinds) == MOST_KINDS
 
 
 def test_a_line_that_cannot_be_made_is_told_without_its_text(make, sink):

@@ -192,6 +192,11 @@ TOKENS_STALE = Gauge(
     "gateway_tokens_stale",
     "1 while the file of tokens has mistakes, and the tokens of before hold.",
 )
+TROUBLE = Gauge(
+    "gateway_trouble",
+    "1 while the status gives this reason, of those that no other gauge tells.",
+    ("reason",),
+)
 STREAMS_ACTIVE = Gauge(
     "gateway_streams_active", "Streams that are being sent.", merge=Merge.SUM
 )

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 GAUGES = tuple(i for i in its.INSTRUMENTS if isinstance(i, its.Gauge))
 CONDITIONS = {State.WELL: 0.0, State.DEGRADED: 1.0, State.REFUSING: 2.0}
+# Reasons of the status that no gauge of their own tells.
+TROUBLES = ("settings_stale", "workers_die", "clock_stepped", "audit_best_effort")
 STATES = {Phase.CLOSED: 0.0, Phase.HALF_OPEN: 1.0, Phase.OPEN: 2.0}
 
 
@@ -123,6 +125,7 @@ def looks_at(watched: GaugeSources) -> GaugeReaders:
         its.HEALTHY: lambda: _health(watched.health, watched.breakers),
         its.STATE: alone(lambda: CONDITIONS[watched.board.now().state]),
         its.TOKENS_STALE: alone(lambda: _is_stale(watched.board)),
+        its.TROUBLE: lambda: _troubles(watched.board),
         its.SLOTS_IN_USE: alone(lambda: gate.load().busy),
         its.QUEUE_LENGTH: alone(lambda: gate.load().waiting),
         its.STREAMS_ACTIVE: alone(lambda: gate.load().streams),
@@ -145,6 +148,11 @@ def _health(board: HealthBoard, upstreams: Iterable[str]) -> GaugeValues:
 
 def _is_stale(board: StatusBoard) -> bool:
     return bool(board.keyring and board.keyring.problems)
+
+
+def _troubles(board: StatusBoard) -> GaugeValues:
+    now = {reason.code for reason in board.now().reasons}
+    return {(code,): code in now for code in TROUBLES}
 
 
 def _is_down(trail: Trail) -> bool:

@@ -17,7 +17,13 @@ from app.gateway.errors import BadReply, UpstreamError
 from app.gateway.handler import Outcome, ReplyStream
 from app.upstreams.openai import chunks
 from app.upstreams.openai.ending import Ending, State
-from app.upstreams.openai.envelope import OURS, extra_of, model_of, usage_of
+from app.upstreams.openai.envelope import (
+    OURS,
+    extra_of,
+    later_usage,
+    model_of,
+    usage_of,
+)
 from app.upstreams.openai.errors.meanings import failure, is_failure
 from app.upstreams.openai.halves import Halves
 from app.upstreams.openai.kept import KeptSize
@@ -197,7 +203,7 @@ class StreamedReply(Iterator[Delta]):
             chunk = as_chat(chunk, "delta")
         self._skips.learn(event.data)
         self.model = self.model or model_of(chunk)
-        self._usage = usage_of(chunk) or self._usage
+        self._usage = later_usage(self._usage, chunk)
         if not chunk.keys() <= OURS:
             self._take_extra(extra_of(chunk))
         if (text := chunks.words_of(chunk)) and not self._halves.are_any:
