@@ -315,7 +315,7 @@ class TestSighup:
 
 
 def test_sighup_brings_new_code(tmp_path):
-    """Workers share the modules of the master only while these are of the same files."""
+    """Workers share the modules of the master while the files of these are the same."""
     gateway = Gateway(tmp_path, workers=1)
     gateway.house = tmp_path / "house"
     shutil.copytree(HOUSE / "app", gateway.house / "app")
