@@ -19,7 +19,7 @@ from app.storage.audit.rows import closed, closed_draft, opened
 from app.storage.chain.retention import Keep
 from app.storage.sqlite.backend import SqliteBackend
 from app.storage.sqlite.files import AuditFiles
-from app.storage.sqlite.retention.pruner import Commit, Pruner
+from app.storage.sqlite.retention.covering import CoveringPruner, FileCommit
 from app.storage.sqlite.store import SqliteStore
 
 KEY = b"a key of a measurement"
@@ -44,7 +44,7 @@ def main() -> None:
         _told("written", given.rows, path, lambda: _write(store, given.rows))
         now = time()
         for word, keep in (("erased", Keep(words=DAY)), ("pruned", Keep(records=DAY))):
-            pruner = Pruner(keep, path, store.instance, wall=lambda: now)
+            pruner = CoveringPruner(keep, path, store.instance, wall=lambda: now)
             _told(word, given.rows, path, lambda p=pruner: _run(p, store.commit))
         store.close()
         began = perf_counter()
@@ -96,7 +96,7 @@ def _chat(random: Random, at: float) -> tuple[tuple[object, ...], tuple[object, 
     return opened(intent, "bench"), closed(closing)
 
 
-def _run(pruner: Pruner, commit: Commit) -> Iterator[float]:
+def _run(pruner: CoveringPruner, commit: FileCommit) -> Iterator[float]:
     pause = 0.0
     while pause < 60.0:
         began = perf_counter()

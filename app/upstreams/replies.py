@@ -57,7 +57,12 @@ def beginning_of(exchange: Exchange, budget: Budget, most: int) -> bytes:
 
 
 def token_count(value: object) -> int | None:
-    """A number of tokens as a server tells it; None for one that cannot be."""
+    """A number of tokens as a server tells it; None for one that cannot be.
+
+    Servers whose language has but one kind of number write 5 as 5.0.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         return None
     return value if 0 <= value < MOST_TOKENS else None

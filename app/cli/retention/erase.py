@@ -48,7 +48,8 @@ def erase(
         click.confirm(f"Erase the words of {found.records} records?", abort=True)
     result = _erased(settings, whose, is_rehearsal=dry_run, as_json=as_json)
     if as_json:
-        say_json(result._asdict() | {"dry_run": dry_run})
+        counts = {"records": result.records, "open": result.open}
+        say_json(counts | {"is_clean": not result.left, "dry_run": dry_run})
     else:
         _tell(result, dry_run=dry_run)
     raise SystemExit(0 if result.records else NO)
@@ -75,8 +76,5 @@ def _tell(result: Erased, *, dry_run: bool) -> None:
     say_line(f"The words of {result.records} records {done}.")
     if result.open:
         say_line(f"{result.open} chats are under way: do this again when they ended.")
-    if not result.is_clean:
-        say_line(
-            "Free parts of the file may still hold some: a program that reads it was "
-            "in the way. Do this again."
-        )
+    if result.left:
+        say_line(result.left)

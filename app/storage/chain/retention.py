@@ -69,13 +69,13 @@ class Retention(NamedTuple):
 class Erased(NamedTuple):
     """What became of a demand: of how many records the words went, or would go.
 
-    `open` is how many chats were under way, whose words are yet to come. `is_clean` is
-    False if copies of the words may be left in free parts of the file.
+    `open` is how many chats were under way, whose words are yet to come. `left` tells
+    people where copies of the words may still be, and what helps; "": nowhere.
     """
 
     records: int
     open: int
-    is_clean: bool = True
+    left: str = ""
 
 
 def retention_record(code: str, said: dict[str, Any], worker: str, now: float) -> Draft:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import psycopg
 import sqlalchemy as sa
 
 from app.gateway.records.signs import AuditSpace
@@ -20,6 +19,7 @@ from app.storage.chain.knots import Place
 from app.storage.chain.retention import FOR_EVER, Keep
 from app.storage.chain.verification import OnProgress, Verification, ignore, verify
 from app.storage.postgres import statements as sql
+from app.storage.postgres.commands import PostgresCommands, engine_of
 from app.storage.postgres.connections import (
     Parameters,
     Session,
@@ -28,7 +28,6 @@ from app.storage.postgres.connections import (
     place_of,
     translated,
 )
-from app.storage.postgres.lacking import Lacking
 from app.storage.postgres.moving import copy_trail
 from app.storage.postgres.past import place_of as place_of_head
 from app.storage.postgres.preparation import check_server, flaw_of_schema, prepare
@@ -39,7 +38,7 @@ from app.storage.postgres.store import Host, PostgresStore
 log = logging.getLogger(__name__)
 
 
-class PostgresBackend(Lacking):
+class PostgresBackend(PostgresCommands):
     """Fulfils `AuditBackend` (see there) with one database.
 
     `url` is postgresql://USER@HOST/DATABASE, with several hosts if need be; what libpq
@@ -48,7 +47,7 @@ class PostgresBackend(Lacking):
     """
 
     def __init__(self, url: str, key: bytes) -> None:
-        self._parameters, self._key = parameters_of(url), key
+        super().__init__(parameters_of(url), key)
 
     @property
     def place(self) -> str:
@@ -72,11 +71,6 @@ class PostgresBackend(Lacking):
         state_dir: Path | None = None,
     ) -> QueuedTrail:
         """Open the write side; without a server it opens, and refuses chats."""
-        if keep != FOR_EVER:
-            raise UnusableDatabase(
-                "unsuitable",
-                "VX11_KEEP_WORDS and VX11_KEEP_RECORDS: not on PostgreSQL yet",
-            )
         host, may_begin = Host(state_dir=state_dir), may_begin and not is_known
         fault = None
         try:
@@ -93,6 +87,7 @@ class PostgresBackend(Lacking):
             self._key,
             host,
             keep_bytes=keep_bytes,
+            keep=keep,
             may_begin=may_begin,
         )
         return QueuedTrail(
@@ -113,11 +108,11 @@ class PostgresBackend(Lacking):
 
     def records(self) -> AuditReader:
         """Open the read side."""
-        return AuditReader(_engine(self._parameters))
+        return AuditReader(engine_of(self._parameters))
 
     def activity(self) -> ActivityReader:
         """Open the view of the recent past."""
-        return ActivityReader(_engine(self._parameters))
+        return ActivityReader(engine_of(self._parameters))
 
     def look(self) -> list[str]:
         """Look whether the server can be had and would keep its word."""
@@ -140,7 +135,7 @@ class PostgresBackend(Lacking):
         """Check all lanes; works while workers write. Raises StoreFailed."""
         self.require_readable()
         # One connection for all its short transactions.
-        engine = _engine(self._parameters, sa.QueuePool)
+        engine = engine_of(self._parameters, sa.QueuePool)
         try:
             result = verify(engine, self._key, noted, on_progress)
         except sa.exc.SQLAlchemyError as failure:
@@ -185,18 +180,6 @@ class PostgresBackend(Lacking):
         _require_whole(self.verify(noted=map(place_of_head, moved.heads)), self.place)
         return moved
 
-    def accept_loss(self) -> int:
-        """Let all lanes go on from where they end now; return how many they are.
-
-        An event of the chain says so. Raises StoreFailed.
-        """
-        store = PostgresStore(self._parameters, self._key, Host("accept-loss"))
-        try:
-            store.open()
-            return store.accept_loss()
-        finally:
-            store.close()
-
     def pools(self, state_dir: Path) -> PostgresPools:
         """Open what the hosts share."""
         return PostgresPools(self._parameters, f"{Host().name} {state_dir}")
@@ -219,10 +202,3 @@ def _prepare(parameters: Parameters, key: bytes, *, may_begin: bool) -> None:
 def _require_whole(found: Verification, place: str) -> None:
     if not found.ok:
         raise StoreFailed("corrupt", f"{place}: {found.reason}")
-
-
-def _engine(parameters: Parameters, pool: type[sa.Pool] = sa.NullPool) -> sa.Engine:
-    def connect() -> psycopg.Connection[tuple[object, ...]]:
-        return connect_reader(parameters)
-
-    return sa.create_engine("postgresql+psycopg://", creator=connect, poolclass=pool)

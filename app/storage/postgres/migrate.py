@@ -67,6 +67,13 @@ def require_known_schema(
     return False
 
 
+def is_of_later_version(session: Session) -> bool:
+    """Whether the schema is one that this program does not know."""
+    revision = _revision(session)
+    known = {one.revision for one in _scripts(MIGRATIONS).walk_revisions()}
+    return revision is not None and revision not in known
+
+
 def _revision(session: Session) -> str | None:
     tables = {
         name

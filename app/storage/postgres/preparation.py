@@ -12,7 +12,11 @@ from app.storage.chain.links import is_signed
 from app.storage.postgres import statements as sql
 from app.storage.postgres.connections import Parameters, Session
 from app.storage.postgres.guards import GUARDS
-from app.storage.postgres.migrate import migrate, require_known_schema
+from app.storage.postgres.migrate import (
+    is_of_later_version,
+    migrate,
+    require_known_schema,
+)
 
 OLDEST_SERVER = 150000
 # What a commit may wait for. `local` does not wait for a standby that there is, and
@@ -52,7 +56,12 @@ def check_server(settings: Sequence[Any]) -> None:
 
 
 def flaw_of_schema(session: Session) -> str | None:
-    """Return what could hide or change records beside our own statements."""
+    """Return what could hide or change records beside our own statements.
+
+    Of a later version nothing is known, so nothing is said.
+    """
+    if is_of_later_version(session):
+        return None
     found = {text for (text,) in session.run(sql.ODDITIES)}
     odd = sorted(" ".join(text.split()[:3]).strip(":") for text in found ^ GUARDS)
     return f"the schema is not ours: {', '.join(odd)}" if odd else None

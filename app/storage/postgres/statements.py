@@ -121,6 +121,22 @@ WHERE id = (
 RETURNING id
 """  # noqa: S608
 
+# Lanes of nobody, closed ones of a moved trail among them; one of them, taken for the
+# length of a transaction, with the time until which its owner was believed to live
+# (as text: it may be infinite, for which Python has no time).
+_IS_NOBODYS = "(owner = '' OR alive_until < clock_timestamp())"
+ABANDONED = f"SELECT id FROM chain WHERE {_IS_NOBODYS}"  # noqa: S608
+SEIZE = f"""
+UPDATE chain SET owner = %(owner)s FROM (
+    SELECT id AS number, alive_until::text AS until FROM chain
+    WHERE id = %(lane)s AND {_IS_NOBODYS} FOR UPDATE SKIP LOCKED
+) AS found
+WHERE id = number RETURNING until, {HEAD}
+"""  # noqa: S608
+LET_GO = f"""
+UPDATE chain SET owner = '', alive_until = %(until)s::timestamptz WHERE {_IS_MINE}
+"""  # noqa: S608
+
 NEXT_LANE = """
 SELECT 1 + greatest(0, (SELECT max(id) FROM chain), (SELECT max(lane) FROM records))
 """

@@ -20,15 +20,16 @@ from app.storage.audit.store import Compose
 from app.storage.backend import MOST_BYTES
 from app.storage.chain.knots import is_due, knot, naming
 from app.storage.chain.links import ClockWatch, Head
+from app.storage.chain.retention import FOR_EVER, Keep
 from app.storage.postgres import statements as sql
 from app.storage.postgres.connections import Parameters, Session, translated
 from app.storage.postgres.head_notes import HeadNotes
 from app.storage.postgres.lane import Lane
 from app.storage.postgres.past import LOSS
 from app.storage.postgres.preparation import check_server, prepare
+from app.storage.postgres.retention import Retention, commit_on
 from app.storage.postgres.shared.answers import KeptAnswers
-
-PRUNE_NEVER = 86400.0  # seconds
+from app.storage.retention.pruner import Plan
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class PostgresStore:
         host: Host,
         *,
         keep_bytes: int = MOST_BYTES,
+        keep: Keep = FOR_EVER,
         may_begin: bool = False,
         watch: ClockWatch | None = None,
     ) -> None:
@@ -72,6 +74,9 @@ class PostgresStore:
             name=host.name,
             about=host.about(),
             watch=self._watch,
+        )
+        self._retention = Retention(
+            self._session, self._lane, key, keep, self._instance
         )
         self._orphans = Orphans(sql.ORPHANS, sql.BEFORE_ALL)
         self._sweep_from = 0.0
@@ -131,9 +136,15 @@ class PostgresStore:
             self._lane.append([draft])
             return len(heads)
 
-    def prune(self, *, is_idle: bool) -> float:  # noqa: ARG002  # see Store
-        """Nothing: retention is not on PostgreSQL yet, and refused at the start."""
-        return PRUNE_NEVER
+    def prune(self, *, is_idle: bool) -> float:
+        """Erase or prune a batch of what is over its time; see Store."""
+        with translated():
+            return self._retention.turn(is_idle=is_idle)
+
+    def commit(self, plan: Plan) -> Head | None:
+        """Commit what a plan makes of the head of the lane; see `retention.Commit`."""
+        with translated():
+            return commit_on(self._session, self._lane, plan)
 
     def maintain(self) -> None:
         """Delete kept answers that are too many; the server does the rest."""

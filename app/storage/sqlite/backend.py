@@ -17,9 +17,10 @@ from app.storage.audit.reader import AuditReader
 from app.storage.backend import MOST_BYTES, OneHost
 from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import Place
+from app.storage.chain.links import LANE
 from app.storage.chain.retention import FOR_EVER, Erased, Keep, Whose
 from app.storage.chain.verification import OnProgress, Verification, ignore
-from app.storage.chain.whose import Found, places_of, under_way
+from app.storage.retention.erasure import demand
 from app.storage.sqlite.answers import KeptAnswers, SqliteAnswers
 from app.storage.sqlite.checking import reading_engine, verify_files
 from app.storage.sqlite.copies import backup, restore
@@ -34,7 +35,7 @@ from app.storage.sqlite.files import (
 from app.storage.sqlite.live_workers import LiveWorkers
 from app.storage.sqlite.look import look
 from app.storage.sqlite.preparation import prepare, refuse_if_gone
-from app.storage.sqlite.retention.erasure import PATIENCE, Erasure
+from app.storage.sqlite.retention.covered_erasure import PATIENCE, CoveredErasure
 from app.storage.sqlite.retention.stale_bytes import StaleBytes
 from app.storage.sqlite.rollback_detector import newest_of
 from app.storage.sqlite.statements import translated
@@ -44,6 +45,11 @@ log = logging.getLogger(__name__)
 
 # How long starting waits for other workers that are migrating.
 PREPARE_TIMEOUT = 10.0
+# What is said of erased words that could not be covered.
+LEFT = (
+    "Free parts of the file may still hold some: a program that reads it was in the "
+    "way. Do this again."
+)
 
 
 class SqliteBackend(OneHost):
@@ -158,25 +164,22 @@ class SqliteBackend(OneHost):
         self, whose: Whose, *, is_rehearsal: bool, on_progress: OnProgress = ignore
     ) -> Erased:
         """Take the words of all records of somebody out; see AuditBackend."""
-        engine = reading_engine(self._files)
         self.require_readable()
-        found: list[Found] = []
-        for head in AuditReader(engine).heads():
-            for page in places_of(engine, whose, head, on_progress):
-                found += page
-        count = sum(one.has_words for one in found)
-        still_open = under_way(engine, whose)
-        if is_rehearsal or not found:
-            return Erased(count, still_open)
+        of_them = demand(reading_engine(self._files), whose, on_progress)
+        if is_rehearsal or not of_them.found:
+            return Erased(of_them.records, of_them.open)
+        found = of_them.found[LANE]
         with _opened_store(self._files, self._key, self._reserve) as (store, key):
-            erasure = Erasure(
+            erasure = CoveredErasure(
                 store.commit,
                 StaleBytes(self._files.database),
                 store.instance,
                 whose.named(key),
                 patience=self._patience,
             )
-            return Erased(erasure.of(found), still_open, erasure.cover(found))
+            count = erasure.of(LANE, found)
+            left = "" if erasure.cover(found) else LEFT
+            return Erased(count, of_them.open, left)
 
     def space(self) -> AuditSpace:
         """The size of the write-ahead log, and what is free beside it."""

@@ -22,6 +22,7 @@ from app.storage.audit.store import Compose
 from app.storage.chain.knots import is_due, knot
 from app.storage.chain.links import ClockWatch, Head, head_mac, is_signed, seal
 from app.storage.chain.retention import FOR_EVER, Keep
+from app.storage.retention.pruner import Change, Plan
 from app.storage.sqlite.answers import KeptAnswers
 from app.storage.sqlite.files import (
     RESERVE,
@@ -33,7 +34,7 @@ from app.storage.sqlite.files import (
 )
 from app.storage.sqlite.live_workers import LiveWorkers
 from app.storage.sqlite.preparation import prepare_again, refuse_if_gone
-from app.storage.sqlite.retention.pruner import Change, LogInUse, Plan, Pruner
+from app.storage.sqlite.retention.covering import CoveringPruner, LogInUse
 from app.storage.sqlite.rollback_detector import RollbackDetector
 from app.storage.sqlite.statements import (
     begin,
@@ -75,7 +76,7 @@ class SqliteStore:
         self._roster = LiveWorkers(files.workers)
         self._witness = RollbackDetector(self._roster, newest)
         self._orphans = Orphans()
-        self._pruner = Pruner(keep, files.database, self.instance)
+        self._pruner = CoveringPruner(keep, files.database, self.instance)
         self._is_eldest = False  # of the workers that live
         self._connection: sqlite3.Connection | None = None
         self._key = b""
@@ -134,10 +135,7 @@ class SqliteStore:
             return shortage(self._files, self._reserve)
 
     def sweep(self) -> int:
-        """Seal what dead workers left open, if it is what they wrote; see Store.
-
-        Living ones' rows are not touched.
-        """
+        """Seal what dead workers, and no living ones, left open; see Store."""
         with translated(), self._lock.held():
             self._check_in_place()  # or the roster would be made elsewhere
             living = self._roster.living()
@@ -171,7 +169,7 @@ class SqliteStore:
             return self._pruner.turn(self.commit, is_idle=is_idle)
 
     def commit(self, plan: Plan, *, empties_log: bool = False) -> Head | None:
-        """Commit what a plan makes of the head; see `pruner.Commit`."""
+        """Commit what a plan makes of the head; see `FileCommit`."""
         with translated(), self._lock.held():
             if empties_log and not self._check_point("TRUNCATE"):
                 raise LogInUse

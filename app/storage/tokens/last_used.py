@@ -20,6 +20,7 @@ EVERY = 5.0  # seconds between two looks at what was used
 NEWS = 60.0  # a use is no news if the last one is not older than so many seconds
 LOCK_LIMIT = 1.0
 MOST_BYTES = 1_000_000
+FARTHEST = 2e10  # Unix seconds: the year 2603
 MOST = 5000  # tokens; those that were used last are kept
 
 
@@ -89,7 +90,12 @@ def _read(path: Path) -> dict[str, float]:
         return {}
     if not isinstance(found, dict):
         return {}
-    return {k: float(v) for k, v in found.items() if isinstance(v, int | float)}
+    return {k: float(v) for k, v in found.items() if _is_time(v)}
+
+
+def _is_time(value: object) -> bool:
+    """Whether it can be a time; whatever else stands there is not known."""
+    return isinstance(value, int | float) and 0 <= value <= FARTHEST
 
 
 def _replace(path: Path, text: str) -> None:

@@ -34,6 +34,19 @@ def usage_of(value: Mapping[str, Any]) -> Usage | None:
     return Usage(read, made, _details(usage, (read or 0) + (made or 0)))
 
 
+def later_usage(before: Usage, value: Mapping[str, Any]) -> Usage:
+    """The usage with what a later chunk says of it, which may be a part or nothing."""
+    told = usage_of(value)
+    if told is None or told == Usage():
+        return before
+    read, made = told.input_tokens, told.output_tokens
+    return Usage(
+        before.input_tokens if read is None else read,
+        before.output_tokens if made is None else made,
+        told.details or before.details,
+    )
+
+
 def _details(usage: Mapping[str, Any], total: int) -> Mapping[str, Any]:
     """All else that was counted, as it was told.
 

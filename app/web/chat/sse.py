@@ -10,8 +10,9 @@ thread for each stream, no queue, and nothing to cancel across threads
 import errno
 import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import chain
 from json.encoder import encode_basestring_ascii as encode_text
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
@@ -83,8 +84,11 @@ class Dialect(Protocol):
         """One piece of the reply."""
         ...
 
-    def done(self, reply: ChatReply) -> bytes:
-        """The end of a reply that is complete and on record."""
+    def done(self, reply: ChatReply) -> bytes | Iterator[bytes]:
+        """The end of a reply that is complete and on record.
+
+        A long one comes in pieces, each made when the one before is sent.
+        """
         ...
 
     def error(self, report: CallerError) -> bytes:
@@ -179,7 +183,7 @@ class EventStream(Response):
             self._channel.open(start_response(self.status, headers))
             last = self._play()
             with suppress(CallerGone):
-                self._channel.send(self._held + last)
+                self._end(last)
         finally:
             self.close()
         if self._channel.is_broken:
@@ -187,7 +191,14 @@ class EventStream(Response):
             raise BrokenPipeError(errno.EPIPE, "the caller hung up")
         return ()
 
-    def _play(self) -> bytes:
+    def _end(self, last: bytes | Iterator[bytes]) -> None:
+        if isinstance(last, bytes):
+            self._channel.send(self._held + last)
+            return
+        for piece in chain((self._held,), last):
+            self._channel.send(piece)
+
+    def _play(self) -> bytes | Iterator[bytes]:
         """Send the events as they come, and return the last one.
 
         The reply has ended by then, and its record is committed.

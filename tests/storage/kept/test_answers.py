@@ -191,6 +191,23 @@ class TestForGood:
         left = sql("SELECT key FROM answers ORDER BY until")
         assert left == [(bytes([n]) * 32,) for n in range(6, 10)]
 
+    def test_who_keeps_most_makes_room(self, open_a_trail, sql):
+        trail = open_a_trail()
+        few = [a_kept(b"few." + bytes([n]) * 28, until=now() + 50) for n in range(2)]
+        flood = [
+            a_kept(b"many" + bytes([n]) * 28, until=now() + 100 + n, body=b"x" * 1000)
+            for n in range(20)
+        ]
+        keep(trail, *few, *flood)
+        trail.close()
+
+        trail = open_a_trail(keep_bytes=5000)
+        record_one(trail)
+        trail.close()
+
+        left = [key for (key,) in sql("SELECT key FROM answers ORDER BY until")]
+        assert left == [one.key for one in (*few, *flood[-3:])]
+
     def test_of_two_in_one_batch_the_first_counts_and_of_cached_ones_the_last(
         self, trail, answers
     ):
@@ -240,23 +257,6 @@ class TestInTheFile:
         other.replace(path)
 
         assert answers.find(KEY, now()) is None
-
-    def test_who_keeps_most_makes_room(self, open_a_trail, sql):
-        trail = open_a_trail()
-        few = [a_kept(b"few." + bytes([n]) * 28, until=now() + 50) for n in range(2)]
-        flood = [
-            a_kept(b"many" + bytes([n]) * 28, until=now() + 100 + n, body=b"x" * 1000)
-            for n in range(20)
-        ]
-        keep(trail, *few, *flood)
-        trail.close()
-
-        trail = open_a_trail(keep_bytes=5000)
-        record_one(trail)
-        trail.close()
-
-        left = [key for (key,) in sql("SELECT key FROM answers ORDER BY until")]
-        assert left == [one.key for one in (*few, *flood[-3:])]
 
     def test_a_database_of_before_takes_them(self, url, path):
         path.parent.mkdir(parents=True)

@@ -60,7 +60,13 @@ def test_a_use_soon_after_the_last_is_not_written(a_process, clock, tmp_path):
     assert a_process()[0].times() == {"aa": 100.0 + NEWS}
 
 
-@pytest.mark.parametrize("text", ["", "no JSON", "[]", '{"aa": "x"}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "no JSON", "[]", '{"aa": "x"}', "[" * 100_000),
+        *('{"aa": Infinity}', '{"aa": NaN}', '{"aa": -1}', '{"aa": 1%s}' % ("0" * 400)),
+    ],
+)
 def test_a_file_that_says_something_else_is_as_none(a_process, tmp_path, text):
     (tmp_path / NAME).write_text(text)
     one, _ = a_process(aa=100.0)

@@ -57,7 +57,6 @@ TOO_LONG = [
     "4000 prompt tokens + max tokens must be <= 4096",
     "The total tokens, 9000, are more than the 8192 that the model can handle",
     "max_tokens cannot be greater than max_model_len",
-    "Request payload size exceeds the limit",
     "输入长度超过模型最大长度",
 ]
 UNKNOWN = [
@@ -115,6 +114,12 @@ UNABLE = [
     "unknown variant `image_url`, expected `text`",
     "messages[0].content: expected string, got list",
     "tool role is invalid",
+    "JSON mode cannot be combined with tool calling",
+    "This model doesn't support function calling",
+    "m can't use tools",
+    "Function calling is unavailable for this model",
+    "tool calls are disabled",
+    "Model m has no tool support",
     "Unexpected message role.",
     "json: cannot unmarshal array into Go struct field .messages.content",
     "messages[0].content: invalid type: sequence, expected a string",
@@ -308,6 +313,10 @@ def test_codes_and_types_go_before_words_and_both_before_the_status(
         "Loading model",
         "The model is currently overloaded. Please try again later.",
         "timed out waiting for input",
+        "The model is currently not available",
+        "Model m is not available right now due to high demand",
+        "context deadline exceeded",
+        "max retries exceeded with url",
         "list index out of range",
         "no healthy upstream",
     ],
@@ -326,13 +335,15 @@ def test_an_outage_stays_one(words):
     [
         {"message": "json_schema is enabled only for later versions"},
         {"message": "This response_format type is unavailable now"},
-        {"message": "JSON mode cannot be combined with tool calling"},
         {"message": "Developer instruction is not enabled for this model"},
         {"message": "Not the same number of function calls and responses"},
         {"message": "tool_choice must be one of auto, none"},
         {"message": "Parameter 'service_tier' is invalid for this account"},
         {"message": "'response_format.type' must be 'json_schema' or 'text'"},
+        {"message": "Request payload size exceeds the limit: 20971520 bytes."},
         {"message": "thinking is not enabled"},
+        {"message": "tool_calls must be followed by tool messages"},
+        {"message": "tool_call_id is not found in the tool calls"},
         {"message": "invalid image"},
         {"message": "no", "param": "reasoning_effort"},
         {"message": "no", "param": "messages[0].role"},
@@ -426,6 +437,11 @@ def test_what_a_server_repeats_as_input_is_never_searched():
         ({"retry_after_ms": "soon", "retry_after": "9"}, {}, 9),
         ({"retry_after": "Fri, 31 Dec 2060 23:59:59 GMT"}, {}, LONGEST_REST),
         ({}, {"retry_after": 3}, 3),
+        ({}, {"retryAfterSeconds": 3}, 3),
+        ({}, {"message": "Please try again in 6.5s."}, 6.5),
+        ({}, {"message": "Try again in 120ms"}, 0.12),
+        ({}, {"message": "retry after 1m2s"}, LONGEST_REST),
+        ({}, {"message": "Please retry in 5 minutes"}, LONGEST_REST),
         ({}, {"details": [{"retryDelay": "37s"}]}, 37),
         ({}, {"metadata": {"headers": {"Retry-After": "4"}}}, 4),
         ({}, {"metadata": {"retry_after_seconds": 1e300}}, None),
@@ -456,6 +472,7 @@ def test_an_upstream_may_forbid_to_be_asked_again(told, may):
 )
 def test_a_body_of_no_shape_leaves_the_status(body):
     assert refused(500, body).fault == "http_5xx"
+    assert type(refused(400, b"<html>Header Too Large</html>")) is Rejected
     assert type(refused(400, body)) is CallerFault
 
 

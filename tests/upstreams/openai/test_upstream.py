@@ -650,7 +650,6 @@ class TestFinishReasons:
             "insufficient_system_resource",
             "network_error",
             "Error",
-            "MALFORMED_FUNCTION_CALL",
             "rate_limit",
             "upstream-disconnected",
             "engineError",
@@ -661,6 +660,15 @@ class TestFinishReasons:
         with pytest.raises(BROKEN, match="upstream_error"):
             read(raw, chunk("So"), chunk("far", reason), DONE)
         with pytest.raises(BadReply, match="upstream_error"):
+            answers(message(reason, content="So far"))
+
+    @pytest.mark.parametrize(
+        "reason", ["MALFORMED_FUNCTION_CALL", "unexpectedToolCall"]
+    )
+    def test_a_call_that_the_model_has_broken_is_a_bad_one(self, raw, answers, reason):
+        with pytest.raises(BROKEN, match="bad_tool_call"):
+            read(raw, chunk("So"), chunk("far", reason), DONE)
+        with pytest.raises(BadReply, match="bad_tool_call"):
             answers(message(reason, content="So far"))
 
     @pytest.mark.parametrize("reason", ["null", "", None, "FINISH_REASON_UNSPECIFIED"])
@@ -794,6 +802,42 @@ def test_a_count_that_is_none_is_not_known(answers, number):
     reply = answers({**message(content="Hi"), "usage": usage}).reply
 
     assert reply.usage == Usage(None, 2**31 - 1)
+
+
+def test_numbers_of_tokens_may_have_a_point(answers):
+    usage = {"prompt_tokens": 5.0, "completion_tokens": 6.5}
+
+    reply = answers({**message(content="Hi"), "usage": usage}).reply
+
+    assert reply.usage == Usage(5, None)
+
+
+@pytest.mark.parametrize(
+    ("told", "usage"),
+    [
+        ([{"prompt_tokens": 5}, {"completion_tokens": 6}], Usage(5, 6)),
+        ([{"prompt_tokens": 5, "completion_tokens": 6}, {}], Usage(5, 6)),
+        ([{"prompt_tokens": 5, "completion_tokens": 6}, None], Usage(5, 6)),
+        (
+            [
+                {"prompt_tokens": 5, "completion_tokens": 6},
+                {"prompt_tokens": None, "completion_tokens": None},
+            ],
+            Usage(5, 6),
+        ),
+    ],
+    ids=str,
+)
+def test_what_a_later_chunk_leaves_open_of_the_usage_stays(serve, adapt, told, usage):
+    first, last = told
+    said = (
+        json.dumps({**json.loads(chunk("Hi")), "usage": first}).encode(),
+        json.dumps({**json.loads(chunk(reason="stop")), "usage": last}).encode(),
+    )
+
+    stream = ask(adapt(serve(answering(sse(*said, DONE))).url), stream=True)
+
+    assert stream.collect().usage == usage
 
 
 def test_the_details_of_the_usage_are_kept(answers):

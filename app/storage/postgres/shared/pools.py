@@ -19,7 +19,9 @@ SWEEP = 60.0  # seconds between two sweeps of what has expired
 
 _TAKE = "SELECT * FROM pool_take(%s, %s, %s, %s, %s, %s, %s)"
 _HOLD = f"SELECT pool_hold(%s, %s, %s, %s, %s, {LEASE})"
-_SHARERS = "SELECT count(*) FROM chain WHERE alive_until > clock_timestamp()"
+_SHARERS = (
+    "SELECT count(*) FROM chain WHERE owner <> '' AND alive_until > clock_timestamp()"
+)
 _FORGET = (
     "DELETE FROM pools WHERE win < floor(extract(epoch FROM clock_timestamp()) / 60)"
     " - 2",

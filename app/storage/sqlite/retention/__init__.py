@@ -1,1 +1,1 @@
-"""Retention: how words, and whole records, go from a SQLite file."""
+"""Retention: what only a SQLite file asks of it: to cover what pages still hold."""

@@ -34,11 +34,13 @@ from app.upstreams.openai.errors.wordings import (
     FILTERED,
     FORM,
     INVALID,
+    PASSING,
     QUOTA,
     SOON,
     TOO_FAST,
     TOO_LARGE,
     TOO_LONG,
+    TURNS,
     UNABLE,
     UNKNOWN_MODEL,
 )
@@ -52,12 +54,15 @@ MEANINGS: tuple[tuple[re.Pattern[str], type[UpstreamError], str], ...] = (
     (FILTERED, ContentFiltered, "content_filter"),
     (UNKNOWN_MODEL, UnknownModel, "unknown_model"),
     (BAD_KEY, Refused, "upstream_auth"),
+    (TURNS, Rejected, "upstream_rejected"),
     (UNABLE, Unfit, "unsupported"),
 )
 # What an error of these statuses may mean beside what the status says: by its words,
 # and by its codes and types, which nobody chooses by accident.
 LIMITS = frozenset({"quota", "rate_limited"})
 OF_REQUESTS = frozenset({"content_filter", "context_length", "unknown_model"})
+# What may pass, with a status that says so.
+OF_SERVERS = frozenset({"content_filter", "context_length", "upstream_auth"})
 ONLY: Mapping[int, frozenset[str]] = {
     401: frozenset({"quota"}),
     403: LIMITS | OF_REQUESTS,
@@ -78,8 +83,11 @@ def refusal(
     status: int, headers: Mapping[str, str], body: bytes, echo: Echo = NO_ECHO
 ) -> UpstreamError:
     """What an answer of status 400 or above means. `body` may be cut."""
-    report = telling(parsed(body), echo)
+    value = parsed(body)
+    report = telling(value, echo)
     error = _by_words(report, status) or _by_status(report, status, headers)
+    if type(error) is CallerFault and _is_page(value):
+        error = Rejected("upstream_rejected")
     plain = meaning(status, headers)
     error.status, error.may_repeat = status, plain.may_repeat
     if not isinstance(error, Unfit):  # which leaves nothing to rest from
@@ -122,8 +130,9 @@ def _by_words(report: ErrorReport, status: int) -> UpstreamError | None:
     """What codes and types mean, or else the words."""
     if TOO_LARGE.search(report.words):
         return ContextTooLong("context_length")
+    is_passing = status >= 500 and PASSING.search(report.words) is not None
     for text, limits in ((report.labels, ONLY_LABELS), (report.words, ONLY)):
-        only = limits.get(status)
+        only = LIMITS | OF_SERVERS if is_passing else limits.get(status)
         for pattern, kind, fault in MEANINGS:
             if (only is None or fault in only) and pattern.search(text):
                 is_soon = fault == "quota" and SOON.search(report.words)
@@ -147,6 +156,11 @@ def _by_status(
     if status == 400 and _is_about_form(report):
         return Rejected("upstream_rejected")
     return meaning(status, headers)
+
+
+def _is_page(value: object) -> bool:
+    """Whether something before the server speaks, which judges no request."""
+    return isinstance(value, str) and value.lstrip().startswith("<")
 
 
 def _is_about_form(report: ErrorReport) -> bool:

@@ -43,19 +43,19 @@ PARTS = (
     "innererror",
     "choices",
 )
-# Seconds to rest, or milliseconds where the name says so.
-RESTS = (
-    "retry_after",
-    "retry_after_seconds",
-    "retryafter",
-    "retrydelay",
-    "retry-after",
-)
-RESTS_MS = ("retry_after_ms", "retry-after-ms")
+# Seconds to rest, or milliseconds where the name says so; names without their gaps.
+RESTS = ("retryafter", "retryafterseconds", "retrydelay", "retryin")
+RESTS_MS = ("retryafterms", "retryaftermilliseconds")
 
 _SAID = (str, Mapping, list)
 _STATUS = re.compile(r"[45][0-9]{2}")
 _NUMBER = re.compile(r"([0-9]{1,9}(?:\.[0-9]{0,9})?)s?")
+# A rest that is told in words, as it stands in a plain text.
+_REST = re.compile(
+    r"\b(?:re)?try(?: again)? (?:in|after) (?:(\d{1,4}) ?m\w* ?)?"
+    r"(\d{1,9}(?:\.\d{0,9})?) ?(ms|milli|m|h)?"
+)
+_UNITS = {"ms": 0.001, "milli": 0.001, "m": 60.0, "h": 3600.0}
 # A member of an error within a text: JSON, or what Python prints.
 _MEMBER = re.compile(
     r"""['"](error|message|msg|detail|code|type|param)['"]\s{0,9}:\s{0,9}"""
@@ -158,7 +158,13 @@ def telling(value: Any, echo: Echo = NO_ECHO) -> ErrorReport:
             parts.extend(part[:MOST_PARTS])
     own = echo.taken_out_of(APART.join(texts)[:MAX_SAID]).split(APART)
     report.words = "\n".join(_plain(_QUOTED.sub(GONE, words)) for words in own)
+    if report.rest is None and (found := _REST.search(report.words)):
+        report.rest = _seconds(*found.groups())
     return report
+
+
+def _seconds(minutes: str | None, number: str, unit: str | None) -> float:
+    return 60.0 * float(minutes or 0) + float(number) * _UNITS.get(unit or "", 1.0)
 
 
 def _take_object(report: ErrorReport, part: Mapping[str, Any]) -> list[Any]:
@@ -190,7 +196,7 @@ def _take_label(report: ErrorReport, value: object) -> None:
 
 
 def _take_rest(report: ErrorReport, name: str, value: object) -> None:
-    name = name[:MAX_LABEL].lower()
+    name = re.sub(r"[_-]", "", name[:MAX_LABEL].lower())
     if report.rest is not None or name not in (*RESTS, *RESTS_MS):
         return
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -245,5 +251,6 @@ def _common(text: str, other: str) -> int:
 
 
 def _plain(text: str) -> str:
-    """A text in lower case, with spaces between all of its words."""
-    return _GAPS.sub(" ", _HUMP.sub(" ", text.replace("’", "'"))).lower().strip()
+    """A text in lower case, with spaces between all of its words, and `not` in full."""
+    plain = _GAPS.sub(" ", _HUMP.sub(" ", text.replace("’", "'"))).lower().strip()
+    return plain.replace("can't", "cannot").replace("n't", " not")

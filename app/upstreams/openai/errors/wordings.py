@@ -85,8 +85,6 @@ TOO_LONG = _any(
     r"\d tokens? > \d+ max",
     r"max tokens must be at least 1, got",
     r"\brequest (was|is) too long\b|\bn ctx\b",
-    r"\b(request|payload)( \w+)? too large\b(?! for)",
-    r"\b(request|payload|body)( \w+)? exceeds? (the )?(max|limit|size)",
     r"\b(prompt|input|context|sequence|message)s? (length|size)\b~"
     r"\b(exceed|over|greater|longer|larger|more)",
     r"\d tokens?\b~\b(over|above|beyond)\b~\b(limit|max)",
@@ -121,7 +119,7 @@ UNKNOWN_MODEL = _any(
     r"\bmodel( \S+)? (is )?(unknown|invalid|not (supported|recognized|known|valid))",
     r"\bno models?( named| loaded| found| available)",
     r"\bno (endpoints?|available channels?|providers?|route) ?(found )?for\b",
-    r"\b(could not|couldn't|cannot|can't|unable to|failed( to)?) "
+    r"\b(could not|cannot|unable to|failed( to)?) "
     r"(find|load\w*|get|resolve)( \w+){0,2} model",
     r"\bmodel requires more system memory",
     r"\bmodel load(ing)? (failed|error)",
@@ -132,14 +130,21 @@ UNKNOWN_MODEL = _any(
     r"\bmodel access denied\b|\ballowed to access model\b",
     r"\bllm provider not provided\b|\bno … with this model\b",
     r"\bno suitable~\bfor\b|\bsuitable inference\b",
-    r"\bmodel\b~n't (exist|found|available)\b",
+    r"\bmodel\b~not (exist|found|available)\b",
     r"\bmodel\b~\b(is|was|been) (deprecated|retired|decommissioned|removed"
     r"|discontinued)",
     r"\bthere is no model\b|\bmodel\b~\bnot in the list|\bmodel must be one of",
     r"模型\S{0,12}(不存在|未找到|不可用)|无可用渠道",
 )
+# Turns of a conversation that do not fit together.
+TURNS = _any(
+    r"\b(function|tool) calls?\b~\b(must be followed|responses)\b",
+    r"\b(must be a|no) (response|matching|preceding|corresponding)\b",
+    r"\btool call ids?\b~\bnot\b|\bnot\b~\btool call ids?\b",
+    r"\btool (results?|messages?)\b~\b(without|not match|must (follow|be preceded))",
+)
 UNABLE = _any(
-    r"\b(not|n't|un|no|no longer) ?(yet )?support",
+    r"\b(not|un|no|no longer) ?(yet )?support",
     r"\bonly (support|accept|one completion|(the )?default|user and assistant)",
     r"found that support",
     r"\bmm ?proj\b|\bmulti ?modal\b|\bvision\b",
@@ -149,6 +154,10 @@ UNABLE = _any(
     r"\btool (choice|call parser)~\brequire",
     r"\btools? param\w* requires",
     r"\b(tools?|tool use|tool calls|function calling)\b~\bnot (enabled|available)",
+    r"\b(tools?|function)( use| call\w*| choice)?\b~"
+    r"\b(unavailable|disabled|not|requires?|only)\b",
+    r"\b(no|not|cannot)\b~\b(tools?|function call\w*)\b|\btools must be empty\b",
+    r"\b(unknown|invalid) field tools\b|\bfield must not be set\b",
     r"\btool use failed|failed to call a function",
     r"\btool (call )?arguments?\b~\bjson|parse tool call|invalid tool call arguments",
     r"\b(pars|compil|convert|conver|initializ|generat)\w*\b~\b(grammar|json schema"
@@ -176,7 +185,13 @@ UNABLE = _any(
     r"\brole\b~\binvalid\b",
     r"\bcannot unmarshal\b|\binvalid (message )?content type\b",
     r"\binvalid type: (sequence|map|string|null|boolean|integer)\b",
-    r"\b(not|n't) (yet )?(compatible|combin)\w*",
+    r"\b(not) (yet )?(compatible|combin)\w*",
+)
+# What is so for a while only is an outage, where the status says so, too.
+PASSING = _any(
+    r"\b(currently|temporar\w+|right now|at the moment|overloaded|at capacity)\b",
+    r"\b(high|heavy) (demand|load|traffic)\b",
+    r"\b(try|retry)( again)? (later|shortly|soon)\b",
 )
 # A part of a request's form, and that it is not taken. Only for a status that already
 # says that the request is to blame: another server may take that form.
@@ -187,14 +202,15 @@ FORM = _any(
     r"|file|developer|system|roles?|parallel tool calls|verbosity|store|metadata"
     r"|prompt cache\w*|safety identifier|stop|top [kp]|min p|seed|penalty|prefix"
     r"|max( completion| output)? tokens|content parts?)\b~"
-    r"\b(not|no|n't|un\w+|invalid|only|must|should|at most|max|requires?|cannot|fail\w*"
+    r"\b(not|no|un\w+|invalid|only|must|should|at most|max|requires?|cannot|fail\w*"
     r"|deprecated|disabled|exceed\w*|missing|illegal|forbidden|expected)\b",
-    r"\b(not|no|n't|un\w+|invalid|illegal|cannot|disabled|missing)\b~\b(response format"
+    r"\b(not|no|un\w+|invalid|illegal|cannot|disabled|missing)\b~\b(response format"
     r"|tool choice|tools?|function calls?|json schema|logprobs|stream\w*|reasoning\w*"
     r"|modalit\w+|audio|images?|image url|roles?|content type)\b",
     r"\b(param\w*|field|argument|option|property)s?\b~"
     r"\b(invalid|not|un\w+|must|cannot)\b",
     r"… (must|should) (be|not)\b|\bmodality\b",
+    r"\b(request|payload|body)( \w+){0,2} (too large|exceeds?)\b",
     r"\bsupported values\b|\bunsupported value\b|\bmax images\b",
 )
 # A code or type that says so of a status that would tell of an outage.

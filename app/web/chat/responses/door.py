@@ -3,7 +3,7 @@
 Nothing is stored: whoever refers to an earlier response is told to send it all.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import Any
 
@@ -18,7 +18,7 @@ from app.web.chat.openai import to_json
 from app.web.chat.openai_facts import SESSION, facts
 from app.web.chat.responses.conversation import as_chat, leaves_out_tools
 from app.web.chat.responses.output import Output
-from app.web.chat.sse import event
+from app.web.chat.sse import HELD, event
 from app.web.openapi.documented import CHAT_FAILURES, Note, documented
 from app.web.openapi.headers import LEFT_OUT, OF_CHATS, OF_REPLIES
 from app.web.request.auth import token_required
@@ -166,13 +166,16 @@ class ResponseEvents:
             for choice in first
         )
 
-    def done(self, reply: ChatReply) -> bytes:
-        """The ends of all items, and the response as it is now."""
+    def done(self, reply: ChatReply) -> bytes | Iterator[bytes]:
+        """The ends of all items, and the response as it is now.
+
+        All of the text is in each of four events, so a long one goes out by itself.
+        """
         log_answer(reply, monotonic() - self._door.started)
-        ends = self._written(self._output.close(_status(reply)))
-        last = self._door.ended(reply, self._output)
-        last_event = {"type": f"response.{last['status']}", "response": last}
-        return ends + self._written([last_event])
+        events = self._ends(reply)
+        if self._output.characters > HELD:
+            return map(self._numbered, events)
+        return self._written(events)
 
     def error(self, report: CallerError) -> bytes:
         """That the response has failed; what came so far is not an answer."""
@@ -184,6 +187,11 @@ class ResponseEvents:
         return self._written(
             [{"type": "response.failed", "response": failed | {"error": error}}]
         )
+
+    def _ends(self, reply: ChatReply) -> Iterator[dict[str, Any]]:
+        yield from self._output.close(_status(reply))
+        last = self._door.ended(reply, self._output)
+        yield {"type": f"response.{last['status']}", "response": last}
 
     def _written(self, events: Any) -> bytes:
         return b"".join(map(self._numbered, events))

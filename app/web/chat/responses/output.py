@@ -40,6 +40,7 @@ class Output:
     """The items of one response. It belongs to one thread.
 
     `key` makes the ids of items unique. `items` are whole only once it is closed.
+    `characters` are those of its texts so far.
     """
 
     def __init__(self, key: str) -> None:
@@ -48,6 +49,7 @@ class Output:
         self._calls: dict[int, tuple[int, list[str]]] = {}  # by the upstream's index
         self._last = 0  # index of the call that pieces without an index belong to
         self.items: list[Item] = []
+        self.characters = 0
 
     def take(
         self, part: Mapping[str, Any], logprobs: Sequence[Any] = ()
@@ -82,6 +84,7 @@ class Output:
             yield from self._open_text(kind)
         assert self._text is not None  # noqa: S101  # for mypy: it was opened
         self._text.pieces.append(text)
+        self.characters += len(text)
         self._text.logprobs.extend(logprobs)
         probable = {"logprobs": list(logprobs)} if kind is MESSAGE else {}
         yield self._told(f"{kind.told}.delta", delta=text, **probable)
@@ -110,7 +113,9 @@ class Output:
         function = piece.get("function")
         fields = function if isinstance(function, Mapping) else NOTHING
         name, more = _str(fields.get("name")), _str(fields.get("arguments"))
-        index = piece.get("index", number if name else self._last)
+        index = piece.get("index")
+        if not isinstance(index, int):
+            index = number if name else self._last
         if index not in self._calls:
             yield from self._close_text()
             call = {"call_id": _str(piece.get("id")), "name": name, "arguments": ""}
@@ -120,6 +125,7 @@ class Output:
         if more:
             place, arguments = self._calls[index]
             arguments.append(more)
+            self.characters += len(more)
             kind = "response.function_call_arguments.delta"
             yield self._of(place, kind, delta=more)
 

@@ -9,16 +9,11 @@ import pytest
 
 from app.storage.chain.links import GENESIS
 from app.storage.chain.retention import FOR_EVER, Keep
-from app.storage.sqlite.retention.pruner import (
-    AGAIN,
-    LEAST,
+from app.storage.retention.pruner import AGAIN, LEAST, MOST, PASS_EVERY, PAUSE, ROWS
+from app.storage.sqlite.retention.covering import (
     LONGEST_WAIT,
-    MOST,
-    PASS_EVERY,
-    PAUSE,
-    ROWS,
+    CoveringPruner,
     LogInUse,
-    Pruner,
 )
 from app.storage.sqlite.retention.stale_bytes import StaleBytes
 
@@ -52,11 +47,11 @@ def store():
 
 @pytest.fixture
 def pruner(store, tmp_path):
-    return Pruner(KEEP, tmp_path / "no.db", "w", clock=lambda: store.now)
+    return CoveringPruner(KEEP, tmp_path / "no.db", "w", clock=lambda: store.now)
 
 
 def test_a_gateway_that_keeps_all_is_never_asked_again(store, tmp_path):
-    pruner = Pruner(FOR_EVER, tmp_path / "no.db", "w")
+    pruner = CoveringPruner(FOR_EVER, tmp_path / "no.db", "w")
 
     assert pruner.turn(store.commit, is_idle=True) == inf
     assert pruner.ask_again == inf

@@ -11,7 +11,6 @@ import pytest
 from app.gateway.records.audit import RETENTION, Query
 from app.storage.audit.rows import closed, closed_draft, open_draft, opened
 from app.storage.chain.retention import Keep, Whose
-from app.storage.chain.stored import PAGE
 from app.storage.sqlite.backend import SqliteBackend
 from app.storage.sqlite.files import AuditFiles
 from app.storage.sqlite.statements import connect_reader
@@ -96,61 +95,6 @@ def assert_sound(backend, path):
     assert verdict_of_a_stranger(path).startswith("Sound: ")
 
 
-def test_words_that_are_over_their_time_go_and_the_metadata_stay(
-    begun, path, open_a_trail
-):
-    old = write(path, *(a_chat(n, 2 * DAY, person="ada") for n in range(150)))
-    young = write(path, *(a_chat(n, HOUR) for n in range(1000, 1005)))
-    reader = begun.records()
-    trail = open_a_trail(KEY, keep=Keep(words=DAY))
-    trail.start()
-
-    until(lambda: reader.get(old[-1]).request is None, 30)
-    trail.close()
-
-    for one in map(reader.get, old):
-        assert (one.request, one.reply) == (None, None)
-        assert (one.person, one.outcome, one.provider) == ("ada", "completed", "switch")
-    assert all("Canary" in reader.get(one).reply for one in young)
-    told = [json.loads(one.request) for one in events(begun, "words_expired")]
-    assert sum(one["count"] for one in told) == 150
-    assert {one["days"] for one in told} == {1}
-    assert_sound(begun, path)
-
-
-def test_records_that_are_over_their_time_go_and_the_rest_is_sound(
-    begun, path, open_a_trail
-):
-    old = write(path, *(a_chat(n, 2 * DAY) for n in range(150)))
-    (young,) = write(path, a_chat(1000, HOUR))
-    reader = begun.records()
-    trail = open_a_trail(KEY, keep=Keep(records=DAY))
-    trail.start()
-
-    until(lambda: reader.get(old[-1]) is None, 30)
-    record_one(trail)
-    trail.close()
-
-    assert not any(map(reader.get, old))
-    assert reader.get(young).seq == 151
-    (head,) = begun.verify().heads
-    assert head.floor_seq == 150
-    assert sum(
-        json.loads(one.request)["count"] for one in events(begun, "records_expired")
-    ) == len(old)
-    assert_sound(begun, path)
-
-
-def test_nothing_goes_without_a_setting(begun, path, open_a_trail):
-    (old,) = write(path, a_chat(1, 3000 * DAY))
-    trail = open_a_trail(KEY)
-    record_one(trail)
-    trail.close()
-
-    assert "Canary" in begun.records().get(old).reply
-    assert events(begun, "words_expired") == events(begun, "records_expired") == []
-
-
 @pytest.mark.parametrize("intents_first", [False, True])
 def test_erased_words_are_nowhere_in_the_file(intents_first, begun, path, open_a_trail):
     """Rows that grow leave copies in the free parts of pages."""
@@ -165,22 +109,6 @@ def test_erased_words_are_nowhere_in_the_file(intents_first, begun, path, open_a
     trail.close()
 
     assert b"Canary-1000" in bytes_of(path)
-    assert_sound(begun, path)
-
-
-def test_a_check_is_sound_while_words_and_records_go(begun, path, open_a_trail):
-    write(path, *(a_chat(n, 3 * DAY) for n in range(PAGE + 200)))
-    write(path, *(a_chat(n, 1.5 * DAY) for n in range(PAGE + 200)))
-    trail = open_a_trail(KEY, keep=Keep(words=DAY, records=2 * DAY))
-    trail.start()
-    reader, checks = begun.records(), 0
-    while not (events(begun, "words_expired") and reader.heads()[0].floor_seq > PAGE):
-        record_one(trail)
-        assert begun.verify().reason is None
-        checks += 1
-    trail.close()
-
-    assert checks
     assert_sound(begun, path)
 
 
@@ -214,22 +142,6 @@ Event().wait()
         assert_sound(begun, path)
 
 
-def test_a_record_of_a_clock_that_was_wrong_goes_with_its_neighbours(
-    begun, path, open_a_trail
-):
-    ages = [2 * DAY, time() - 5, -3000 * DAY, 2 * DAY, HOUR, time() - 5, HOUR]
-    ids = write(path, *(a_chat(n, age) for n, age in enumerate(ages)))
-    reader = begun.records()
-    trail = open_a_trail(KEY, keep=Keep(records=DAY))
-    trail.start()
-
-    until(lambda: reader.get(ids[0]) is None, 30)
-    trail.close()
-
-    left = [one for one in ids if reader.get(one)]
-    assert left == ids[4:]
-
-
 @pytest.mark.parametrize(
     "statement",
     [
@@ -249,52 +161,6 @@ def test_no_accident_takes_a_record_or_its_words(statement, begun, path, sql):
         sql("PRAGMA recursive_triggers=ON", statement)
 
 
-def test_words_of_a_demand_go_while_the_gateway_runs(begun, path, open_a_trail):
-    trail = open_a_trail(KEY)
-    hers = write(path, *(a_chat(n, HOUR, person="ada") for n in range(120)))
-    (other,) = write(path, a_chat(1000, HOUR, person="bob"))
-    last = record_one(trail, person="ada")
-    whose = Whose(person="ada")
-
-    rehearsal = begun.erase(whose, is_rehearsal=True)
-    assert (rehearsal.records, begun.records().get(hers[0]).request is None) == (
-        121,
-        False,
-    )
-    done = begun.erase(whose, is_rehearsal=False)
-    record_one(trail)
-
-    assert (done.records, done.open, done.is_clean) == (121, 0, True)
-    assert all(begun.records().get(one).reply is None for one in (*hers, last.id))
-    assert "Canary" in begun.records().get(other).reply
-    left = bytes_of(path).replace(b"Canary-1000", b"")
-    assert b"Canary" not in left
-    told = [json.loads(one.request) for one in events(begun, "words_erased")]
-    assert sum(one["count"] for one in told) == 121
-    assert not any("ada" in json.dumps(one) for one in told)
-    assert {one["of"]["person"] for one in told} == {whose.named(KEY)["person"]}
-    assert begun.erase(whose, is_rehearsal=False).records == 0
-    assert_sound(begun, path)
-    trail.close()
-
-
-def test_a_demand_goes_by_all_that_it_names_and_tells_of_chats_under_way(
-    begun, path, open_a_trail
-):
-    write(path, a_chat(1, 1, person="ada"), a_chat(2, 1, session_id="s", person="ada"))
-    store = SqliteStore(AuditFiles(path), KEY)
-    store.open()
-    intent = an_intent(person="ada", session_id="s")
-    store.write(lambda: [open_draft(opened(intent, store.instance))])
-
-    result = begun.erase(Whose(person="ada", session_id="s"), is_rehearsal=True)
-
-    assert (result.records, result.open) == (1, 1)
-    assert begun.erase(Whose(caller="nobody"), is_rehearsal=False).records == 0
-    assert begun.erase(Whose(id=intent.id), is_rehearsal=True).open == 1
-    store.close()
-
-
 def test_a_reader_that_holds_on_to_the_log_is_told_of(begun, path, url):
     write(path, a_chat(1, 1, person="ada"))
     with closing(connect_reader(path)) as reader:
@@ -302,9 +168,9 @@ def test_a_reader_that_holds_on_to_the_log_is_told_of(begun, path, url):
         reader.execute("SELECT count(*) FROM records").fetchone()
         hasty = SqliteBackend(url, KEY, patience=0.1)
         done = hasty.erase(Whose(person="ada"), is_rehearsal=False)
-    assert (done.records, done.is_clean) == (1, False)
+    assert (done.records, bool(done.left)) == (1, True)
 
-    assert begun.erase(Whose(person="ada"), is_rehearsal=False).is_clean
+    assert not begun.erase(Whose(person="ada"), is_rehearsal=False).left
     assert b"Canary" not in bytes_of(path)
 
 

@@ -7,7 +7,9 @@ import pytest
 from app.gateway.abilities import IMAGES, TOOLS
 from app.gateway.chat import Delta, ReplyFacts, Usage
 from app.gateway.errors import Interrupted
-from tests.support.events import events_of
+from app.services import PerProcess
+from app.web import make_app
+from tests.support.events import events_of, parse_events
 
 PATH = "/v1/responses"
 WEATHER = {
@@ -107,6 +109,19 @@ class TestWholeAnswer:
         assert (called["name"], called["arguments"]) == ("weather", '{"town":"Rome"}')
         assert len({item["id"] for item in (thought, message, called)}) == 3
 
+    @pytest.mark.parametrize("index", [None, {}, [], "0"])
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_calls_are_told_whatever_stands_for_their_index(
+        self, ask, switch, stream, index
+    ):
+        end = {"index": 0, "finish_reason": "tool_calls"}
+        speaks(switch, piece(tool_calls=[CALL | {"index": index}]), choices=(end,))
+
+        answer = ask(tools=[WEATHER], stream=stream)
+
+        told = events_of(answer)[-1].data["response"] if stream else answer.json
+        assert told["output"][0]["call_id"] == "call_7"
+
     @pytest.mark.parametrize(
         ("finish", "reason"),
         [("length", "max_output_tokens"), ("content_filter", "content_filter")],
@@ -126,6 +141,27 @@ class TestWholeAnswer:
 
 
 class TestStream:
+    def test_the_ends_of_a_long_text_go_out_one_by_one(self, services, token, switch):
+        text, sent = "\N{GRINNING FACE}" * 20_000, []
+        speaks(switch, Delta(text))
+        app = make_app(PerProcess(lambda: services))
+        environ = app.test_request_context(
+            PATH,
+            method="POST",
+            json={"input": "Hello", "stream": True},
+            headers=token,
+        ).request.environ
+
+        app(environ, lambda *_: sent.append)
+
+        lines = b"".join(sent).decode().splitlines()
+        *_, part, item, last = parse_events(lines)
+        assert (
+            part.data["part"]["text"] == item.data["item"]["content"][0]["text"] == text
+        )
+        assert last.name == "response.completed"
+        assert max(map(len, sent)) < 1.5 * len(json.dumps(text))
+
     def test_its_events_come_in_openais_order_and_are_numbered(self, ask, switch):
         more = {"index": 0, "function": {"arguments": '{"town":"Rome"}'}}
         end = {"index": 0, "finish_reason": "tool_calls"}

@@ -4,29 +4,26 @@ It has no thread: the writer's lets it do a batch when nobody waits for a record
 batch does is on record in the same transaction, so it is done or not begun.
 """
 
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import inf
-from pathlib import Path
 from time import monotonic, time
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from app.storage.audit.rows import Draft
-from app.storage.chain.links import LANE, Head
+from app.storage.chain.links import Head
 from app.storage.chain.retention import FOR_EVER, Keep, in_ranges, retention_record
-from app.storage.sqlite.retention.erasing import (
+from app.storage.retention.erasing import (
+    Connection,
+    digest_at,
     erase,
     last_due,
     progress,
     prune,
-    rows_of,
     set_progress,
     words_behind,
 )
-from app.storage.sqlite.retention.stale_bytes import StaleBytes
-from app.storage.sqlite.statements import digest_at
 
 DAY = 86400.0
 PASS_EVERY = 3600.0  # seconds from the end of a pass to the next one
@@ -36,8 +33,6 @@ AGAIN = 1.0  # seconds until something else may have become possible
 TAKES, PAUSE = 0.01, 10.0
 ROWS, LEAST, MOST = 100, 50, 500
 BYTES = 1024 * 1024  # of words in a batch, but for the last record's
-COVER = 500  # places around which stale bytes are covered at once
-LONGEST_WAIT = 600.0  # seconds that the covering waits for a gateway without chats
 
 
 class Change(NamedTuple):
@@ -45,25 +40,23 @@ class Change(NamedTuple):
 
     drafts: list[Draft]
     head: Mapping[str, Any] = MappingProxyType({})
-    then: Callable[[sqlite3.Connection], None] = lambda _: None
+    then: Callable[[Any], None] = lambda _: None
 
 
-Plan = Callable[[sqlite3.Connection, Head], Change | None]
-
-
-class LogInUse(Exception):
-    """A reader holds on to the log, so it can't be emptied just now."""
+Plan = Callable[[Any, Head], Change | None]
 
 
 class Commit(Protocol):
     """Commits what a plan returns; gives back the head then, None for no change."""
 
-    def __call__(self, plan: Plan, *, empties_log: bool = False) -> Head | None:
-        """With `empties_log` all of the log goes into the database before.
-
-        Raises StoreFailed, or LogInUse.
-        """
+    def __call__(self, plan: Plan) -> Head | None:
+        """Raises StoreFailed."""
         ...
+
+
+# May hold back a floor: given the lane, its floor and the next one, returns which of
+# the places between them it may be.
+HoldBack = Callable[[Any, int, int, int], int]
 
 
 class Pruner:
@@ -72,19 +65,18 @@ class Pruner:
     def __init__(
         self,
         keep: Keep,
-        database: Path,
         worker: str,
         wall: Callable[[], float] = time,
         clock: Callable[[], float] = monotonic,
+        hold_back: HoldBack = lambda _connection, _lane, _after, floor: floor,
     ) -> None:
         self._keep, self._worker = keep, worker
         self._wall, self._clock = wall, clock
+        self._hold_back = hold_back
         self._rows = ROWS
         self._next_pass = 0.0
-        self._waits_since: float | None = None
         self._head = 0  # where the chain ended after our last batch
         self._pause = AGAIN
-        self._stale = StaleBytes(database)
 
     @property
     def ask_again(self) -> float:
@@ -106,19 +98,8 @@ class Pruner:
             return self._pause if is_idle else self._pause * PAUSE
         return self._finish(commit, now, is_idle=is_idle)
 
-    def _finish(self, commit: Commit, now: float, *, is_idle: bool) -> float:
-        """Cover what the batches have left, when chats leave time for it."""
-        self._waits_since = self._waits_since or now
-        if not is_idle and now - self._waits_since < LONGEST_WAIT:
-            return AGAIN
-        try:
-            with self._timed():
-                head = commit(self._next_cover, empties_log=True)
-        except LogInUse:
-            return AGAIN
-        if head is not None:
-            return self._pause
-        self._waits_since = None
+    def _finish(self, _commit: Commit, _now: float, *, is_idle: bool) -> float:  # noqa: ARG002
+        """End a pass; there is a place for what is left to be done then."""
         self._next_pass = self._clock() + PASS_EVERY
         return PASS_EVERY
 
@@ -131,76 +112,67 @@ class Pruner:
         self._rows = max(LEAST, min(MOST, int(self._rows * min(2.0, TAKES / took))))
         self._pause = max(0.01, took)
 
-    def _next_cover(self, connection: sqlite3.Connection, head: Head) -> Change | None:
-        begin = progress(connection, "covered")
-        end = max(progress(connection, "words"), head.floor_seq)
-        if begin >= end:
-            return None
-        end = min(end, begin + COVER)
-        if (rows := rows_of(connection, begin, end)) is not None:
-            self._stale.cover(connection, *rows)
-        return Change(
-            [], then=lambda connection: set_progress(connection, "covered", end)
-        )
-
     # ---- the batches
 
-    def _next_batch(self, connection: sqlite3.Connection, head: Head) -> Change | None:
+    def _next_batch(self, connection: Connection, head: Head) -> Change | None:
         now = self._wall()
         return self._expired_records(connection, head, now) or self._expired_words(
             connection, head, now
         )
 
     def _expired_records(
-        self, connection: sqlite3.Connection, head: Head, now: float
+        self, connection: Connection, head: Head, now: float
     ) -> Change | None:
-        after = head.floor_seq
-        due = self._last_due(connection, after, self._keep.records, now)
+        lane, after = head.lane, head.floor_seq
+        due = self._last_due(connection, lane, after, self._keep.records, now)
         floor = min(due, after + self._rows)
-        digest = digest_at(connection, floor)
-        if due == after or digest is None:
+        if floor > after:
+            floor = self._hold_back(connection, lane, after, floor)
+        digest = digest_at(connection, lane, floor)
+        if floor <= after or digest is None:
             return None
-        said = {"floor": [LANE, floor, digest.hex()], "count": floor - after}
+        said = {"floor": [lane, floor, digest.hex()], "count": floor - after}
         return self._change(
             "records_expired",
             said | {"days": self._keep.records / DAY},
-            lambda connection: prune(connection, floor),
+            lambda connection: prune(connection, lane, floor),
             floor_seq=floor,
             floor_digest=digest,
         )
 
     def _expired_words(
-        self, connection: sqlite3.Connection, head: Head, now: float
+        self, connection: Connection, head: Head, now: float
     ) -> Change | None:
-        after = max(progress(connection, "words"), head.floor_seq)
-        due = self._last_due(connection, after, self._keep.words, now)
+        lane = head.lane
+        after = max(progress(connection, "words", lane), head.floor_seq)
+        due = self._last_due(connection, lane, after, self._keep.words, now)
         if due == after:
             return None
-        words, last = words_behind(connection, after, due, self._rows, BYTES)
+        words, last = words_behind(connection, lane, after, due, self._rows, BYTES)
 
-        def then(connection: sqlite3.Connection) -> None:
-            set_progress(connection, "words", last)
+        def then(connection: Connection) -> None:
+            set_progress(connection, "words", lane, last)
 
         if not words:
             return Change([], then=then)
-        done = erase(connection, words)
-        said = {"erased": in_ranges(LANE, done), "count": len(done)}
+        done = erase(connection, lane, words)
+        said = {"erased": in_ranges(lane, done), "count": len(done)}
         return self._change(
             "words_expired", said | {"days": self._keep.words / DAY}, then
         )
 
     def _last_due(
-        self, connection: sqlite3.Connection, after: int, keep: float, now: float
+        self, connection: Connection, lane: int, after: int, keep: float, now: float
     ) -> int:
         if keep == inf:
             return after
-        return last_due(connection, after, now - keep, now, self._rows)
+        return last_due(connection, lane, after, now - keep, now, self._rows)
 
     def _change(
         self,
         code: str,
         said: dict[str, Any],
-        then: Callable[[sqlite3.Connection], None],
+        then: Callable[[Any], None],
         **head: Any,
     ) -> Change:
         draft = retention_record(code, said, self._worker, self._wall())
