@@ -82,11 +82,13 @@ lock: $(VENV)/dev ## Compile the lock files anew from requirements*.in, with SBO
 	$(BIN)/python -m docs.dependencies
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv --clear $(VENV)
+	@echo "Making an environment of $(PYTHON) in $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
 
 # pip itself is of the lock file; setuptools, which Python 3.11 brings, is not needed.
 $(VENV)/run: $(VENV)/bin/python requirements.txt deploy/chat-gateway
-	$(PIP) install $(WHEELS) --require-hashes --no-deps -r requirements.txt
+	@echo "Installing the packages of requirements.txt into $(VENV), once: about half a minute"
+	@$(PIP) install $(WHEELS) --require-hashes --no-deps -r requirements.txt
 	@$(PIP) uninstall --yes setuptools 2>/dev/null
 	@install -m 0755 deploy/chat-gateway $(BIN)/chat-gateway
 	@$(BIN)/python -m compileall -q app  # a service's user may not write here

@@ -2,7 +2,13 @@
 
     python3 verify.py FILE [--head LANE:SEQ:DIGEST]... [--anchors FILE]
 
-FILE is a SQLite file of records, with its -wal beside it if there is one. A head is
+FILE is a SQLite file of records, with its -wal beside it if there is one; or what
+PostgreSQL tells of them, a line of JSON for each row:
+
+    psql URL -AtXo FILE -c "SELECT row_to_json(c) FROM chain c
+        UNION ALL SELECT row_to_json(r) FROM records r"
+
+A head is
 what an earlier run printed, and anchors are what the gateway told its log or
 VX11_ANCHOR_FILE: only with one of them does a trail show that was made anew as a whole.
 Exit code 0: sound; 1: not sound; 2: it cannot be read. The pages and indexes of the
@@ -50,6 +56,10 @@ DIGESTED = (
     "source",
     "reuse",
 )
+# How JSON tells columns of these types: bytes in hex, and 1.0 as 1.
+BYTES = {"salt", "request_digest", "reply_digest", "digest", "floor_digest", "mac"}
+TIMES = {"opened_at", "duration", "closed_at", "clock_step"}
+SQLITE = b"SQLite format 3\0"
 ANCHOR = re.compile(r"\banchor (\d+):(\d+):([0-9a-f]{64})\b")
 HEAD = re.compile(r"(\d+):(\d+):([0-9a-f]{64})")
 
@@ -224,8 +234,42 @@ def verify(database, noted):
     return shown, rows
 
 
+def rows_of(path):
+    """The rows that a file of JSON tells, each with the name of its table."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            row = json.loads(line)
+            for name in BYTES & row.keys():
+                row[name] = row[name] and bytes.fromhex(row[name].removeprefix("\\x"))
+            for name in TIMES & row.keys():
+                row[name] = None if row[name] is None else float(row[name])
+            yield "chain" if "floor_seq" in row else "records", row
+
+
+def loaded(path):
+    """A passing database of the rows of a file of JSON; types are as they come."""
+    database, columns = sqlite3.connect(""), {}
+    for table, row in rows_of(path):
+        if table not in columns:
+            columns[table] = sorted(row)
+            names = ", ".join(f'"{name}"' for name in columns[table])
+            database.execute(f"CREATE TABLE {table} ({names})")
+        marks = ", ".join("?" * len(columns[table]))
+        values = [row[name] for name in columns[table]]
+        database.execute(f"INSERT INTO {table} VALUES ({marks})", values)  # noqa: S608
+    if "records" in columns:
+        database.execute("CREATE INDEX places ON records (lane, seq)")
+    database.commit()
+    return database
+
+
 def connect(path):
-    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    with path.open("rb") as file:
+        is_sqlite = file.read(len(SQLITE)) == SQLITE
+    if is_sqlite:
+        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    else:
+        database = loaded(path)
     database.row_factory = sqlite3.Row
     database.text_factory = lambda raw: raw.decode(errors="backslashreplace")
     database.execute("PRAGMA trusted_schema=OFF")
@@ -261,7 +305,14 @@ def main():
     except Unsound as unsound:
         print(f"NOT SOUND: {unsound}")
         return 1
-    except (OSError, ValueError, sqlite3.Error) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        sqlite3.Error,
+    ) as error:
         print(f"It cannot be read: {error}", file=sys.stderr)
         return 2
     print(f"Sound: {rows} records, compared with {len(noted)} heads of earlier.")

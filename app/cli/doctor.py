@@ -118,8 +118,16 @@ def _state(gateway: dict[str, Any]) -> Iterator[Finding]:
     for reason in gateway["reasons"]:
         state = BAD if gateway["state"] == "refusing" else WARN
         since = reason.get("since") or gateway["since"]
-        words = f"{reason['detail']}, since {_local(since)}"
+        words = f"{_detail(reason, gateway['reasons'])}, since {_local(since)}"
         yield Finding("gateway", state, words, reason.get("next_step", ""))
+
+
+def _detail(reason: dict[str, Any], all_of_them: list[dict[str, Any]]) -> str:
+    """The reason in words; why no upstream answers is what is wrong with each."""
+    if reason["code"] != "no_upstream":
+        return str(reason["detail"])
+    each = [one["detail"] for one in all_of_them if one.get("upstream")]
+    return f"{reason['detail']}: {'; '.join(each)}"
 
 
 def _upstreams(known: dict[str, Any]) -> Iterator[Finding]:

@@ -48,11 +48,12 @@ The gateway is at   {gateway}
 The token is        {token}
 Behind it           {behind}
 Records are in      {records}
-Try it              curl -s {options}{url}/operator/api/chat \\
+Try it              curl -s -w '\\n' {options}{url}/operator/api/chat \\
                       -H 'X-VX11-Token: {token}' \\
                       -H 'Content-Type: application/json' -d '{{"message": "Hello"}}'
-Commands in another terminal need:
+In another terminal, in this folder:
 {exports}
+  .venv/bin/chat-gateway status        # --help tells all commands
 Ctrl-C stops all of it.
 """
 

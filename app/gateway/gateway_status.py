@@ -192,8 +192,9 @@ class StatusBoard:
         troubles = [self._trouble_of(name) for name in self.guards]
         known: Sequence[Reason] = [reason for reason in troubles if reason]
         if known and len(known) == len(self.guards):
-            detail = "no upstream answers"
-            yield Reason(State.REFUSING, "no_upstream", detail)
+            detail, causes = "no upstream answers", {reason.cause for reason in known}
+            cause = causes.pop() if len(causes) == 1 else ""
+            yield Reason(State.REFUSING, "no_upstream", detail, cause=cause)
         yield from known
 
     def _trouble_of(self, name: str) -> Reason | None:

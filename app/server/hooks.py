@@ -4,7 +4,6 @@ import faulthandler
 import gc
 import logging
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +11,7 @@ from time import monotonic
 from typing import Any
 
 from app.server.scoreboard import Scoreboard
+from app.server.sources import Sources
 from app.settings import SettingsError, changed, warnings_about
 from app.settings.file import config_text
 from app.settings.handed import RELOAD, START, Handover
@@ -27,6 +27,7 @@ from app.wiring import (
 )
 
 DEATHS_WITHIN = 300.0  # seconds
+SOURCES = Sources("app")
 
 
 class Hooks:
@@ -39,6 +40,7 @@ class Hooks:
     def __init__(self) -> None:
         with _exit_if_bad():
             self.config, self.settings = config_text(), load_checked()
+        SOURCES.note()
 
     def on_starting(self, server: Any) -> None:
         """Look at all that workers need before any is made."""
@@ -68,6 +70,9 @@ class Hooks:
         server.board = Scoreboard(places=3 * self.settings.workers)
         server.settings, server.head, server.deaths = self.settings, None, deque()
         server.news = START
+        # A worker that does not look through what it shares with us copies little.
+        gc.collect()
+        gc.freeze()
         stop, reload, manage_workers = server.stop, server.reload, server.manage_workers
 
         def stop_all(graceful: bool = True) -> None:
@@ -98,14 +103,13 @@ class Hooks:
         server.board.leave_place(worker.place)
 
     def post_fork(self, server: Any, worker: Any) -> None:
-        """Forget our modules, so that SIGHUP brings new code as well as new settings.
+        """Hand on what the files say, and forget our modules if their files changed.
 
-        Only these hooks, the worker class and the libraries stay those of the master
-        until it is started anew. What the files say is handed on: one that is bad at
-        this moment is no reason not to start.
+        So SIGHUP brings new code as well as new settings. Only these hooks, the worker
+        class and the libraries stay those of the master until it is started anew. A
+        file that is bad at this moment is no reason not to start.
         """
-        for name in [name for name in sys.modules if name.partition(".")[0] == "app"]:
-            del sys.modules[name]
+        SOURCES.forget_if_changed()
         tokens = server.tokens.text if server.tokens else None
         news = getattr(server, "told", "")
         Handover(self.config, tokens, server.head, news).hand_over()

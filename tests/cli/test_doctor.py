@@ -65,7 +65,7 @@ def test_an_upstream_that_is_down_and_when_a_fallback_answered(
 
     assert done.exit_code == 1
     assert "gateway: switch is down: nothing listens at its address" in done.stdout
-    assert "Next: Look after that upstream" in done.stdout
+    assert "Next: Look after that upstream: start it, or mend its url" in done.stdout
     assert "warn gateway" in done.stdout
     records = next(f for f in findings if f["part"] == "records")
     assert "by a fallback from" in records["words"]

@@ -45,6 +45,8 @@ def free_port():
 class Process:
     """A child process whose output goes to a file."""
 
+    house = HOUSE  # the tree whose code runs
+
     def __init__(self, log):
         self.log = Path(log)
         self.process = None
@@ -52,7 +54,7 @@ class Process:
     def spawn(self, command, env):
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                command, cwd=HOUSE, env=env, stdout=out, stderr=out
+                command, cwd=self.house, env=env, stdout=out, stderr=out
             )
 
     def wait_until_up(self):

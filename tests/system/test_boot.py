@@ -5,6 +5,7 @@ master or a worker that serves.
 """
 
 import hashlib
+import re
 import shutil
 import signal
 import subprocess
@@ -311,6 +312,29 @@ class TestSighup:
         wait_until(gateway.is_whole)
         wait_until(lambda: gateway.status()["admission"]["slots"] == slots)
         gateway.config.write_text("")
+
+
+def test_sighup_brings_new_code(tmp_path):
+    """Workers share the modules of the master while the files of these are the same."""
+    gateway = Gateway(tmp_path, workers=1)
+    gateway.house = tmp_path / "house"
+    shutil.copytree(HOUSE / "app", gateway.house / "app")
+    for name in ("wsgi.py", "gunicorn.conf.py"):
+        shutil.copy2(HOUSE / name, gateway.house)
+    version = gateway.house / "app" / "version.py"
+
+    def is_of(number):
+        health = requests.get(f"{gateway.url}/health", timeout=10)
+        return health.json()["version"] == number
+
+    with gateway:
+        assert not is_of("77.0.0")
+        version.write_text(
+            re.sub(r'VERSION = ".*"', 'VERSION = "77.0.0"', version.read_text())
+        )
+        gateway.process.send_signal(signal.SIGHUP)
+
+        wait_until(lambda: is_of("77.0.0"))
 
 
 SECRET = "sk-canary-of-this-test"

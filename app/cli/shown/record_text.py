@@ -127,7 +127,7 @@ def _attempts(record: Record) -> Iterator[str]:
         return
     asked = sum(attempt["duration"] for attempt in attempts)
     whole, begun = max(record.duration or 0.0, asked, LEAST), 0.0
-    yield "\nAttempts"
+    yield from ("", "Attempts")
     for attempt in attempts:
         start = min(int(BAR * begun / whole), BAR - 1)
         length = max(1, round(BAR * attempt["duration"] / whole))
@@ -141,7 +141,7 @@ def _attempts(record: Record) -> Iterator[str]:
 
 
 def _section(title: str, text: str) -> Iterator[str]:
-    yield f"\n{title}"
+    yield from ("", title)
     for one in text.splitlines() or [""]:
         yield f"  {clean(one)}".rstrip()
 

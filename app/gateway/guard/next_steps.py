@@ -81,6 +81,10 @@ FAULTS: Mapping[str, str] = {
 _UPSTREAM = "Look after that upstream; it is used again as soon as it answers."
 # By the class of the fault, before what follows from the code.
 _BY_FAULT: Mapping[str, str] = {
+    "connect_refused": "Look after that upstream: start it, or mend its url in the "
+    "settings; it is used again as soon as it answers.",
+    "connect_timeout": "Look after that upstream: is its host up, and does a firewall "
+    "let us through?",
     "tls_expired": "Renew the certificate of that upstream.",
     "tls_verify": "Give that upstream a certificate that VX11_TLS_CA vouches for.",
     "upstream_auth": "Show that upstream a token or key that it takes "

@@ -55,6 +55,7 @@ class SharedMemory:
     ) -> None:
         self.alone = 0
         self._clock = clock
+        self.now = clock  # CLOCK_MONOTONIC is the same in all processes
         self._region: Region | None = _opened(path)
         self._wait, self._look_interval = wait, look_interval
         self._look_at = monotonic() + look_interval
@@ -63,10 +64,6 @@ class SharedMemory:
         self._shunned: dict[int, float] = {}
         self._lock = Lock()  # guards what this process counts; never held in a wait
         at_fork(in_child=self._leave_to_parent)
-
-    def now(self) -> float:
-        """Seconds on CLOCK_MONOTONIC, which is the same in all processes."""
-        return self._clock()
 
     def read(self, key: str) -> bytes | None:
         """See SharedState."""

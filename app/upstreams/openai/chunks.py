@@ -16,7 +16,7 @@ from app.gateway.chat import NOTHING, THOUGHTS, ChatReply, Delta, Usage
 from app.gateway.errors import BadReply, ContentFiltered
 from app.gateway.strict_json import holds_more_values
 from app.upstreams.openai.contents import PARTS, with_text
-from app.upstreams.openai.envelope import extra_of, model_of, usage_of
+from app.upstreams.openai.envelope import OURS, extra_of, model_of, usage_of
 from app.upstreams.openai.errors.reading import NO_ECHO, Echo
 from app.upstreams.openai.finish_reasons import is_end, reason_of
 from app.upstreams.openai.tool_calls import CALLS, MOST_CALLS, ToolCalls
@@ -85,6 +85,16 @@ def is_chunk(value: object) -> TypeGuard[Mapping[str, Any]]:
     if "choices" in value or isinstance(value.get("usage"), Mapping):
         return True
     return value.get("object") == CHUNK and not any(map(value.get, WORDS))
+
+
+def is_bare(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether an event has nothing of note around its choices."""
+    return (
+        isinstance(value, dict)
+        and value.keys() <= OURS
+        and value.get("object", CHUNK) == CHUNK
+        and not (value.get("error") or value.get("usage"))
+    )
 
 
 def choices_of(value: Mapping[str, Any], key: str) -> tuple[Choice, ...]:

@@ -14,7 +14,8 @@ from app.gateway.errors import BadReply
 
 ENDS = frozenset({"stop", "length", "tool_calls", "function_call", "content_filter"})
 
-BROKEN = "broken"  # whoever says this has not said all
+BROKEN = "upstream_error"  # whoever says this has not said all
+BAD_CALL = "bad_tool_call"  # what the model has made of the tools it was given
 NOT_YET = frozenset({"", "null", "none", "unspecified"})
 LONGEST = 100  # characters of a reason that is looked at
 
@@ -29,12 +30,17 @@ MEANINGS = (
         """,
     ),
     (
+        BAD_CALL,
+        """
+        malformed unexpected
+        """,
+    ),
+    (
         BROKEN,
         """
         abort aborted cancel canceled cancelled crash crashed disconnect disconnected
         error errors exception fail failed failure incomplete insufficient interrupted
-        malformed overload overloaded preempted rate terminated timeout unavailable
-        unexpected
+        overload overloaded preempted rate terminated timeout unavailable
         """,
     ),
     ("length", "context exceeded length limit max repetition window"),
@@ -63,8 +69,8 @@ def reason_of(reason: str | None) -> str | None:
     if reason is None or reason in ENDS:
         return reason
     end = _meaning(reason[:LONGEST])
-    if end == BROKEN:
-        raise BadReply("upstream_error")
+    if end in (BROKEN, BAD_CALL):
+        raise BadReply(end)
     if end in NOT_YET:
         return None
     return end or reason
@@ -77,7 +83,7 @@ def is_end(reason: str | None) -> bool:
 
 @lru_cache(maxsize=64)
 def _meaning(reason: str) -> str | None:
-    """An end, BROKEN, one of NOT_YET, or None for words that nobody knows."""
+    """An end, a fault, one of NOT_YET, or None for words that nobody knows."""
     text = _PREFIX.sub("", _HUMP.sub(" ", reason).strip().lower(), count=1)
     if text in NOT_YET:
         return text

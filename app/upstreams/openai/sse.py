@@ -9,7 +9,7 @@ character may be split between two pieces.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pydantic_core import from_json
 
@@ -25,8 +25,7 @@ ERRORS = frozenset({ERROR, b"exception"})  # types of events that tell of one
 MEANINGLESS = frozenset({b"", b"id", b"retry"})  # to us; an empty name: a comment
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event: its type ("message" if it names none) and its data."""
 
     kind: bytes
@@ -74,6 +73,9 @@ class EventParser:
         if self._after_cr and piece:
             self._after_cr = False
             piece = piece.removeprefix(b"\n")
+        if not self._tail and piece.endswith(b"\n") and b"\r" not in piece:
+            yield from piece[:-1].split(b"\n")
+            return
         self._tail += piece
         if len(self._tail) > self._max_event + len(piece):
             raise BadReply("protocol")

@@ -29,7 +29,7 @@ from app.upstreams.openai.halves import Halves
 from app.upstreams.openai.kept import KeptSize
 from app.upstreams.openai.request.tasks import as_chat
 from app.upstreams.openai.skips import Skips
-from app.upstreams.openai.sse import ERRORS, MAX_EVENT, Event, EventParser
+from app.upstreams.openai.sse import ERRORS, MAX_EVENT, MESSAGE, Event, EventParser
 from app.upstreams.openai.tool_calls import ToolCalls
 from app.upstreams.words_in_time import WordsInTime
 
@@ -187,11 +187,12 @@ class StreamedReply(Iterator[Delta]):
             if event.data.strip() == DONE:
                 self._is_done = self._is_over = True
                 return
-            self._take(event)
+            chunk = chunks.parsed(event.data, self._halves.parsed)
+            if not self._takes_plain(event, chunk):
+                self._take(event, chunk)
         self._skip_strays()
 
-    def _take(self, event: Event) -> None:
-        chunk = chunks.parsed(event.data, self._halves.parsed)
+    def _take(self, event: Event, chunk: object) -> None:
         if event.kind.lower() in ERRORS or is_failure(chunk):
             content = chunk or event.data.decode("utf-8", "replace")
             raise failure(content, self._exchange.status, self._wanted.echo)
@@ -213,6 +214,18 @@ class StreamedReply(Iterator[Delta]):
             before = self._ending.state
             self._ending.take_usage()
             self._wait_on(before, says=False)
+
+    def _takes_plain(self, event: Event, chunk: object) -> bool:
+        """Take words in, if there is nothing else in a chunk; nearly all are so."""
+        if self._halves.are_any or self._wanted.is_text or event.kind != MESSAGE:
+            return False
+        if not chunks.is_bare(chunk):
+            return False
+        if text := chunks.words_of(chunk):
+            self._skips.learn(event.data)
+            self.model = self.model or model_of(chunk)
+            self._take_words(text)
+        return bool(text)
 
     def _skip_strays(self) -> None:
         while self._parser.strays:

@@ -137,7 +137,7 @@ class OpenAIUpstream(Dialect):
             request, budget, payload_of(request, self._model), JSON
         )
         with exchange:
-            _require_success(exchange, body, self._wanted(request).echo)
+            _require_success(exchange, body, request, self._model)
             pieces = self._pieces(exchange, budget, budget)
             beginning = pieces.peek(BLANK)
             if kind_of(exchange, beginning) == JSON:
@@ -151,7 +151,7 @@ class OpenAIUpstream(Dialect):
         except UpstreamError as error:
             raise named(error, "first_token", budget) from None
         try:
-            _require_success(exchange, body, self._wanted(request).echo)
+            _require_success(exchange, body, request, self._model)
             pieces = self._pieces(exchange, budget, words_by)
             beginning = pieces.peek(BLANK)
             if kind_of(exchange, beginning) == JSON:  # it does not stream
@@ -264,11 +264,14 @@ class OpenAIUpstream(Dialect):
         return self._model or request.model or self.name
 
 
-def _require_success(exchange: Exchange, body: bytes, echo: Echo) -> None:
+def _require_success(
+    exchange: Exchange, body: bytes, request: ChatRequest, model: str
+) -> None:
     """Return if the answer may have a body; else raise what its status means."""
     if exchange.status < FAILED:
         exchange.require(None)
         return
+    echo = Echo(request, model)
     error = refusal(exchange.status, exchange.headers, body, echo)
     error.received = exchange.received
     raise error

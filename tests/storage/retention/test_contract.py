@@ -1,6 +1,8 @@
 """Words and records go from whatever kind of database, on record, lane by lane."""
 
 import json
+import subprocess
+import sys
 from time import time
 
 import pytest
@@ -15,7 +17,7 @@ from app.storage.sqlite.files import AuditFiles
 from app.storage.sqlite.store import SqliteStore
 from app.storage.trail import open_backend
 from tests.storage.back_door import postgres_sql
-from tests.storage.making import KEY, a_closing, an_intent, record_one, until
+from tests.storage.making import KEY, ROOT, a_closing, an_intent, record_one, until
 
 HOUR, DAY = 3600.0, 86400.0
 CANARY = "Canary-{}-of-Ada"
@@ -110,6 +112,17 @@ def told(backend, code):
 
 def assert_sound(backend):
     assert backend.verify().reason is None
+
+
+def verdict_of_a_stranger(file, do):
+    """What docs/verify.py says of what PostgreSQL tells of the records."""
+    rows = do(
+        "SELECT row_to_json(c)::text FROM chain c"
+        " UNION ALL SELECT row_to_json(r)::text FROM records r"
+    )
+    file.write_text("".join(f"{line}\n" for (line,) in rows), encoding="utf-8")
+    script = [sys.executable, "-I", ROOT / "docs/verify.py", file]
+    return subprocess.run(script, capture_output=True, text=True, check=False).stdout
 
 
 def floors(backend):
@@ -350,3 +363,19 @@ class TestLanes:
         lanes = do("SELECT owner, alive_until = 'infinity' FROM chain ORDER BY id")
         assert lanes[0] == ("", True)
         assert backend.verify().reason is None
+
+    def test_a_stranger_finds_them_sound_and_what_was_changed(
+        self, backend, write, postgres_url, tmp_path
+    ):
+        """Without the key and without the gateway, from what psql writes to a file."""
+        write(*(a_chat(n, HOUR, person="Ada\n\u2603") for n in range(3)))
+        write(a_chat(9, 1.0))
+        backend.erase(Whose(person="Ada\n\u2603"), is_rehearsal=False)
+        do, file = postgres_sql(postgres_url), tmp_path / "records.jsonl"
+
+        assert verdict_of_a_stranger(file, do).startswith("Sound: 5 records")
+        do("DROP TRIGGER records_sealed", "UPDATE records SET caller='e' WHERE seq = 2")
+        found = verdict_of_a_stranger(file, do)
+        assert found == "NOT SOUND: lane 1, record 2: the record was changed or moved\n"
+        do("DELETE FROM chain WHERE id = 1")
+        assert verdict_of_a_stranger(file, do).startswith("NOT SOUND: lane 1")

@@ -650,7 +650,6 @@ class TestFinishReasons:
             "insufficient_system_resource",
             "network_error",
             "Error",
-            "MALFORMED_FUNCTION_CALL",
             "rate_limit",
             "upstream-disconnected",
             "engineError",
@@ -661,6 +660,15 @@ class TestFinishReasons:
         with pytest.raises(BROKEN, match="upstream_error"):
             read(raw, chunk("So"), chunk("far", reason), DONE)
         with pytest.raises(BadReply, match="upstream_error"):
+            answers(message(reason, content="So far"))
+
+    @pytest.mark.parametrize(
+        "reason", ["MALFORMED_FUNCTION_CALL", "unexpectedToolCall"]
+    )
+    def test_a_call_that_the_model_has_broken_is_a_bad_one(self, raw, answers, reason):
+        with pytest.raises(BROKEN, match="bad_tool_call"):
+            read(raw, chunk("So"), chunk("far", reason), DONE)
+        with pytest.raises(BadReply, match="bad_tool_call"):
             answers(message(reason, content="So far"))
 
     @pytest.mark.parametrize("reason", ["null", "", None, "FINISH_REASON_UNSPECIFIED"])
