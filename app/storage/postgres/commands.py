@@ -16,7 +16,11 @@ from app.storage.retention.erasure import Erasure, demand
 
 # The lane of commands; those that run at the same time have one each.
 _HOST = Host("command")
-_BACKUPS = "PostgreSQL is backed up by its own tools, see deploy/two-hosts/backup.sh"
+_BACKUPS = (
+    "PostgreSQL is backed up by its own tools (pg_dump and pg_restore, or base backups "
+    "and the log; docs/several-hosts.md). Save VX11_AUDIT_KEY and the file of tokens "
+    "too: they are in no backup of the database."
+)
 # What is said of erased words, which the server keeps until it needs the room.
 LEFT = (
     "The server's files may still hold some until `VACUUM FULL records`; its log and "

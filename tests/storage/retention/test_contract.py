@@ -9,6 +9,7 @@ import pytest
 
 from app.gateway.kept.answers import Kept
 from app.gateway.records.audit import RETENTION, Query
+from app.storage.audit.errors import StoreFailed
 from app.storage.audit.rows import closed, closed_draft, open_draft, opened
 from app.storage.chain.retention import Keep, Whose
 from app.storage.chain.stored import PAGE
@@ -379,3 +380,10 @@ class TestLanes:
         assert found == "NOT SOUND: lane 1, record 2: the record was changed or moved\n"
         do("DELETE FROM chain WHERE id = 1")
         assert verdict_of_a_stranger(file, do).startswith("NOT SOUND: lane 1")
+
+    def test_copies_are_for_the_tools_of_the_server_which_is_said(
+        self, backend, tmp_path
+    ):
+        for command in (backend.backup, backend.restore):
+            with pytest.raises(StoreFailed, match=r"pg_dump.*VX11_AUDIT_KEY.*tokens"):
+                command(tmp_path)
