@@ -468,12 +468,16 @@ def test_an_upstream_may_forbid_to_be_asked_again(told, may):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"\xff\xfe", b"null", b"7", b'{"error":', b"[]", b"[" * 5000]
+    "body",
+    [
+        *(b"", b"\xff\xfe", b"null", b"7", b'{"error":', b"[]", b"[" * 5000),
+        *(b"Bad Request", b"<html>Header Too Large</html>"),
+    ],
 )
-def test_a_body_of_no_shape_leaves_the_status(body):
+def test_a_body_of_no_shape_leaves_the_status_and_judges_no_request(body):
     assert refused(500, body).fault == "http_5xx"
-    assert type(refused(400, b"<html>Header Too Large</html>")) is Rejected
-    assert type(refused(400, body)) is CallerFault
+    assert type(refused(400, body)) is Rejected
+    assert type(refused(400, {"error": "No."})) is CallerFault
 
 
 def test_a_body_that_is_cut_tells_what_came():

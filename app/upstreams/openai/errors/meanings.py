@@ -86,7 +86,8 @@ def refusal(
     value = parsed(body)
     report = telling(value, echo)
     error = _by_words(report, status) or _by_status(report, status, headers)
-    if type(error) is CallerFault and _is_page(value):
+    if type(error) is CallerFault and (not value or isinstance(value, str)):
+        # A page, a plain text, nothing: whatever stands before the server may say so.
         error = Rejected("upstream_rejected")
     plain = meaning(status, headers)
     error.status, error.may_repeat = status, plain.may_repeat
@@ -156,11 +157,6 @@ def _by_status(
     if status == 400 and _is_about_form(report):
         return Rejected("upstream_rejected")
     return meaning(status, headers)
-
-
-def _is_page(value: object) -> bool:
-    """Whether something before the server speaks, which judges no request."""
-    return isinstance(value, str) and value.lstrip().startswith("<")
 
 
 def _is_about_form(report: ErrorReport) -> bool:
