@@ -39,7 +39,7 @@ ONLY_IN = {
     "sqlalchemy": {"storage"},
     "sqlite3": {"storage"},
     "alembic": {"storage"},
-    "cachetools": {"storage"},
+    "cachetools": {"gateway", "storage"},
     "cryptography": {"storage"},
     "redis": {"storage"},
     "psycopg": {"storage"},
