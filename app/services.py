@@ -1,12 +1,13 @@
 """Services: the frozen bundle that the doors are handed, one per process."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from app.gateway.abilities import CHAT_ONLY
+from app.gateway.access.hosts import SharingHost
 from app.gateway.access.persons import PersonRules
 from app.gateway.access.rate_limits import FailedAuth, RateLimits, Unlimited
 from app.gateway.access.token_issuer import TokenIssuer
@@ -67,7 +68,8 @@ class Services:
     says whether requests that no caller traces are to be traced all the same.
     `board` tells how the gateway is. `holds_secret` tells of an id from a known caller
     whether what opens the gateway is in it: then it goes nowhere. `settings` are those
-    in force, by their keys, without a secret. `replayer` asks again what is on record.
+    in force, by their keys, without a secret. `hosts` are those that write the same
+    records, none where there is but this one. `replayer` asks again what is on record.
     """
 
     chat: Admission
@@ -106,6 +108,7 @@ class Services:
     holds_secret: Callable[[str], bool] = lambda _: False
     replayer: Replayer | None = None
     settings: Callable[[], Mapping[str, Any]] = dict
+    hosts: Callable[[], Sequence[SharingHost]] = tuple
 
     @property
     def drain(self) -> Drain:

@@ -1,9 +1,11 @@
 """The order of the policies, which nothing else would notice if it changed."""
 
 import contextlib
+from pathlib import Path
 
 import pytest
 
+from app.gateway.access.tokens import Caller, Keyring, Token
 from app.gateway.budget import Budget
 from app.gateway.chain.admission import Admission
 from app.gateway.chain.admission_queue import Load
@@ -17,6 +19,7 @@ from app.gateway.errors import NobodyAnswered, Overloaded
 from app.gateway.routing.router import ChatRouter
 from app.settings import Settings
 from app.wiring import build_services, metrics_folder
+from app.wiring.hosts import OwnFacts
 from tests.support.fakes import a_request
 from tests.support.stack import wait_until
 from tests.upstreams.raw_server import OK, RawServer
@@ -188,3 +191,51 @@ LISTED = {"name": "one", "kind": "openai", "url": f"{NOBODY}/v1"}
 )
 def test_a_photo_fits_in_where_an_upstream_takes_photos(build, settings, expected):
     assert build(**settings).max_body == expected
+
+
+class TestWhatAHostTellsOfItself:
+    """Of settings and tokens only digests, and nothing of what is a host's own."""
+
+    KEY = "k" * 32
+    SECRET = "a-token-of-the-file"
+
+    def facts(self, keyring=None, **settings):
+        given = {"token": "a-token-for-tests", "audit_key": self.KEY} | settings
+        return OwnFacts(Settings(**given), keyring, Path("/var/lib/gateway"))
+
+    def keyring(self, *names):
+        return Keyring([Token.of(Caller(name), self.SECRET + name) for name in names])
+
+    def differences(self, one, other):
+        return one.now().differences(other.now())
+
+    def test_hosts_of_the_same_settings_are_alike(self):
+        one = self.facts(self.keyring("a", "b"))
+        other = self.facts(self.keyring("b", "a"), bind="0.0.0.0:1", workers=7)
+
+        assert self.differences(one, other) == ()
+
+    def test_each_difference_is_named(self):
+        other = self.facts(self.keyring("a"), person_rate=20, switch_url=NOBODY)
+
+        found = self.differences(self.facts(), other)
+
+        assert found == ("tokens", "person_rate", "switch_url", "upstreams")
+
+    def test_new_tokens_are_told_and_another_key_is_no_likeness(self):
+        keyring = self.keyring("a")
+        facts = self.facts(keyring)
+        before = facts.now()
+
+        keyring.replace([Token.of(Caller("b"), self.SECRET)])
+
+        assert before.differences(facts.now()) == ("tokens",)
+        other = self.facts(keyring, audit_key="x" * 32)
+        assert "tokens" in self.differences(facts, other)
+
+    def test_no_value_leaves_the_host(self):
+        told = self.facts(self.keyring("a"), switch_url="http://a-canary:1").as_json()
+
+        assert "canary" not in told
+        assert self.SECRET not in told
+        assert self.KEY not in told

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from app.cli.client import GatewayClient
 from app.cli.exits import CONFIG, NOT_ALLOWED, exit_codes
 from app.cli.failing import Failure
 from app.cli.screen import say_json, say_line
+from app.cli.shown.hosts import hosts_of
 from app.settings import (
     Settings,
     in_force,
@@ -58,7 +60,8 @@ def check(as_json: bool) -> None:
         found = {**in_force(settings), "warnings": warnings, "changes": changes}
         say_json(found, indent=2)
         return
-    for line in (*_table(settings), "", *changes, _verdict(settings, len(warnings))):
+    said = (*changes, *_hosts(), _verdict(settings, len(warnings)))
+    for line in (*_table(settings), "", *said):
         say_line(line)
     _warn(warnings)
 
@@ -115,6 +118,12 @@ def _changes(settings: Settings) -> Iterator[str]:
             yield f"{how} would change {key}: {_difference(running[key], value)}"
     if is_same:
         yield "A HUP would change nothing of this (secrets are not compared)"
+
+
+def _hosts() -> Iterator[str]:
+    """The hosts that write the same records, and in what they are not alike."""
+    with suppress(Failure):
+        yield from hosts_of(GatewayClient.of_this_installation(ASK_TIMEOUT).status())
 
 
 def _difference(before: Any, after: Any) -> str:

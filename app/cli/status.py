@@ -18,6 +18,7 @@ from app.cli.exits import (
 from app.cli.failing import Failure
 from app.cli.records import readable
 from app.cli.screen import say_json, say_line
+from app.cli.shown.hosts import hosts_of
 from app.wiring import explained
 
 EXITS = {"well": 0, "degraded": 1, "refusing": REFUSING}
@@ -51,6 +52,8 @@ def status(as_json: bool) -> None:
             elif failures := _failures(service):
                 reason = f"{reason}, but {failures}"
             say_line(f"{name:<16} {service['status']:<8} {reason}")
+        for line in hosts_of(known):
+            say_line(line)
     raise SystemExit(EXITS[known["gateway"]["state"]])
 
 

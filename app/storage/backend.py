@@ -1,9 +1,12 @@
 """AuditBackend: all that a place of audit records offers, as one thing."""
 
-from collections.abc import Iterable
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from app.gateway.access.hosts import LaneOwner
 from app.gateway.access.pools import Pools
 from app.gateway.kept.answers import Answers
 from app.gateway.kept.claim_table import ClaimTable
@@ -19,11 +22,31 @@ from app.storage.chain.verification import OnProgress, Verification, ignore
 MOST_BYTES = 256 * 1024 * 1024  # of kept answers
 
 
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where a worker runs: the name of its host, its state folder, what is told of it.
+
+    `about` is JSON for the other hosts.
+    """
+
+    name: str = platform.node()
+    state_dir: Path | None = None
+    about: Callable[[], str] = lambda: "{}"
+
+
+THIS_HOST = Host()
+
+
 class OpenPools(Pools, Protocol):
     """Pools that are to be started and closed, and the claims beside them."""
 
     def start(self) -> None:
         """Begin to answer. Raises RuntimeError if no thread is to be had."""
+        ...
+
+    @property
+    def lanes(self) -> Sequence[LaneOwner]:
+        """Whose the lanes of the last day are, as of some seconds ago."""
         ...
 
     def claims(self, alone: ClaimTable) -> ClaimTable:
@@ -60,7 +83,7 @@ class AuditBackend(Protocol):
         keep_bytes: int = MOST_BYTES,
         may_begin: bool = True,
         newest: str | None = None,
-        state_dir: Path | None = None,
+        host: Host = THIS_HOST,
         keep: Keep = FOR_EVER,
     ) -> QueuedTrail:
         """Open the write side, making and migrating the records if need be.
@@ -74,7 +97,8 @@ class AuditBackend(Protocol):
         Anchors go to the log, and to `anchor_file`. Kept answers take at most
         `keep_bytes`. `newest` is what `newest_head`
         said to somebody who lives longer than a worker: older records are refused.
-        In `state_dir` a backend without a folder keeps what is this host's own.
+        In the state folder of `host` a backend without a folder keeps what is this
+        host's own.
         Words and records go when they are older than `keep` says.
         With `is_known` somebody has opened it before, so it is never made, and
         whatever is wrong with it, it opens, refuses chats, and comes back once that is

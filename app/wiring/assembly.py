@@ -26,6 +26,7 @@ from app.services import PerProcess, Services
 from app.settings import Settings, UpstreamSettings, load, shown
 from app.settings.handed import START, handed
 from app.storage.audit.queued_trail import QueuedTrail
+from app.storage.backend import Host
 from app.storage.evidence.reader import EvidenceReader
 from app.storage.trail import BACKENDS, Backends
 from app.telemetry.metrics.measuring import GaugeSources, Measuring
@@ -33,7 +34,7 @@ from app.telemetry.traces.export import open_exporter
 from app.upstreams import KINDS, Kinds
 from app.version import VERSION
 from app.wiring import keys, parts
-from app.wiring.hosts import Hosts
+from app.wiring.hosts import Hosts, OwnFacts
 from app.wiring.kept import KeptAnswers
 from app.wiring.life import Life
 
@@ -58,7 +59,8 @@ class Assembly:
         self._forget_tokens = keys.watch_tokens(settings, self.keyring, self.used.look)
         self.shared = parts.shared(settings, backends)
         several = keys.has_several_callers(settings)
-        self.hosts = Hosts(self.audit, self.shared, self.state_dir, several)
+        self.facts = OwnFacts(settings, self.keyring, self.state_dir)
+        self.hosts = Hosts(self.audit, self.shared, self.state_dir, several, self.facts)
         self.measuring = Measuring(parts.metrics_folder(settings, backends))
         self.exporter = open_exporter(settings.otlp_endpoint, VERSION)
         self.trail = self._trail()
@@ -159,6 +161,7 @@ class Assembly:
             holds_secret=parts.redactor(settings).holds_secret,
             replayer=self._replayer(),
             settings=lambda: shown(settings),
+            hosts=self.hosts.seen,
         )
 
     def _trail(self) -> QueuedTrail:
@@ -169,7 +172,7 @@ class Assembly:
             is_known=given is not None,
             newest=given.head if given else None,
             keep=parts.keep(settings),
-            state_dir=self.state_dir,
+            host=Host(state_dir=self.state_dir, about=self.facts.as_json),
         )
 
     def _life(self) -> Life:

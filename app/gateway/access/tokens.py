@@ -162,6 +162,11 @@ class Keyring:
         self._clock = clock
         self.problems: tuple[str, ...] = ()
 
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """All tokens on it; another tuple after each replacement."""
+        return self._tokens
+
     def replace(self, tokens: Iterable[Token]) -> None:
         """Put these beside the fixed ones, from the next request on."""
         self._tokens = (*self.fixed, *tokens)

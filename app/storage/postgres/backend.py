@@ -13,7 +13,7 @@ from app.storage.audit.activity import ActivityReader
 from app.storage.audit.errors import RowRefused, StoreFailed, UnusableDatabase
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
-from app.storage.backend import MOST_BYTES, AuditBackend, Moved
+from app.storage.backend import MOST_BYTES, THIS_HOST, AuditBackend, Host, Moved
 from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import Place
 from app.storage.chain.retention import FOR_EVER, Keep
@@ -33,7 +33,7 @@ from app.storage.postgres.past import place_of as place_of_head
 from app.storage.postgres.preparation import check_server, flaw_of_schema, prepare
 from app.storage.postgres.shared.answers import PostgresAnswers
 from app.storage.postgres.shared.pools import PostgresPools
-from app.storage.postgres.store import Host, PostgresStore
+from app.storage.postgres.store import PostgresStore
 
 log = logging.getLogger(__name__)
 
@@ -68,10 +68,10 @@ class PostgresBackend(PostgresCommands):
         may_begin: bool = True,
         newest: str | None = None,  # noqa: ARG002  # each lane's is in the state folder
         keep: Keep = FOR_EVER,
-        state_dir: Path | None = None,
+        host: Host = THIS_HOST,
     ) -> QueuedTrail:
         """Open the write side; without a server it opens, and refuses chats."""
-        host, may_begin = Host(state_dir=state_dir), may_begin and not is_known
+        may_begin = may_begin and not is_known
         fault = None
         try:
             _prepare(self._parameters, self._key, may_begin=may_begin)
@@ -182,7 +182,7 @@ class PostgresBackend(PostgresCommands):
 
     def pools(self, state_dir: Path) -> PostgresPools:
         """Open what the hosts share."""
-        return PostgresPools(self._parameters, f"{Host().name} {state_dir}")
+        return PostgresPools(self._parameters, f"{THIS_HOST.name} {state_dir}")
 
     def space(self) -> AuditSpace:
         """What nobody here can tell: the disk is the server's."""

@@ -8,10 +8,11 @@ import psycopg
 import sqlalchemy as sa
 
 from app.storage.audit.errors import RowRefused, StoreFailed
+from app.storage.backend import Host
 from app.storage.chain.retention import Erased, Whose
 from app.storage.chain.verification import OnProgress, Verification, ignore
 from app.storage.postgres.connections import Parameters, connect_reader
-from app.storage.postgres.store import Host, PostgresStore
+from app.storage.postgres.store import PostgresStore
 from app.storage.retention.erasure import Erasure, demand
 
 # The lane of commands; those that run at the same time have one each.

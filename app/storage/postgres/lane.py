@@ -8,7 +8,7 @@ may still be on its way; sending again under the same guard does.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import monotonic, sleep, time
 from typing import Any
@@ -45,7 +45,7 @@ class Lane:
         notes: HeadNotes,
         *,
         name: str,
-        about: str = "{}",
+        about: Callable[[], str] = lambda: "{}",
         watch: ClockWatch | None = None,
     ) -> None:
         self._session, self._key, self._owner = session, key, owner
@@ -127,7 +127,8 @@ class Lane:
 
         Then it was found.
         """
-        found = self._session.run(sql.BEAT, {**self._mine(), **_where(self.head)})
+        where = {**self._mine(), **_where(self.head), "about": self._about()}
+        found = self._session.run(sql.BEAT, where)
         if not found:
             self._find(())
             return None
@@ -173,7 +174,7 @@ class Lane:
         owner, *columns = found[0]
         there, mac = sql.head_of(columns)
         if owner == self._owner:
-            self._session.run(sql.TAKE_UP, {**self._mine(), "about": self._about})
+            self._session.run(sql.TAKE_UP, {**self._mine(), "about": self._about()})
         if not is_signed(self._key, there, mac):
             raise StoreFailed("corrupt", f"the head of lane {self._id} is forged")
         self._past.require_successor(there, seen)
@@ -201,7 +202,7 @@ class Lane:
     def _claim(self) -> None:
         self._head, self._id = None, 0
         self._attempted.clear()
-        claim = {**self._mine(), "name": self._name, "about": self._about}
+        claim = {**self._mine(), "name": self._name, "about": self._about()}
         found = self._session.run(sql.CLAIM, claim)
         while not found:
             found = self._begun()
@@ -213,7 +214,7 @@ class Lane:
         ((number,),) = self._session.run(sql.NEXT_LANE)
         head = replace(GENESIS, lane=number, knotted_at=time())
         values = sql.head_arguments(head, head_mac(self._key, head))
-        facts = {"owner": self._owner, "lane_name": self._name, "about": self._about}
+        facts = {"owner": self._owner, "lane_name": self._name, "about": self._about()}
         return self._session.run(sql.BEGIN, {**values, **facts})
 
     def _mine(self) -> dict[str, Any]:

@@ -98,7 +98,7 @@ WRITE, WRITE_WITH_ANSWERS = _write(""), _write(_ANSWERS)
 
 # Says each second that the worker lives, and looks whether a write would work.
 BEAT = f"""
-UPDATE chain SET {_ALIVE} WHERE {_IS_WHERE_IT_WAS}
+UPDATE chain SET {_ALIVE}, about = %(about)s WHERE {_IS_WHERE_IT_WAS}
 RETURNING EXISTS (
     SELECT 1 FROM records WHERE seq IS NULL AND worker NOT IN ({_LIVING})
 ), {_SETTINGS}

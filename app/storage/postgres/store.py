@@ -6,18 +6,14 @@ nobody else.
 
 import logging
 import os
-import platform
 import secrets
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic, time
 
 from app.storage.audit.errors import RowRefused, StoreFailed
 from app.storage.audit.orphans import Orphans
 from app.storage.audit.store import Compose
-from app.storage.backend import MOST_BYTES
+from app.storage.backend import MOST_BYTES, Host
 from app.storage.chain.knots import is_due, knot, naming
 from app.storage.chain.links import ClockWatch, Head
 from app.storage.chain.retention import FOR_EVER, Keep
@@ -32,18 +28,6 @@ from app.storage.postgres.shared.answers import KeptAnswers
 from app.storage.retention.pruner import Plan
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """Where a worker runs: the name of its host, its state folder, what is told of it.
-
-    `about` is JSON for the other hosts.
-    """
-
-    name: str = platform.node()
-    state_dir: Path | None = None
-    about: Callable[[], str] = lambda: "{}"
 
 
 class PostgresStore:
@@ -72,7 +56,7 @@ class PostgresStore:
             self._instance,
             self._notes,
             name=host.name,
-            about=host.about(),
+            about=host.about,
             watch=self._watch,
         )
         self._retention = Retention(

@@ -14,7 +14,7 @@ from app.storage.audit.activity import ActivityReader
 from app.storage.audit.errors import StoreFailed, UnusableDatabase
 from app.storage.audit.queued_trail import QueuedTrail
 from app.storage.audit.reader import AuditReader
-from app.storage.backend import MOST_BYTES, OneHost
+from app.storage.backend import MOST_BYTES, THIS_HOST, Host, OneHost
 from app.storage.chain.anchors import Anchors
 from app.storage.chain.knots import Place
 from app.storage.chain.links import LANE
@@ -90,7 +90,7 @@ class SqliteBackend(OneHost):
         keep_bytes: int = MOST_BYTES,
         may_begin: bool = True,
         newest: str | None = None,
-        state_dir: Path | None = None,  # noqa: ARG002  # it has a folder
+        host: Host = THIS_HOST,  # noqa: ARG002  # it has a folder, and no other host
         keep: Keep = FOR_EVER,
     ) -> QueuedTrail:
         """Open the write side, making and migrating the file if need be."""

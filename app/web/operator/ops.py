@@ -23,6 +23,7 @@ from app.web.schemas.ops import (
     CallsState,
     GatewayState,
     Health,
+    HostState,
     Identity,
     Module,
     ObstacleState,
@@ -141,6 +142,7 @@ def get_status() -> ResponseReturnValue:
             admission=_admission(),
             audit=_audit_state(),
             audit_key=services().trail.key_id(),
+            hosts=[HostState(**host._asdict()) for host in services().hosts()],
         )
     )
 

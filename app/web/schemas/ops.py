@@ -213,6 +213,22 @@ class OperatorData(StatusData):
     )
 
 
+class HostState(BaseModel):
+    """A host that writes the same records, as this one sees it."""
+
+    name: str
+    place: str = Field(description="Its state folder.")
+    version: str
+    workers: int = Field(description="Those that live.")
+    lanes: int = Field(description="Of the chain, in the last day.")
+    silent: float = Field(
+        description="Seconds since one of its workers was heard of; 0 while one lives."
+    )
+    differences: list[str] = Field(
+        description="In what it is not as this host: `version`, `tokens`, or settings."
+    )
+
+
 class Status(StatusData):
     """What the gateway knows; nobody is asked for it."""
 
@@ -231,4 +247,8 @@ class Status(StatusData):
     audit_key: str = Field(
         description="Fingerprint of the key that signs the records: another one means "
         "another key. Empty while there is none."
+    )
+    hosts: list[HostState] = Field(
+        description="All hosts that write the same records, this one too; empty where "
+        "the records are of one host alone. As of some seconds ago."
     )

@@ -45,6 +45,8 @@ async function status() {
   const { scope, workers } = known.admission;
   showCards(known.routing.order, known.core_services);
   redraw(byId("tiles"), ...tiles(known));
+  byId("hosts-section").hidden = !known.hosts.length;
+  redraw(byId("hosts-box"), tableOf(["Host", "State folder", "Version", "Workers", "Other than here"], known.hosts.map(hostRow)));
   byId("load-title").textContent = scope === "host" ? `Now, in ${plural(workers, "worker")}` : "Now, in the worker that answered";
   byId("load-note").hidden = scope !== "worker";
 }
@@ -124,14 +126,20 @@ async function windows() {
   redraw(byId("windows-box"), found.length ? table(found, now) : h("p", {}, "There was none."));
 }
 
+function hostRow({ name, place, version, workers, silent, differences }) {
+  const living = workers || `none since ${duration(silent)}`;
+  const cells = [name, place, version, living, differences.map(label).join(", ") || "nothing"];
+  return h("tr", {}, ...cells.map((words) => h("td", {}, `${words}`)));
+}
+
 function table(found, now) {
   const head = ["Began", "Lasted", "What", "Cause", "Chats"];
-  return h(
-    "table",
-    {},
-    h("thead", {}, h("tr", {}, ...head.map((words) => h("th", { scope: "col" }, words)), h("td", {}))),
-    h("tbody", {}, ...found.map((window) => row(window, now))),
-  );
+  return tableOf(head, found.map((window) => row(window, now)), h("td", {}));
+}
+
+function tableOf(head, rows, ...more) {
+  const names = head.map((words) => h("th", { scope: "col" }, words));
+  return h("table", {}, h("thead", {}, h("tr", {}, ...names, ...more)), h("tbody", {}, ...rows));
 }
 
 /** What finds the records of a window, among those of its time. */

@@ -3,6 +3,7 @@
 import psycopg
 import pytest
 
+from app.storage.backend import Host
 from app.storage.trail import open_backend
 from tests.storage.making import KEY
 
@@ -18,7 +19,7 @@ def open_trail(backend, tmp_path):
     trails = []
 
     def opening(place=backend, **options):
-        trails.append(place.trail(**{"state_dir": tmp_path, **options}))
+        trails.append(place.trail(**{"host": Host(state_dir=tmp_path), **options}))
         return trails[-1]
 
     yield opening

@@ -11,6 +11,7 @@ from app.gateway.errors import AuditUnavailable
 from app.gateway.records.audit import Query
 from app.storage.audit.errors import UnusableDatabase
 from app.storage.audit.scan import scan
+from app.storage.backend import Host
 from app.storage.chain.verification import ignore
 from app.storage.trail import open_backend
 from tests.storage.making import (
@@ -288,7 +289,7 @@ def test_neither_reason_nor_log_tells_the_password(caplog, tmp_path):
     url = "postgresql://gateway:a-secret-word@127.0.0.1:1/audit"
     backend = open_backend(url, KEY)
 
-    trail = backend.trail(state_dir=tmp_path)
+    trail = backend.trail(host=Host(state_dir=tmp_path))
 
     assert until(lambda: is_refusing(trail)) == "unreachable"
     trail.close()

@@ -11,9 +11,10 @@ from app.gateway.kept.answers import Kept
 from app.gateway.records.audit import RETENTION, Query
 from app.storage.audit.errors import StoreFailed
 from app.storage.audit.rows import closed, closed_draft, open_draft, opened
+from app.storage.backend import Host
 from app.storage.chain.retention import Keep, Whose
 from app.storage.chain.stored import PAGE
-from app.storage.postgres.store import Host, PostgresStore
+from app.storage.postgres.store import PostgresStore
 from app.storage.sqlite.files import AuditFiles
 from app.storage.sqlite.store import SqliteStore
 from app.storage.trail import open_backend

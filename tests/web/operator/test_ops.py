@@ -2,6 +2,8 @@ from dataclasses import replace
 
 import pytest
 
+from app.cli.shown.hosts import hosts_of
+from app.gateway.access.hosts import SharingHost
 from app.gateway.access.tokens import ALL_SCOPES, Caller, Keyring, Token
 from app.gateway.budget import Budget
 from app.gateway.chain.admission_queue import AdmissionQueue, HostLoad, Limits, Load
@@ -71,6 +73,23 @@ def test_status_has_both_shapes_in_one_object(client, token, health):
         "reason": "read_timeout",
     }
     assert body["core_services"]["madre"]["status"] == "unknown"
+
+
+def test_status_names_the_hosts_that_write_the_same_records(services, token):
+    there = SharingHost("b", "/var/lib/b", "8.1.0", 2, 3, 0.0, ("version", "tokens"))
+    gone = SharingHost("c", "/var/lib/c", "8.0.0", 0, 1, 75.0, ())
+    several = replace(services, hosts=lambda: (there, gone))
+    client = make_app(PerProcess(lambda: several)).test_client()
+
+    status = client.get("/operator/api/status", headers=token).json
+
+    assert status["hosts"] == [
+        one._asdict() | {"differences": list(one.differences)} for one in (there, gone)
+    ]
+    assert list(hosts_of(status)) == [
+        "host b: 2 workers, version 8.1.0, other than here: version, tokens",
+        "host c: none of its workers lives, since 75 s",
+    ]
 
 
 def test_status_has_what_the_pages_of_the_operator_backend_read(

@@ -4,13 +4,14 @@ A crash of the server empties them, on purpose: a quota that begins anew does le
 than a disk that each request waits for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
+from app.gateway.access.hosts import HostFacts, LaneOwner
 from app.gateway.access.pools import LEASE, Piece, Wish
 from app.gateway.kept.claim_table import ClaimTable
-from app.storage.postgres.connections import Parameters, Session
+from app.storage.postgres.connections import Parameters, Row, Session
 from app.storage.postgres.shared.claims import FORGET_CLAIMS, PostgresClaimTable
 from app.storage.postgres.shared.query_thread import Query, QueryThread, Unanswered
 
@@ -22,6 +23,14 @@ _HOLD = f"SELECT pool_hold(%s, %s, %s, %s, %s, {LEASE})"
 _SHARERS = (
     "SELECT count(*) FROM chain WHERE owner <> '' AND alive_until > clock_timestamp()"
 )
+# Closed lanes of a trail that was moved here are nobody's, and for ever.
+_LANES = """
+SELECT name, about,
+    greatest(0, extract(epoch FROM clock_timestamp() - alive_until))::float8
+FROM chain WHERE isfinite(alive_until) AND owner <> ''
+AND alive_until > clock_timestamp() - interval '1 day'
+"""
+LANES = 5.0  # seconds between two looks at whose they are
 _FORGET = (
     "DELETE FROM pools WHERE win < floor(extract(epoch FROM clock_timestamp()) / 60)"
     " - 2",
@@ -42,7 +51,9 @@ class PostgresPools:
     ) -> None:
         self.sharers = 1
         self._wait, self._holder = wait, holder
+        self.lanes: Sequence[LaneOwner] = ()
         self._sweep_at = monotonic() + SWEEP
+        self._lanes_at = 0.0
         self._thread = QueryThread(parameters, "pools", beat=self._look)
         self.start, self.close = self._thread.start, self._thread.close
 
@@ -83,7 +94,15 @@ class PostgresPools:
     def _look(self, session: Session) -> None:
         """See who is alive; now and then forget what has expired."""
         self.sharers = max(1, session.run(_SHARERS)[0][0])
+        if monotonic() >= self._lanes_at:
+            self._lanes_at = monotonic() + LANES
+            self.lanes = tuple(map(_lane, session.run(_LANES)))
         if monotonic() >= self._sweep_at:
             self._sweep_at = monotonic() + SWEEP
             for statement in _FORGET:
                 session.run(statement)
+
+
+def _lane(row: Row) -> LaneOwner:
+    name, about, silent = row
+    return LaneOwner(name, HostFacts.of_json(about), silent)

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from app.gateway.access.hosts import HostFacts
 from app.gateway.access.pools import LEASE, PooledRateLimits, Wish
 from app.gateway.access.rate_limits import WINDOW, FailedAuth
 from app.gateway.budget import Budget
@@ -11,10 +12,12 @@ from app.gateway.errors import NeverSent
 from app.gateway.guard.concurrency import ConcurrencyLimit
 from app.gateway.guard.host_places import HostPlaces
 from app.gateway.shared import InProcessState
+from app.storage.backend import Host
 from app.storage.postgres.connections import parameters_of
 from app.storage.postgres.shared.pools import PostgresPools
 from app.storage.shared.rate_limits import SlidingRateLimits
-from tests.storage.making import record_one, until
+from app.storage.trail import open_backend
+from tests.storage.making import KEY, record_one, until
 from tests.support.postgres import PostgresServer
 
 QUOTA = 1000
@@ -251,3 +254,28 @@ def test_a_wait_for_a_place_ends_when_another_host_has_one(postgres_url):
     beat.join()
     a.close()
     b.close()
+
+
+def test_it_is_known_whose_the_lanes_are(postgres_url, tmp_path):
+    """What a host tells is told anew each second, and stays a day behind its end."""
+    told = [HostFacts("1", "a")]
+
+    def about():
+        return told[-1].to_json()
+
+    backend = open_backend(postgres_url, KEY)
+    here = Host(state_dir=tmp_path, about=about)
+    trail = backend.trail(host=here)
+    record_one(trail)
+    pools = open_pools(postgres_url, "a")
+
+    def versions():
+        pools._lanes_at = 0.0  # at the next beat
+        return {lane.facts.version: lane.silent for lane in pools.lanes}
+
+    until(lambda: versions() == {"1": 0})
+    told.append(HostFacts("2", "a"))
+    until(lambda: versions() == {"2": 0})
+    trail.close()
+    until(lambda: versions().get("2", 0) > 0 or not versions(), 20)
+    pools.close()
