@@ -32,6 +32,13 @@ DESK = 1200, 860
 PHONE = 390, 844
 WIRE = {"http", "https", "ws", "wss"}
 CONTROLS = "a, button, input, select, textarea, summary"
+# Those on show whose name is not the words that they show; the driver takes long to ask
+# for each.
+WORDLESS = """
+const has = (e) => e.matches("a, button, summary") && e.innerText?.trim();
+return [...document.querySelectorAll(arguments[0])]
+  .filter((e) => e.checkVisibility({ visibilityProperty: true }) && !has(e));
+"""
 # Contrast by WCAG 2.2 (1.4.3) of every text that is seen, from the styles that hold.
 # A canvas turns whatever way a colour is written in into four numbers.
 CONTRAST = Path(__file__).with_name("contrast.js").read_text()
@@ -154,8 +161,8 @@ class Browser:
 
     def nameless_controls(self):
         """Controls on show that a screen reader has no name for."""
-        shown = [e for e in self.all(CONTROLS) if e.is_displayed()]
-        return [e.get_attribute("outerHTML") for e in shown if not e.accessible_name]
+        wordless = self.run(WORDLESS, CONTROLS)
+        return [e.get_attribute("outerHTML") for e in wordless if not e.accessible_name]
 
     def faint_texts(self):
         """Texts on show with less contrast than 4.5 to 1: [text, ratio]."""

@@ -41,7 +41,7 @@ from tests.web.conftest import TOKEN
 CHAT, COMPLETIONS = "/operator/api/chat", "/v1/chat/completions"
 RESPONSES = "/v1/responses"
 # Made up for each route, beside the edges of all types; `make soak` asks more often.
-EXAMPLES = int(os.environ.get("VX11_FUZZED_REQUESTS", "40"))
+EXAMPLES = int(os.environ.get("VX11_FUZZED_REQUESTS", "25"))
 # What is for people to look at is not part of the API.
 PAGES = {
     "/",
