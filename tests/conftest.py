@@ -12,7 +12,7 @@ def pytest_configure():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-LONG = ("openapi", "system")  # the folders whose files take minutes
+LONG = ("openapi", "system", "tests")  # the folders whose files take minutes
 
 
 def pytest_collection_modifyitems(items):

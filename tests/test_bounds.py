@@ -43,6 +43,15 @@ MEGABYTE = 1_000_000
 POLICY = ContentPolicy(Content.FULL, Redactor(["a-token-for-tests"]), b"k" * 32)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _little_to_look_through():
+    """What other tests have left in memory is not looked through for each of these."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def costs(*jobs, times=3):
     """Seconds of the processor for each job; the best of several times, in turns."""
     best = [inf] * len(jobs)

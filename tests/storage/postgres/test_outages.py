@@ -127,14 +127,25 @@ def test_a_cable_that_is_cut_is_noticed_and_the_others_go_on(
     assert backend.verify().ok
 
 
+@pytest.fixture
+def standby(postgres):
+    """Have commits wait for a standby that is not there, or not any more."""
+
+    def wanted(name):
+        with postgres.connect() as connection:
+            connection.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
+            connection.execute("SELECT pg_reload_conf()")
+
+    yield wanted
+    wanted("")  # else whatever comes next would wait for ever
+
+
 def test_a_commit_that_no_standby_takes_is_no_commit(
-    postgres, postgres_url, open_trail, backend, do
+    postgres, open_trail, backend, standby
 ):
     trail = open_trail()
     record_one(trail)
-    with postgres.connect() as connection:
-        connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-        connection.execute("SELECT pg_reload_conf()")
+    standby("nobody")
     intent = an_intent()
     told = []
 
@@ -151,9 +162,7 @@ def test_a_commit_that_no_standby_takes_is_no_commit(
     caller.join(20)
 
     assert told == ["not_replicated"]
-    with postgres.connect() as connection:
-        connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
-        connection.execute("SELECT pg_reload_conf()")
+    standby("")
     until(lambda: not is_refusing(trail))
     trail.close()
     corrected = {r.corrects for r in backend.records().search(Query())}
@@ -162,20 +171,16 @@ def test_a_commit_that_no_standby_takes_is_no_commit(
 
 
 def test_a_wait_for_a_standby_ends_when_there_is_one_again(
-    postgres, open_trail, backend
+    open_trail, backend, standby
 ):
     """Here: when none is asked for any more; the commit that waited is one then."""
     trail = open_trail()
     record_one(trail)
-    with postgres.connect() as connection:
-        connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-        connection.execute("SELECT pg_reload_conf()")
+    standby("nobody")
     trail.note(an_intent(), a_closing())
     assert until(lambda: is_refusing(trail)) == "stuck"
 
-    with postgres.connect() as connection:
-        connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
-        connection.execute("SELECT pg_reload_conf()")
+    standby("")
 
     until(lambda: not is_refusing(trail))
     assert backend.verify().ok
