@@ -133,7 +133,9 @@ def python_that_make_takes(folder, **works):
         program.chmod(0o755)
     where = {"PATH": f"{folder}:{os.defpath}"}
     order = ["make", "-n", f"VENV={folder}/new", f"{folder}/new/bin/python"]
-    return subprocess.check_output(order, cwd=HOUSE, env=where, text=True).split()[0]
+    told = subprocess.check_output(order, cwd=HOUSE, env=where, text=True)
+    (line,) = [line for line in told.splitlines() if " -m venv " in line]
+    return line.split()[0]
 
 
 def test_make_takes_the_newest_python_that_works(tmp_path):
