@@ -39,21 +39,10 @@ OBSTACLES = {
 def status(as_json: bool) -> None:
     """Show how the gateway is, and whether each upstream is up."""
     known = GatewayClient.of_this_installation().status()
-    services: dict[str, dict[str, Any]] = known["core_services"]
     if as_json:
         say_json(known, indent=2)
     else:
-        _print_state(known["gateway"])
-        for name in known["routing"]["order"]:
-            service = services[name]
-            reason, obstacle = service["reason"], _obstacle(service)
-            if obstacle and service["status"] != "down":
-                reason = f"{reason}, but passed over: {obstacle}"
-            elif failures := _failures(service):
-                reason = f"{reason}, but {failures}"
-            say_line(f"{name:<16} {service['status']:<8} {reason}")
-        for line in hosts_of(known):
-            say_line(line)
+        _print_status(known)
     raise SystemExit(EXITS[known["gateway"]["state"]])
 
 
@@ -102,6 +91,25 @@ def _explain_record(record_id: str, as_json: bool) -> None:
         return
     for sentence in sentences:
         say_line(sentence)
+
+
+def _print_status(known: dict[str, Any]) -> None:
+    _print_state(known["gateway"])
+    for name in known["routing"]["order"]:
+        service = known["core_services"][name]
+        say_line(f"{name:<16} {service['status']:<8} {_how(service)}")
+    for line in hosts_of(known):
+        say_line(line)
+
+
+def _how(service: dict[str, Any]) -> str:
+    """What is known of an upstream, in a clause."""
+    obstacle = _obstacle(service)
+    if obstacle and service["status"] != "down":
+        return f"{service['reason']}, but passed over: {obstacle}"
+    if failures := _failures(service):
+        return f"{service['reason']}, but {failures}"
+    return str(service["reason"])
 
 
 def _print_state(gateway: dict[str, Any]) -> None:
