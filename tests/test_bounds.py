@@ -135,9 +135,9 @@ NATIVE = {
     "too deep": lambda n: context("[" * 190 + filled('""', n) + "]" * 190),
     "brackets": lambda n: context(listed("[" * 50 + "]" * 50, n)),
     "objects": lambda n: context(listed('{"": 0}', n)),
-    "keys": lambda n: context(named('"key%d":0', n)),
+    "keys": lambda n: context(named('"key%05d":0', n)),
     "long keys": lambda n: context('{"%s":0}' % ("k" * n)),
-    "sensitive keys": lambda n: context(named('"password%d":"abc"', n)),
+    "sensitive keys": lambda n: context(named('"password%05d":"abc"', n)),
 }
 OPENAI = {
     "numbers for messages": lambda n: completion(filled("1", n)),
@@ -149,7 +149,7 @@ OPENAI = {
         more=',"tools":' + listed('{"type":"function","function":{}}', n)
     ),
     "bad tools": lambda n: completion(more=',"tools":' + listed("1", n)),
-    "unknown fields": lambda n: completion(more="," + numbered('"x%d":0', n)),
+    "unknown fields": lambda n: completion(more="," + numbered('"x%05d":0', n)),
 }
 ANTHROPIC = {
     "blocks": lambda n: message(listed('{"type": "text", "text": "x"}', n)),
@@ -411,7 +411,7 @@ ANSWERS = {
     "lists": lambda n: answer_with(listed("[]", n)),
     "objects": lambda n: answer_with(listed('{"": 0}', n)),
     "texts": lambda n: answer_with(listed('"abcdef"', n)),
-    "sensitive": lambda n: answer_with(named('"password%d":"a"', n)),
+    "sensitive": lambda n: answer_with(named('"password%05d":"a"', n)),
     "deep": lambda n: answer_with("[" * 150 + filled("[]", n) + "]" * 150),
     "choices": lambda n: (
         b'{"choices":[%s]}' % filled('{"message":{"content":"a"}}', n).encode()
