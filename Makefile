@@ -41,7 +41,7 @@ acceptance: $(VENV)/dev ## Ask a running installation; VX11_OPERATOR_URL and oth
 
 test: $(VENV)/dev ## Run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -m alone tests/system
 
 check: $(VENV)/dev ## Lint, types and the rules of the house
 	$(BIN)/ruff format --check .
