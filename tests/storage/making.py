@@ -55,6 +55,17 @@ def place_of(head):
     return Place(head.lane, head.seq, head.digest)
 
 
+CANARY = "Canary-{}-of-Ada"
+
+
+def a_chat(number, age, **changes):
+    """A whole chat that ended `age` seconds ago, with words that are in no other."""
+    ended, words = time.time() - age, CANARY.format(number) * 20
+    request = json.dumps({"messages": [["user", words]]})
+    intent = an_intent(opened_at=ended - 1, request=request, **changes)
+    return intent, a_closing(closed_at=ended, reply=json.dumps({"text": words}))
+
+
 def is_refusing(trail):
     """Return the reason why new chats are refused, or None."""
     try:

@@ -19,10 +19,17 @@ from app.storage.sqlite.files import AuditFiles
 from app.storage.sqlite.store import SqliteStore
 from app.storage.trail import open_backend
 from tests.storage.back_door import postgres_sql
-from tests.storage.making import KEY, ROOT, a_closing, an_intent, record_one, until
+from tests.storage.making import (
+    KEY,
+    ROOT,
+    a_chat,
+    a_closing,
+    an_intent,
+    record_one,
+    until,
+)
 
 HOUR, DAY = 3600.0, 86400.0
-CANARY = "Canary-{}-of-Ada"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -89,18 +96,6 @@ def write(open_store):
         return [intent.id for intent, _ in chats]
 
     return write
-
-
-def a_chat(number, age, **changes):
-    """A whole chat that ended `age` seconds ago, with words that are in no other."""
-    words = CANARY.format(number) * 20
-    intent = an_intent(
-        opened_at=time() - age - 1,
-        request=json.dumps({"messages": [["user", words]]}),
-        **changes,
-    )
-    reply = json.dumps({"text": words})
-    return intent, a_closing(closed_at=time() - age, reply=reply)
 
 
 def events(backend, code):

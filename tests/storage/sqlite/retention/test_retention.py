@@ -1,10 +1,8 @@
 """Words and records that are over their time go, on record, and out of the file."""
 
-import json
 import subprocess
 import sys
 from contextlib import closing
-from time import time
 
 import pytest
 
@@ -18,8 +16,7 @@ from app.storage.sqlite.store import SqliteStore
 from app.storage.trail import open_backend
 from tests.storage.making import (
     ROOT,
-    a_closing,
-    an_intent,
+    a_chat,
     record_one,
     run_python,
     until,
@@ -27,7 +24,6 @@ from tests.storage.making import (
 
 KEY = b"a key of a test, long enough"
 HOUR, DAY = 3600.0, 86400.0
-CANARY = "Canary-{}-of-Ada"
 
 
 @pytest.fixture
@@ -39,18 +35,6 @@ def backend(url):
 def begun(backend):
     backend.trail().close()
     return backend
-
-
-def a_chat(number, age, **changes):
-    """A whole chat that ended `age` seconds ago, with words that are in no other."""
-    words = CANARY.format(number) * 20
-    intent = an_intent(
-        opened_at=time() - age - 1,
-        request=json.dumps({"messages": [["user", words]]}),
-        **changes,
-    )
-    reply = json.dumps({"text": words})
-    return intent, a_closing(closed_at=time() - age, reply=reply)
 
 
 def write(path, *chats, intents_first=False):
